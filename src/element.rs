@@ -1,0 +1,57 @@
+//! The two element types, f32 and f64: what the passes ask of a number.
+
+use core::fmt::{Debug, Display};
+use core::ops::{Add, AddAssign, Mul};
+
+/// `f32` or `f64`. Sealed: the kernels exist for these two.
+pub trait Element:
+    Copy
+    + Default
+    + Debug
+    + Display
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + AddAssign
+    + Mul<Output = Self>
+    + Into<f64>
+    + sealed::Sealed
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The distance from 1 to the next larger number.
+    const EPSILON: f64;
+
+    /// The nearest element to `x`.
+    fn from_f64(x: f64) -> Self;
+}
+
+impl Element for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const EPSILON: f64 = f32::EPSILON as f64;
+
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+}
+
+impl Element for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const EPSILON: f64 = f64::EPSILON;
+
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+}
+
+pub(crate) mod sealed {
+    //! Keeps [`super::Element`] to the types that have kernels.
+    #[allow(unreachable_pub, reason = "a supertrait must be as public as its trait")]
+    pub use crate::gemm::textbook::Gemm as Sealed;
+}

@@ -1,0 +1,128 @@
+//! What can be wrong with a layer or a call, said so that the caller can mend it: what was
+//! wrong, what was found, what is allowed.
+
+use core::fmt;
+
+/// Why a plan could not be made or a call was refused. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer has 1, 2 or 3 spatial axes.
+    #[error("{found} spatial axes: a layer has 1, 2 or 3")]
+    Axes {
+        /// The number of axes asked for.
+        found: usize,
+    },
+    /// A size that has to be at least 1 is 0.
+    #[error("{size} is 0: it must be at least 1")]
+    Zero {
+        /// The size that is 0.
+        size: Size,
+    },
+    /// The groups don't divide the channels.
+    #[error(
+        "{what} {channels} can't be split into {groups} groups: {channels} % {groups} is not 0"
+    )]
+    Groups {
+        /// `"in_channels"` or `"out_channels"`.
+        what: &'static str,
+        /// The number of channels found.
+        channels: usize,
+        /// The number of groups asked for.
+        groups: usize,
+    },
+    /// The weight's second dimension isn't the input channels of one group.
+    #[error(
+        "the weight has {found} input channels per group: an input of {in_channels} channels in {groups} groups wants {}",
+        in_channels / groups
+    )]
+    WeightChannels {
+        /// Channels per group found in the weight's shape.
+        found: usize,
+        /// Channels of the input.
+        in_channels: usize,
+        /// Groups of the layer.
+        groups: usize,
+    },
+    /// The dilated kernel doesn't fit into the padded input.
+    #[error(
+        "axis {axis}: the kernel spans {span} elements (dilation * (kernel - 1) + 1), the padded input has {padded}: the span must not be larger"
+    )]
+    KernelTooLarge {
+        /// Index of the spatial axis, outermost first.
+        axis: usize,
+        /// `dilation * (kernel - 1) + 1`.
+        span: usize,
+        /// `input + pad_begin + pad_end`.
+        padded: usize,
+    },
+    /// The size of a transposed convolution's output is negative or ambiguous.
+    #[error("axis {axis}: output_padding {found} must be smaller than the stride ({stride})")]
+    OutputPadding {
+        /// Index of the spatial axis, outermost first.
+        axis: usize,
+        /// The output padding asked for.
+        found: usize,
+        /// The stride of the axis.
+        stride: usize,
+    },
+    /// A size doesn't fit the address space.
+    #[error("{size} is too large: it must fit the address space ({} bytes)", isize::MAX)]
+    Overflow {
+        /// The size that overflows.
+        size: Size,
+    },
+    /// A slice doesn't have the length that the layer's shape gives.
+    #[error("{what} has {found} elements: this layer wants {expected}")]
+    Length {
+        /// The name of the slice.
+        what: &'static str,
+        /// Elements that the shape asks for.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+    /// The scratch is too short for even one thread.
+    #[error("scratch has {found} elements: this pass wants at least {expected}")]
+    Scratch {
+        /// Elements that one thread needs.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+    /// Valid, but not offered by this build.
+    #[error("{what} is not offered by this build")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Scratch could not be allocated.
+    #[error("could not allocate {bytes} bytes of scratch")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+}
+
+/// A named size of a layer, on one spatial axis or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// `"batch"`, `"kernel"`, `"weight"`, ...
+    pub what: &'static str,
+    /// Index of the spatial axis, outermost first, where the size belongs to one.
+    pub axis: Option<usize>,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.axis {
+            Some(axis) => write!(f, "{} of axis {axis}", self.what),
+            None => f.write_str(self.what),
+        }
+    }
+}
+
+/// `Ok` if the slice `what` has the `expected` number of elements.
+pub(crate) fn check_len(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}

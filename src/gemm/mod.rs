@@ -1,0 +1,3 @@
+//! Matrix products. Knows nothing of convolution.
+
+pub(crate) mod textbook;

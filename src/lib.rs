@@ -1,0 +1,62 @@
+//! The convolution layer on CPUs: forward, gradient of the weights, gradient of the input,
+//! gradient of the bias. Each is a matrix product over the image's patches ("cols").
+//!
+//! | pass | product | call |
+//! |---|---|---|
+//! | forward | `Y = W · cols` | [`Plan::forward`] |
+//! | gradient of the weights | `dW = dGᵀ · cols` | [`Plan::backward_weight`] |
+//! | gradient of the input | `dV = col2im(dG · W)` | [`Plan::backward_data`] |
+//! | gradient of the bias | `db = Σ dG` | [`Plan::backward_bias`] |
+//!
+//! A layer is described as torch prints it, planned once, and used from any number of threads:
+//!
+//! ```
+//! use im2col::{Conv2d, Write};
+//! let (n, c, h, w, k) = (2, 3, 8, 8, 4);
+//! let conv = Conv2d::<f32>::new([n, c, h, w], [k, c, 3, 3]).stride([2, 2]).padding([1, 1]).plan()?;
+//! let (input, weight) = (vec![1.0; n * c * h * w], vec![0.5; k * c * 9]);
+//! let mut output = vec![0.0; conv.shape().output_len()]; // [2, 4, 4, 4]
+//! conv.forward(&input, &weight, Some(&[0.0; 4]), &mut output)?;
+//!
+//! let grad_output = output; // of E = Σ output² / 2
+//! let mut grad_weight = vec![0.0; weight.len()];
+//! let mut grad_input = vec![0.0; input.len()];
+//! let mut grad_bias = vec![0.0; k];
+//! conv.backward_weight(&input, &grad_output, &mut grad_weight, Write::Overwrite)?;
+//! conv.backward_data(&weight, &grad_output, &mut grad_input, Write::Overwrite)?;
+//! conv.backward_bias(&grad_output, &mut grad_bias, Write::Overwrite)?;
+//! # Ok::<(), im2col::Error>(())
+//! ```
+//!
+//! One, two or three spatial axes, any stride, dilation, per-side padding and groups, f32 and
+//! f64, channels first and channels last. [`mod@reference`] holds the naive loops that judge
+//! everything else; [`im2col()`] and [`col2im()`] are the patch matrix and its adjoint.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+
+mod conv;
+mod element;
+mod error;
+#[allow(unsafe_code, reason = "raw matrices: every block says why it is sound")]
+mod gemm;
+mod im2col;
+mod parallel;
+mod pass;
+pub mod reference;
+mod scratch;
+mod shape;
+mod transposed;
+
+pub use conv::{Algorithm, Conv, Conv1d, Conv2d, Conv3d, Plan};
+pub use element::Element;
+pub use error::{Error, Size};
+pub use im2col::{col2im, im2col};
+pub use parallel::Parallelism;
+pub use pass::{Pass, Write};
+pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};
+pub use transposed::{
+    ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,
+};

@@ -1,0 +1,33 @@
+//! Memory that a call needs for its own use: lent by the caller, or taken and given back.
+
+use crate::element::Element;
+use crate::error::Error;
+use aligned_vec::{AVec, ConstAlign};
+
+/// What one pass wants, by its shape: units of work, some elements shared by all workers, and a
+/// piece for each worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Units of work: more workers than this are of no use.
+    pub(crate) units: usize,
+    /// Elements that all workers share.
+    pub(crate) shared: usize,
+    /// Elements of each worker's piece.
+    pub(crate) piece: usize,
+}
+
+impl Need {
+    /// Elements for a number of workers, as far as that fits the address space.
+    pub(crate) fn len(self, workers: usize) -> usize {
+        self.piece.saturating_mul(workers).saturating_add(self.shared)
+    }
+}
+
+/// Zeroed scratch, aligned to a cache line.
+pub(crate) fn allocate<T: Element>(len: usize) -> Result<AVec<T, ConstAlign<64>>, Error> {
+    let mut scratch = AVec::new(64);
+    let bytes = len.saturating_mul(size_of::<T>());
+    scratch.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    scratch.resize(len, T::ZERO);
+    Ok(scratch)
+}

@@ -1,0 +1,316 @@
+//! The geometry of one layer: every size checked once, so that nothing after it can overflow.
+//!
+//! Inside, every layer has three spatial axes, outermost first (`[D, H, W]`); those that a 1-D
+//! or 2-D layer lacks come first and have size 1. Outside, [`Shape`] shows only the axes that
+//! the layer has.
+
+use crate::error::{Error, Size};
+use core::ops::Range;
+
+/// The most spatial axes that a layer can have.
+pub const MAX_AXES: usize = 3;
+
+/// How the dense tensors of a layer lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[doc(alias("NCHW", "NHWC", "channels_last", "memory_format"))]
+pub enum Layout {
+    /// input `[N, C, spatial..]`, weight `[K, C/groups, kernel..]`, output `[N, K, spatial..]`.
+    #[default]
+    ChannelsFirst,
+    /// input `[N, spatial.., C]`, weight `[K, kernel.., C/groups]`, output `[N, spatial.., K]`.
+    ChannelsLast,
+}
+
+/// The sizes of a layer as a caller gives them, not yet checked: what [`Shape::new`] takes.
+///
+/// Arrays hold one entry per spatial axis, outermost first; entries past `axes` are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Params {
+    /// Number of spatial axes: 1, 2 or 3.
+    pub axes: usize,
+    /// How the tensors lie in memory.
+    pub layout: Layout,
+    /// Images (N).
+    pub batch: usize,
+    /// Channels of the input (C), over all groups.
+    pub in_channels: usize,
+    /// Channels of the output (K), over all groups.
+    pub out_channels: usize,
+    /// Groups; each output channel sees `in_channels / groups` input channels.
+    pub groups: usize,
+    /// Spatial sizes of the input (I), in elements.
+    pub input: [usize; MAX_AXES],
+    /// Spatial sizes of the weight (R), in elements.
+    pub kernel: [usize; MAX_AXES],
+    /// Input elements between neighbouring outputs.
+    pub stride: [usize; MAX_AXES],
+    /// Input elements between neighbouring taps; 1 is dense.
+    pub dilation: [usize; MAX_AXES],
+    /// Zeros before the first element.
+    pub pad_begin: [usize; MAX_AXES],
+    /// Zeros after the last element.
+    pub pad_end: [usize; MAX_AXES],
+}
+
+impl Default for Params {
+    /// One 1x1 image, one channel, a 1x1 kernel, stride and dilation 1, no padding.
+    fn default() -> Self {
+        Self {
+            axes: 2,
+            layout: Layout::ChannelsFirst,
+            batch: 1,
+            in_channels: 1,
+            out_channels: 1,
+            groups: 1,
+            input: [1; MAX_AXES],
+            kernel: [1; MAX_AXES],
+            stride: [1; MAX_AXES],
+            dilation: [1; MAX_AXES],
+            pad_begin: [0; MAX_AXES],
+            pad_end: [0; MAX_AXES],
+        }
+    }
+}
+
+/// One spatial axis of a checked layer.
+///
+/// Output `o` and tap `k` meet at the input element `o * stride + k * dilation - pad_begin`,
+/// or in the padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Axis {
+    /// Elements of the input (I).
+    pub input: usize,
+    /// Taps of the kernel (R).
+    pub kernel: usize,
+    /// Elements of the output, `(input + pad_begin + pad_end - dilation * (kernel - 1) - 1) / stride + 1` (O).
+    pub output: usize,
+    /// Input elements between neighbouring outputs.
+    pub stride: usize,
+    /// Input elements between neighbouring taps.
+    pub dilation: usize,
+    /// Zeros before the first element.
+    pub pad_begin: usize,
+    /// Zeros after the last element.
+    pub pad_end: usize,
+}
+
+impl Axis {
+    const UNIT: Axis =
+        Axis { input: 1, kernel: 1, output: 1, stride: 1, dilation: 1, pad_begin: 0, pad_end: 0 };
+
+    fn new(p: &Params, axis: usize) -> Result<Self, Error> {
+        let at = |what| Size { what, axis: Some(axis) };
+        let (input, kernel) = (p.input[axis], p.kernel[axis]);
+        let (stride, dilation) = (p.stride[axis], p.dilation[axis]);
+        let (pad_begin, pad_end) = (p.pad_begin[axis], p.pad_end[axis]);
+        let sizes =
+            [("input", input), ("kernel", kernel), ("stride", stride), ("dilation", dilation)];
+        for (what, value) in sizes {
+            if value == 0 {
+                return Err(Error::Zero { size: at(what) });
+            }
+        }
+        // Positions are computed as isize (padding makes them negative), so both ends must fit.
+        let fits = |n: Option<usize>, what| {
+            n.filter(|&n| n <= isize::MAX as usize / 2).ok_or(Error::Overflow { size: at(what) })
+        };
+        let padded = input.checked_add(pad_begin).and_then(|n| n.checked_add(pad_end));
+        let padded = fits(padded, "padded input")?;
+        let span = (kernel - 1).checked_mul(dilation).and_then(|n| n.checked_add(1));
+        let span = fits(span, "dilated kernel")?;
+        if span > padded {
+            return Err(Error::KernelTooLarge { axis, span, padded });
+        }
+        let output = (padded - span) / stride + 1;
+        Ok(Self { input, kernel, output, stride, dilation, pad_begin, pad_end })
+    }
+
+    /// The input element that output `o` and tap `k` read, `None` where that is padding.
+    pub fn source(&self, o: usize, k: usize) -> Option<usize> {
+        (o * self.stride + k * self.dilation)
+            .checked_sub(self.pad_begin)
+            .filter(|&i| i < self.input)
+    }
+
+    /// The outputs for which tap `k` reads an input element rather than padding.
+    pub fn inside(&self, k: usize) -> Range<usize> {
+        let reach = k * self.dilation;
+        let start = self.pad_begin.saturating_sub(reach).div_ceil(self.stride);
+        let end = (self.pad_begin + self.input).saturating_sub(reach).div_ceil(self.stride);
+        start.min(self.output)..end.min(self.output)
+    }
+}
+
+/// The checked geometry of one layer. Every length below fits the address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    params: Params,
+    axes: [Axis; MAX_AXES],
+}
+
+impl Shape {
+    /// Checks every size of a layer.
+    ///
+    /// # Errors
+    /// [`Error`] names the first size that is zero, doesn't divide, doesn't fit or overflows.
+    pub fn new(params: Params) -> Result<Self, Error> {
+        if !(1..=MAX_AXES).contains(&params.axes) {
+            return Err(Error::Axes { found: params.axes });
+        }
+        let channels = [("in_channels", params.in_channels), ("out_channels", params.out_channels)];
+        let counts = [("batch", params.batch), ("groups", params.groups)];
+        for (what, value) in counts.into_iter().chain(channels) {
+            if value == 0 {
+                return Err(Error::Zero { size: Size { what, axis: None } });
+            }
+        }
+        for (what, channels) in channels {
+            if channels % params.groups != 0 {
+                return Err(Error::Groups { what, channels, groups: params.groups });
+            }
+        }
+        let mut axes = [Axis::UNIT; MAX_AXES];
+        for axis in 0..params.axes {
+            axes[MAX_AXES - params.axes + axis] = Axis::new(&params, axis)?;
+        }
+        let shape = Self { params, axes };
+        let product = |sizes: [usize; 5], what| {
+            let bytes = sizes.iter().try_fold(size_of::<f64>(), |n, &size| n.checked_mul(size));
+            match bytes {
+                Some(n) if n <= isize::MAX as usize => Ok(()),
+                _ => Err(Error::Overflow { size: Size { what, axis: None } }),
+            }
+        };
+        let [d, h, w] = axes;
+        product([params.batch, params.in_channels, d.input, h.input, w.input], "input")?;
+        let per_group = params.in_channels / params.groups;
+        product([params.out_channels, per_group, d.kernel, h.kernel, w.kernel], "weight")?;
+        product([params.batch, params.out_channels, d.output, h.output, w.output], "output")?;
+        Ok(shape)
+    }
+
+    /// The sizes that the shape was made from.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The layer's spatial axes, outermost first.
+    pub fn axes(&self) -> &[Axis] {
+        &self.axes[MAX_AXES - self.params.axes..]
+    }
+
+    /// How the tensors lie in memory.
+    pub fn layout(&self) -> Layout {
+        self.params.layout
+    }
+
+    /// Images (N).
+    pub fn batch(&self) -> usize {
+        self.params.batch
+    }
+
+    /// Groups.
+    pub fn groups(&self) -> usize {
+        self.params.groups
+    }
+
+    /// Channels of the input (C), over all groups.
+    pub fn in_channels(&self) -> usize {
+        self.params.in_channels
+    }
+
+    /// Channels of the output (K), over all groups.
+    pub fn out_channels(&self) -> usize {
+        self.params.out_channels
+    }
+
+    /// Spatial positions of the input, the product over the axes.
+    pub fn input_pixels(&self) -> usize {
+        self.axes.iter().map(|a| a.input).product()
+    }
+
+    /// Spatial positions of the output: the patches of one image.
+    pub fn output_pixels(&self) -> usize {
+        self.axes.iter().map(|a| a.output).product()
+    }
+
+    /// Spatial taps of the kernel, the product over the axes.
+    pub fn kernel_taps(&self) -> usize {
+        self.axes.iter().map(|a| a.kernel).product()
+    }
+
+    /// Elements of `input` and `grad_input`.
+    pub fn input_len(&self) -> usize {
+        self.batch() * self.image_len()
+    }
+
+    /// Elements of one image of the input.
+    pub fn image_len(&self) -> usize {
+        self.in_channels() * self.input_pixels()
+    }
+
+    /// Elements of `weight` and `grad_weight`.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels() * self.patch_len()
+    }
+
+    /// Elements of `output` and `grad_output`.
+    pub fn output_len(&self) -> usize {
+        self.batch() * self.out_channels() * self.output_pixels()
+    }
+
+    /// Elements of one patch within one group: the terms of the sum that makes one output.
+    pub fn patch_len(&self) -> usize {
+        self.group_in() * self.kernel_taps()
+    }
+
+    /// Elements of the patch matrix of one image and all groups, what `im2col` writes.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if that matrix doesn't fit the address space.
+    pub fn cols_len(&self) -> Result<usize, Error> {
+        let rows = self.in_channels().checked_mul(self.kernel_taps());
+        rows.and_then(|n| n.checked_mul(self.output_pixels()))
+            .filter(|&n| n <= isize::MAX as usize / size_of::<f64>())
+            .ok_or(Error::Overflow { size: Size { what: "cols", axis: None } })
+    }
+
+    /// Input channels of one group.
+    pub fn group_in(&self) -> usize {
+        self.in_channels() / self.groups()
+    }
+
+    /// Output channels of one group.
+    pub fn group_out(&self) -> usize {
+        self.out_channels() / self.groups()
+    }
+
+    /// Floating-point operations of one pass, two for every product and its addition.
+    pub fn flops(&self) -> f64 {
+        2.0 * self.output_len() as f64 * self.patch_len() as f64
+    }
+
+    /// All three axes, those that the layer lacks of size 1.
+    pub(crate) fn axes3(&self) -> &[Axis; MAX_AXES] {
+        &self.axes
+    }
+
+    /// Where channel `c` of pixel `p` of image `n` lies, in a tensor of `channels` and `pixels`.
+    pub(crate) fn index(&self, [n, c, p]: [usize; 3], channels: usize, pixels: usize) -> usize {
+        match self.layout() {
+            Layout::ChannelsFirst => (n * channels + c) * pixels + p,
+            Layout::ChannelsLast => (n * pixels + p) * channels + c,
+        }
+    }
+}
+
+/// The row-major number of a position among `sizes`.
+pub(crate) fn flat(position: [usize; MAX_AXES], sizes: [usize; MAX_AXES]) -> usize {
+    (position[0] * sizes[1] + position[1]) * sizes[2] + position[2]
+}
+
+/// Every position among `sizes`, in row-major order.
+pub(crate) fn positions(sizes: [usize; MAX_AXES]) -> impl Iterator<Item = [usize; MAX_AXES]> {
+    let [d, h, w] = sizes;
+    (0..d).flat_map(move |d| (0..h).flat_map(move |h| (0..w).map(move |w| [d, h, w])))
+}
