@@ -405,7 +405,7 @@ impl<T: Element> Plan<T> {
     }
 }
 
-impl<T: Element> fmt::Debug for Plan<T> {
+impl<T> fmt::Debug for Plan<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan")
             .field("shape", &self.shape.params())
