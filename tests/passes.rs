@@ -50,11 +50,11 @@ fn check_bias<T: Element>(layer: &Layer<T>, plan: &Plan<T>, factor: impl Fn(usiz
 }
 
 fn check_exact<T: Element>() {
-    for_families(8, |params| EXACT.iter().for_each(|&f| check_layer::<T>(params, f, |_| 0.0)));
+    for_families(24, |params| EXACT.iter().for_each(|&f| check_layer::<T>(params, f, |_| 0.0)));
 }
 
 fn check_rounded<T: Element>() {
-    for_families(6, |params| ROUNDED.iter().for_each(|&f| check_layer::<T>(params, f, contract)));
+    for_families(16, |params| ROUNDED.iter().for_each(|&f| check_layer::<T>(params, f, contract)));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn check_adjoints<T: Element>(params: Params) {
 
 #[test]
 fn gradients_are_adjoints_of_forward() {
-    for_families(8, |params| {
+    for_families(24, |params| {
         check_adjoints::<f32>(params);
         check_adjoints::<f64>(params);
     });

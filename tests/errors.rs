@@ -1,0 +1,365 @@
+//! Every error from every entry point: which one it is, what it says, and that nothing was
+//! written. Sizes come from callers' files and arithmetic, so every number has to be answered.
+
+mod common;
+
+use common::{Layer, PASSES, WRITES, numbers};
+use im2col::{
+    Algorithm, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error, Layout,
+    Parallelism, Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
+};
+
+/// A layer in which every size is another number.
+fn params() -> Params {
+    Params {
+        batch: 2,
+        in_channels: 6,
+        out_channels: 9,
+        groups: 3,
+        input: [10, 11, 1],
+        kernel: [3, 4, 1],
+        stride: [2, 1, 1],
+        dilation: [1, 2, 1],
+        pad_begin: [1, 0, 0],
+        pad_end: [0, 2, 0],
+        ..Params::default()
+    }
+}
+
+fn size(what: &'static str, axis: Option<usize>) -> Size {
+    Size { what, axis }
+}
+
+/// Every size of `params` on its own: name, axis, how to set it.
+type Set = fn(&mut Params, usize);
+fn sizes() -> Vec<(Size, Set)> {
+    vec![
+        (size("batch", None), |p, n| p.batch = n),
+        (size("in_channels", None), |p, n| p.in_channels = n),
+        (size("out_channels", None), |p, n| p.out_channels = n),
+        (size("groups", None), |p, n| p.groups = n),
+        (size("input", Some(0)), |p, n| p.input[0] = n),
+        (size("input", Some(1)), |p, n| p.input[1] = n),
+        (size("kernel", Some(0)), |p, n| p.kernel[0] = n),
+        (size("kernel", Some(1)), |p, n| p.kernel[1] = n),
+        (size("stride", Some(0)), |p, n| p.stride[0] = n),
+        (size("stride", Some(1)), |p, n| p.stride[1] = n),
+        (size("dilation", Some(0)), |p, n| p.dilation[0] = n),
+        (size("dilation", Some(1)), |p, n| p.dilation[1] = n),
+        (size("pad_begin", Some(0)), |p, n| p.pad_begin[0] = n),
+        (size("pad_begin", Some(1)), |p, n| p.pad_begin[1] = n),
+        (size("pad_end", Some(0)), |p, n| p.pad_end[0] = n),
+        (size("pad_end", Some(1)), |p, n| p.pad_end[1] = n),
+    ]
+}
+
+#[test]
+fn number_of_axes() {
+    for found in [0, 4, usize::MAX] {
+        let error = Shape::new(Params { axes: found, ..params() }).unwrap_err();
+        assert_eq!(error, Error::Axes { found });
+        assert_eq!(error.to_string(), format!("{found} spatial axes: a layer has 1, 2 or 3"));
+    }
+}
+
+#[test]
+fn a_size_of_zero_is_named() {
+    for (size, set) in sizes() {
+        let mut params = params();
+        set(&mut params, 0);
+        let shape = Shape::new(params);
+        if size.what.starts_with("pad") {
+            assert!(shape.is_ok(), "{size:?}");
+        } else {
+            assert_eq!(shape.unwrap_err(), Error::Zero { size });
+        }
+    }
+    let zero = |size| Error::Zero { size }.to_string();
+    assert_eq!(zero(size("batch", None)), "batch is 0: it must be at least 1");
+    assert_eq!(zero(size("kernel", Some(1))), "kernel of axis 1 is 0: it must be at least 1");
+}
+
+/// Any size, or two at once, as large as there is and near every power that could wrap: a plan
+/// or an error, and no panic. No plan allocates.
+#[test]
+fn a_huge_size_never_panics() {
+    let huge = [usize::MAX, usize::MAX / 2, usize::MAX / 4, usize::MAX / 8, 1 << 32, 1 << 31];
+    for (_, set) in sizes() {
+        for (_, second) in sizes() {
+            for n in huge.iter().flat_map(|&n| [n - 1, n, n.saturating_add(1)]) {
+                let mut params = params();
+                set(&mut params, n);
+                second(&mut params, n);
+                let Ok(shape) = Shape::new(params) else { continue };
+                for algorithm in [Algorithm::Auto, Algorithm::Explicit, Algorithm::Implicit] {
+                    if let Ok(plan) = Plan::<f64>::new(shape, algorithm, Parallelism::Rayon) {
+                        let lens = |pass| [plan.min_scratch_len(pass), plan.scratch_len(pass)];
+                        assert!(PASSES.map(lens).iter().all(|[min, full]| min <= full));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_overflow_is_named() {
+    let one = Params::default();
+    let max = usize::MAX;
+    let cases = [
+        (Params { input: [max, 1, 1], pad_end: [1, 0, 0], ..one }, ("padded input", Some(0))),
+        (Params { pad_begin: [0, max, 0], ..one }, ("padded input", Some(1))),
+        (Params { kernel: [3, 1, 1], dilation: [max, 1, 1], ..one }, ("dilated kernel", Some(0))),
+        (Params { kernel: [1, max, 1], ..one }, ("dilated kernel", Some(1))),
+        (Params { batch: max, ..one }, ("input", None)),
+        (Params { in_channels: max, ..one }, ("input", None)),
+        (Params { out_channels: max, ..one }, ("weight", None)),
+        (Params { batch: 1 << 31, out_channels: 1 << 31, ..one }, ("output", None)),
+    ];
+    for (params, (what, axis)) in cases {
+        let error = Shape::new(params).unwrap_err();
+        assert_eq!(error, Error::Overflow { size: size(what, axis) }, "{params:?}");
+    }
+    let said = Error::Overflow { size: size("padded input", Some(0)) }.to_string();
+    let bytes = isize::MAX;
+    let expected = "padded input of axis 0 is too large: it must fit the address space";
+    assert_eq!(said, format!("{expected} ({bytes} bytes)"));
+}
+
+/// A layer whose tensors fit, but whose patch matrix doesn't.
+#[test]
+fn cols_that_do_not_fit() {
+    let side = 1 << 28;
+    let params = Params {
+        axes: 1,
+        input: [1 << 35, 1, 1],
+        kernel: [side, 1, 1],
+        pad_begin: [side, 0, 0],
+        ..Params::default()
+    };
+    let shape = Shape::new(params).unwrap();
+    let error = Error::Overflow { size: size("cols", None) };
+    assert_eq!(shape.cols_len().unwrap_err(), error);
+    let plan = Plan::<f32>::new(shape, Algorithm::Explicit, Parallelism::Serial);
+    assert_eq!(plan.unwrap_err(), error);
+}
+
+#[test]
+fn groups_that_do_not_divide() {
+    let refused = |params| Shape::new(params).unwrap_err();
+    let error = refused(Params { in_channels: 7, ..params() });
+    assert_eq!(error, Error::Groups { what: "in_channels", channels: 7, groups: 3 });
+    let said = "in_channels 7 can't be split into 3 groups: 7 % 3 is not 0";
+    assert_eq!(error.to_string(), said);
+    let error = refused(Params { out_channels: 8, ..params() });
+    assert_eq!(error, Error::Groups { what: "out_channels", channels: 8, groups: 3 });
+}
+
+#[test]
+fn kernel_larger_than_the_padded_input() {
+    let largest = Params { kernel: [11, 4, 1], ..params() };
+    assert!(Shape::new(largest).is_ok(), "11 taps on 10 + 1 elements");
+    let error = Shape::new(Params { kernel: [12, 4, 1], ..params() }).unwrap_err();
+    assert_eq!(error, Error::KernelTooLarge { axis: 0, span: 12, padded: 11 });
+    for part in ["axis 0", "spans 12", "padded input has 11", "must not be larger"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let error = Shape::new(Params { kernel: [3, 8, 1], ..params() }).unwrap_err();
+    assert_eq!(error, Error::KernelTooLarge { axis: 1, span: 15, padded: 13 });
+}
+
+#[test]
+fn weight_of_other_channels() {
+    for found in [1, 3, 6, 0, usize::MAX] {
+        let layer = Conv2d::<f32>::new([1, 6, 5, 5], [9, found, 3, 3]).groups(3);
+        let error = layer.plan().unwrap_err();
+        assert_eq!(error, Error::WeightChannels { found, in_channels: 6, groups: 3 });
+        assert!(error.to_string().ends_with("6 channels in 3 groups wants 2"), "{error}");
+    }
+}
+
+/// The builders hand every size on to the same checks.
+#[test]
+fn builders_refuse_what_shapes_refuse() {
+    let zero = |what, axis| Error::Zero { size: size(what, axis) };
+    let refused = Conv1d::<f32>::new([0, 1, 4], [1, 1, 1]).plan().unwrap_err();
+    assert_eq!(refused, zero("batch", None));
+    let refused = Conv3d::<f64>::new([1, 1, 4, 4, 4], [1, 1, 1, 1, 0]).plan().unwrap_err();
+    assert_eq!(refused, zero("kernel", Some(2)));
+    let layer = Conv2d::<f32>::new([1, 1, 4, 4], [1, 1, 1, 1]);
+    assert_eq!(layer.groups(0).plan().unwrap_err(), zero("groups", None));
+    assert_eq!(layer.stride([1, 0]).plan().unwrap_err(), zero("stride", Some(1)));
+    assert_eq!(layer.dilation([0, 1]).plan().unwrap_err(), zero("dilation", Some(0)));
+    assert!(layer.padding([usize::MAX, 0]).plan().is_err());
+}
+
+/// One element short and one long, slice by slice, plain and with scratch: the slice is named
+/// and nothing is written, neither to the destination nor to the scratch.
+#[test]
+fn every_length_is_checked_before_anything_is_written() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let good = Layer::<f32>::new(Params { layout, ..params() }, common::Fill::Integers);
+        for plan in common::plans(good.shape) {
+            for (pass, write) in PASSES.into_iter().flat_map(|p| WRITES.map(|w| (p, w))) {
+                for name in slices(pass, write) {
+                    refuse(&good, &plan, (pass, write), name);
+                }
+            }
+        }
+    }
+}
+
+/// The slices that a pass takes. With `Accumulate`, forward takes a bias.
+fn slices(pass: Pass, write: Write) -> Vec<&'static str> {
+    match (pass, write) {
+        (Pass::Forward, Write::Overwrite) => vec!["input", "weight", "output"],
+        (Pass::Forward, Write::Accumulate) => vec!["input", "weight", "bias", "output"],
+        (Pass::BackwardData, _) => vec!["weight", "grad_output", "grad_input"],
+        (Pass::BackwardWeight, _) => vec!["input", "grad_output", "grad_weight"],
+    }
+}
+
+fn refuse(good: &Layer<f32>, plan: &Plan<f32>, (pass, write): (Pass, Write), name: &'static str) {
+    const SENTINEL: f32 = 12345.0;
+    for by in [-1, 1] {
+        let mut layer = good.clone();
+        let mut destination = vec![SENTINEL; layer.len(pass)];
+        let slice = match name {
+            "input" => &mut layer.input,
+            "weight" => &mut layer.weight,
+            "bias" => &mut layer.bias,
+            "grad_output" => &mut layer.grad_output,
+            _ => &mut destination,
+        };
+        let expected = slice.len();
+        let found = expected.strict_add_signed(by);
+        slice.resize(found, SENTINEL);
+        let mut scratch = vec![SENTINEL; plan.scratch_len(pass)];
+        for scratch in [None, Some(scratch.as_mut_slice())] {
+            let error = layer.run_into(plan, pass, write, scratch, &mut destination).unwrap_err();
+            assert_eq!(error, Error::Length { what: name, expected, found }, "{pass:?}");
+            let said = format!("{name} has {found} elements: this layer wants {expected}");
+            assert_eq!(error.to_string(), said);
+        }
+        let untouched = destination.iter().chain(&scratch).all(|&x| x == SENTINEL);
+        assert!(untouched, "{pass:?} wrote, though {name} was refused");
+    }
+}
+
+#[test]
+fn scratch_too_short_writes_nothing() {
+    let layer = Layer::<f64>::new(params(), common::Fill::Integers);
+    for plan in common::plans(layer.shape) {
+        for pass in PASSES {
+            let Some(found) = plan.min_scratch_len(pass).checked_sub(1) else { continue };
+            let (mut destination, mut scratch) = (vec![7.0; layer.len(pass)], vec![7.0; found]);
+            let scratch = Some(scratch.as_mut_slice());
+            let to = &mut destination;
+            let error = layer.run_into(&plan, pass, Write::Overwrite, scratch, to).unwrap_err();
+            assert_eq!(error, Error::Scratch { expected: found + 1, found });
+            let wants = format!("wants at least {}", found + 1);
+            assert!(error.to_string().contains(&wants), "{error}");
+            assert!(destination.iter().all(|&x| x == 7.0), "{pass:?} wrote");
+        }
+    }
+}
+
+#[test]
+fn lengths_of_bias_cols_and_reference() {
+    let layer = Layer::<f32>::new(params(), common::Fill::Integers);
+    let (shape, short) = (&layer.shape, [7.0; 1]);
+    let length = |what, expected| Error::Length { what, expected, found: 1 };
+    let plan = Plan::new(*shape, Algorithm::Auto, Parallelism::Serial).unwrap();
+
+    let mut sums = [7.0; 9];
+    let refused = plan.backward_bias(&short, &mut sums, Write::Overwrite).unwrap_err();
+    assert_eq!((refused, sums), (length("grad_output", shape.output_len()), [7.0; 9]));
+    let mut sums = [7.0; 1];
+    let refused = plan.backward_bias(&layer.grad_output, &mut sums, Write::Overwrite).unwrap_err();
+    assert_eq!((refused, sums), (length("grad_bias", 9), [7.0; 1]));
+
+    let cols_len = shape.cols_len().unwrap();
+    let (image, cols) =
+        (numbers::<f32>(common::Fill::Integers, 0, shape.image_len()), vec![7.0; cols_len]);
+    let mut to = cols.clone();
+    assert_eq!(im2col(shape, &short, &mut to).unwrap_err(), length("image", shape.image_len()));
+    assert_eq!(to, cols);
+    assert_eq!(im2col(shape, &image, &mut [7.0]).unwrap_err(), length("cols", cols_len));
+    let mut to = image.clone();
+    let refused = col2im(shape, &short, &mut to, Write::Overwrite).unwrap_err();
+    assert_eq!((refused, to), (length("cols", cols_len), image));
+    let refused = col2im(shape, &cols, &mut [7.0], Write::Overwrite).unwrap_err();
+    assert_eq!(refused, length("image", shape.image_len()));
+
+    let Layer { input, weight, grad_output, .. } = &layer;
+    let input_length = length("input", shape.input_len());
+    let weight_length = length("weight", shape.weight_len());
+    let gradient_length = length("grad_output", shape.output_len());
+    let refused = [
+        (reference::forward(shape, &short, weight, None), input_length.clone()),
+        (reference::forward(shape, input, &short, None), weight_length.clone()),
+        (reference::forward(shape, input, weight, Some(&short)), length("bias", 9)),
+        (reference::backward_data(shape, &short, grad_output), weight_length),
+        (reference::backward_data(shape, weight, &short), gradient_length.clone()),
+        (reference::backward_weight(shape, &short, grad_output), input_length),
+        (reference::backward_weight(shape, input, &short), gradient_length.clone()),
+        (reference::backward_bias(shape, &short), gradient_length),
+    ];
+    refused.into_iter().for_each(|(got, expected)| assert_eq!(got.unwrap_err(), expected));
+}
+
+#[test]
+fn transposed_layers() {
+    let layer = ConvTranspose2d::<f32>::new([1, 4, 5, 5], [4, 3, 3, 3]).stride([2, 3]);
+    for (padding, axis) in [([2, 0], 0), ([0, 3], 1), ([0, usize::MAX], 1)] {
+        let (found, stride) = (padding[axis], [2, 3][axis]);
+        let error = layer.output_padding(padding).plan().unwrap_err();
+        assert_eq!(error, Error::OutputPadding { axis, found, stride });
+        let said = format!("output_padding {found} must be smaller than the stride ({stride})");
+        assert!(error.to_string().ends_with(&said), "{error}");
+    }
+    let error = ConvTranspose1d::<f32>::new([1, 4, 5], [3, 3, 3]).plan().unwrap_err();
+    assert!(matches!(error, Error::Length { expected: 4, found: 3, .. }), "{error}");
+    let zero = |what| Error::Zero { size: size(what, Some(0)) };
+    let one = ConvTranspose1d::<f32>::new([1, 1, 2], [1, 1, 2]);
+    assert_eq!(one.padding([2]).plan().unwrap_err(), zero("output"));
+    assert_eq!(one.stride([0]).plan().unwrap_err(), zero("stride"));
+    assert_eq!(one.dilation([0]).plan().unwrap_err(), zero("dilation"));
+    let max = usize::MAX;
+    for layer in [one.stride([max]), one.dilation([max]), one.padding([max]), one.groups(max)] {
+        assert!(layer.plan().is_err());
+    }
+    for n in [0, max] {
+        for i in 0..3 {
+            let (mut input, mut weight) = ([1, 1, 2], [1, 1, 2]);
+            (input[i], weight[i]) = (n, n);
+            assert!(ConvTranspose1d::<f32>::new(input, [1, 1, 2]).plan().is_err(), "{input:?}");
+            assert!(ConvTranspose1d::<f32>::new([1, 1, 2], weight).plan().is_err(), "{weight:?}");
+        }
+    }
+}
+
+/// A refused call of a transposed layer writes nothing, whichever slice it is.
+#[test]
+fn transposed_lengths() {
+    let plan = ConvTranspose1d::<f32>::new([2, 3, 5], [3, 2, 4]).plan().unwrap();
+    let (x, w, bias) = (vec![1.0; plan.input_len()], vec![1.0; 24], [1.0; 2]);
+    let mut y = vec![7.0; plan.output_len()];
+    for (x, w, bias) in [(&x[1..], &w[..], &bias[..]), (&x, &w[1..], &bias), (&x, &w, &bias[1..])] {
+        assert!(matches!(plan.forward(x, w, Some(bias), &mut y), Err(Error::Length { .. })));
+    }
+    assert!(y.iter().all(|&y| y == 7.0));
+    assert!(plan.forward(&x, &w, Some(&bias), &mut y[1..]).is_err());
+    assert!(plan.backward_data(&w, &y, &mut [7.0]).is_err());
+    assert!(plan.backward_weight(&x, &y, &mut [7.0], Write::Overwrite).is_err());
+}
+
+#[test]
+fn the_other_texts() {
+    let said = Error::Unsupported { what: "the implicit algorithm" }.to_string();
+    assert_eq!(said, "the implicit algorithm is not offered by this build");
+    let said = Error::OutOfMemory { bytes: 64 }.to_string();
+    assert_eq!(said, "could not allocate 64 bytes of scratch");
+    let error: Box<dyn std::error::Error + Send + Sync> = Box::new(Error::Axes { found: 0 });
+    assert!(error.downcast_ref::<Error>().is_some());
+}
