@@ -37,6 +37,9 @@
 
 extern crate alloc;
 
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "raw pointers from C: every block says why it is sound")]
+pub mod capi;
 mod conv;
 mod element;
 mod error;

@@ -1,0 +1,26 @@
+//! `include/im2col.h` is what cbindgen makes of `src/capi.rs`: this fails when it is stale, and
+//! writes it when `IM2COL_BLESS` is set.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::{env, fs};
+
+#[test]
+fn header_is_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
+    let source = cbindgen::Builder::new().with_config(config).with_src(root.join("src/capi.rs"));
+    let mut generated = Vec::new();
+    source.generate().unwrap().write(&mut generated);
+    let generated = String::from_utf8(generated).unwrap();
+
+    let header = root.join("include/im2col.h");
+    if env::var_os("IM2COL_BLESS").is_some() {
+        fs::write(&header, &generated).unwrap();
+    }
+    let committed = fs::read_to_string(&header).unwrap_or_default();
+    assert!(
+        committed == generated,
+        "include/im2col.h is stale: run `IM2COL_BLESS=1 cargo test --features capi --test header`"
+    );
+}
