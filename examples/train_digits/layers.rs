@@ -98,7 +98,7 @@ fn unpool<const N: usize>(
 ) {
     let mut left: [f32; N] = from_fn(|i| if output[i] > 0.0 { grad[i] } else { 0.0 });
     for row in [top, bottom] {
-        for side in 0..2 {
+        for side in [0, 1] {
             let wins: [bool; N] = from_fn(|i| row[i][side] == output[i]);
             (0..N).for_each(|i| row[i][side] = if wins[i] { left[i] } else { 0.0 });
             (0..N).for_each(|i| left[i] = if wins[i] { 0.0 } else { left[i] });

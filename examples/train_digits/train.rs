@@ -122,13 +122,13 @@ mod tests {
     fn the_loss_falls_and_a_seed_repeats() {
         let mut data = Dataset::load(Path::new(DIGITS)).expect("the digits of this folder");
         for split in [&mut data.train, &mut data.test] {
-            split.labels.truncate(150);
-            split.pixels.truncate(150 * 64);
+            split.labels.truncate(400);
+            split.pixels.truncate(400 * 64);
         }
         let schedule = Schedule { seed: 3, epochs: 2, batch: 8, learning_rate: 0.05 };
         let run = || train(&data, schedule, &Progress::silent()).expect("a valid network");
         let (one, two) = (run(), run());
-        assert!(one.losses[1] < 0.8 * one.losses[0], "{:?}", one.losses);
+        assert!(one.losses[1] < 0.9 * one.losses[0], "{:?}", one.losses);
         assert!(one.test.accuracy > 0.3, "{}", one.test.accuracy);
         assert_eq!(one.losses, two.losses);
         assert_eq!(one.test.probabilities, two.test.probabilities);
