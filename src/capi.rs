@@ -19,7 +19,7 @@ mod layer;
 
 use self::boundary::{Buffer, borrow, check_pointer, guard, unknown};
 use self::layer::{Layer, Threads};
-use crate::{MAX_AXES, Pass, Write};
+use crate::{Isa, MAX_AXES, Pass, Write};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
@@ -381,7 +381,11 @@ pub unsafe extern "C" fn im2col_col2im(
 
 /// The name of the kernels in use.
 fn isa() -> &'static CStr {
-    c"portable"
+    match Isa::best() {
+        Isa::Portable => c"portable",
+        Isa::Avx2 => c"avx2",
+        Isa::Avx512 => c"avx512",
+    }
 }
 
 fn write(mode: i32) -> Result<Write, boundary::Failure> {

@@ -2,10 +2,16 @@
 
 use crate::element::Element;
 use crate::error::{Error, check_len};
+use crate::gemm::Finish;
+use crate::kernel::{Isa, Kernels, kernels};
 use crate::parallel::Parallelism;
+use crate::pass::gather::{self, Gather, Panels};
+use crate::pass::scatter::Scatter;
 use crate::pass::{Pass, Write, backward_bias, backward_data, backward_weight, forward};
 use crate::scratch::{Need, allocate};
 use crate::shape::{Layout, MAX_AXES, Params, Shape};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -176,12 +182,20 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
 /// order of its [`Layout`], and checks them before it writes anything. The plain form of a pass
 /// allocates its scratch; `*_with_scratch` takes the caller's, of any content, and allocates
 /// nothing itself (the explicit algorithm's `matrixmultiply` takes its packing buffers).
-#[derive(Clone)]
-pub struct Plan<T> {
+pub struct Plan<T: 'static> {
     shape: Shape,
-    algorithm: Algorithm,
     parallelism: Parallelism,
-    element: PhantomData<T>,
+    kernels: &'static Kernels<T>,
+    /// The products of the implicit algorithm; none where the textbook was chosen.
+    products: Option<Arc<Products>>,
+}
+
+/// The products of the implicit algorithm.
+#[derive(Debug)]
+struct Products {
+    forward: (Panels, Vec<Gather>),
+    backward_data: (Panels, Vec<Gather>),
+    backward_weight: Scatter,
 }
 
 impl<T: Element> Plan<T> {
@@ -194,14 +208,47 @@ impl<T: Element> Plan<T> {
         algorithm: Algorithm,
         parallelism: Parallelism,
     ) -> Result<Self, Error> {
-        shape.cols_len()?;
-        let algorithm = match algorithm {
-            Algorithm::Auto | Algorithm::Explicit => Algorithm::Explicit,
-            Algorithm::Implicit => {
-                return Err(Error::Unsupported { what: "the implicit algorithm" });
+        Self::with_kernels(shape, algorithm, parallelism, kernels(Isa::best()))
+    }
+
+    /// [`new`](Self::new) with the kernels of one ISA.
+    ///
+    /// # Errors
+    /// As `new`, and [`Error::Unsupported`] if this machine doesn't have the ISA.
+    pub fn with_isa(
+        shape: Shape,
+        algorithm: Algorithm,
+        parallelism: Parallelism,
+        isa: Isa,
+    ) -> Result<Self, Error> {
+        let kernels = T::kernels(isa).ok_or(Error::Unsupported { what: isa.name() })?;
+        Self::with_kernels(shape, algorithm, parallelism, kernels)
+    }
+
+    fn with_kernels(
+        shape: Shape,
+        algorithm: Algorithm,
+        parallelism: Parallelism,
+        kernels: &'static Kernels<T>,
+    ) -> Result<Self, Error> {
+        let products = match algorithm {
+            Algorithm::Explicit => {
+                shape.cols_len()?;
+                None
             }
+            // Each phase is a product with tables of its own; thousands of them (kernels as large
+            // as their stride) are the textbook's.
+            _ if gather::phase_count(&shape) > 64 => {
+                shape.cols_len()?;
+                None
+            }
+            Algorithm::Auto | Algorithm::Implicit => Some(Arc::new(Products {
+                forward: Gather::forward(&shape, kernels.tall.lanes),
+                backward_data: Gather::backward_data(&shape, kernels.tall.lanes),
+                backward_weight: Scatter::new(&shape, kernels.tall.lanes),
+            })),
         };
-        Ok(Self { shape, algorithm, parallelism, element: PhantomData })
+        Ok(Self { shape, parallelism, kernels, products })
     }
 
     /// The layer's geometry and the lengths of its tensors.
@@ -211,7 +258,12 @@ impl<T: Element> Plan<T> {
 
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        if self.products.is_some() { Algorithm::Implicit } else { Algorithm::Explicit }
+    }
+
+    /// The instruction set whose kernels are used.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa
     }
 
     /// Where the work runs.
@@ -232,6 +284,15 @@ impl<T: Element> Plan<T> {
     }
 
     fn need(&self, pass: Pass) -> Need {
+        if let Some(products) = &self.products {
+            return match pass {
+                Pass::Forward => gather::need(&products.forward.0, &products.forward.1),
+                Pass::BackwardData => {
+                    gather::need(&products.backward_data.0, &products.backward_data.1)
+                }
+                Pass::BackwardWeight => products.backward_weight.need(),
+            };
+        }
         match pass {
             Pass::Forward => forward::explicit_need(&self.shape),
             Pass::BackwardData => backward_data::explicit_need(&self.shape),
@@ -272,7 +333,18 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_forward(input, weight, bias, output)?;
         self.check_scratch(Pass::Forward, scratch)?;
-        forward::explicit(&self.shape, self.parallelism, [input, weight], bias, output, scratch);
+        let Self { shape, parallelism, .. } = self;
+        let Some(products) = &self.products else {
+            forward::explicit(shape, *parallelism, [input, weight], bias, output, scratch);
+            return Ok(());
+        };
+        let (panels, gathers) = &products.forward;
+        let kernel = &self.kernels.tall;
+        let (packed, scratch) = gather::carve(panels, scratch);
+        gather::pack_forward(shape, kernel, *parallelism, panels, weight, packed);
+        let finish = Finish { lane_bias: bias, accumulate: false, clamp: None };
+        let products = (panels, &gathers[..]);
+        gather::run(kernel, *parallelism, products, input, packed, output, finish, scratch);
         Ok(())
     }
 
@@ -328,7 +400,30 @@ impl<T: Element> Plan<T> {
         self.check_scratch(Pass::BackwardData, scratch)?;
         let sources = [weight, grad_output];
         let Self { shape, parallelism, .. } = self;
-        backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
+        let Some(products) = &self.products else {
+            backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
+            return Ok(());
+        };
+        let (panels, gathers) = &products.backward_data;
+        let kernel = &self.kernels.tall;
+        let (packed, scratch) = gather::carve(panels, scratch);
+        gather::pack_backward_data(shape, kernel, *parallelism, panels, weight, packed);
+        let accumulate = write == Write::Accumulate;
+        if !accumulate && !gather::meets_all(shape, gathers) {
+            grad_input.fill(T::ZERO);
+        }
+        let finish = Finish { lane_bias: None, accumulate, clamp: None };
+        let products = (panels, &gathers[..]);
+        gather::run(
+            kernel,
+            *parallelism,
+            products,
+            grad_output,
+            packed,
+            grad_input,
+            finish,
+            scratch,
+        );
         Ok(())
     }
 
@@ -372,7 +467,12 @@ impl<T: Element> Plan<T> {
         self.check_scratch(Pass::BackwardWeight, scratch)?;
         let sources = [input, grad_output];
         let Self { shape, parallelism, .. } = self;
-        backward_weight::explicit(shape, *parallelism, sources, grad_weight, write, scratch);
+        let Some(products) = &self.products else {
+            backward_weight::explicit(shape, *parallelism, sources, grad_weight, write, scratch);
+            return Ok(());
+        };
+        let product = &products.backward_weight;
+        product.run(shape, &self.kernels.tall, *parallelism, sources, grad_weight, write, scratch);
         Ok(())
     }
 
@@ -405,12 +505,20 @@ impl<T: Element> Plan<T> {
     }
 }
 
+impl<T> Clone for Plan<T> {
+    fn clone(&self) -> Self {
+        let Self { shape, parallelism, kernels, products } = self;
+        Self { shape: *shape, parallelism: *parallelism, kernels, products: products.clone() }
+    }
+}
+
 impl<T> fmt::Debug for Plan<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan")
             .field("shape", &self.shape.params())
             .field("element", &core::any::type_name::<T>())
-            .field("algorithm", &self.algorithm)
+            .field("isa", &self.kernels.isa)
+            .field("products", &self.products)
             .field("parallelism", &self.parallelism)
             .finish_non_exhaustive()
     }

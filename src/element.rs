@@ -28,6 +28,17 @@ pub trait Element:
 
     /// The nearest element to `x`.
     fn from_f64(x: f64) -> Self;
+
+    /// The element kept between `low` and `high`; NaN stays NaN.
+    fn clamp_to(self, low: Self, high: Self) -> Self {
+        if self < low {
+            low
+        } else if self > high {
+            high
+        } else {
+            self
+        }
+    }
 }
 
 impl Element for f32 {
@@ -52,6 +63,12 @@ impl Element for f64 {
 
 pub(crate) mod sealed {
     //! Keeps [`super::Element`] to the types that have kernels.
+    use crate::gemm::textbook::Gemm;
+    use crate::kernel::HasKernels;
+
+    /// Everything that a kernel needs of its element type.
     #[allow(unreachable_pub, reason = "a supertrait must be as public as its trait")]
-    pub use crate::gemm::textbook::Gemm as Sealed;
+    pub trait Sealed: Gemm + HasKernels {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
 }

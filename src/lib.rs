@@ -46,8 +46,11 @@ mod error;
 #[allow(unsafe_code, reason = "raw matrices: every block says why it is sound")]
 mod gemm;
 mod im2col;
+#[allow(unsafe_code, reason = "intrinsics and raw tiles: every block says why it is sound")]
+mod kernel;
 mod parallel;
 mod pass;
+mod patches;
 pub mod reference;
 mod scratch;
 mod shape;
@@ -57,6 +60,7 @@ pub use conv::{Algorithm, Conv, Conv1d, Conv2d, Conv3d, Plan};
 pub use element::Element;
 pub use error::{Error, Size};
 pub use im2col::{col2im, im2col};
+pub use kernel::Isa;
 pub use parallel::Parallelism;
 pub use pass::{Pass, Write};
 pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};

@@ -17,10 +17,21 @@ pub(crate) struct Need {
 }
 
 impl Need {
+    /// Units of work that take no scratch.
+    pub(crate) fn of_units(units: usize) -> Self {
+        Self { units, shared: 0, piece: 0 }
+    }
+
     /// Elements for a number of workers, as far as that fits the address space.
     pub(crate) fn len(self, workers: usize) -> usize {
         self.piece.saturating_mul(workers).saturating_add(self.shared)
     }
+}
+
+/// The part of `scratch` from its first cache line on.
+pub(crate) fn aligned<T>(scratch: &mut [T]) -> &mut [T] {
+    let skip = scratch.as_ptr().align_offset(64).min(scratch.len());
+    &mut scratch[skip..]
 }
 
 /// Zeroed scratch, aligned to a cache line.

@@ -189,7 +189,7 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
 
 /// A transposed layer, checked: the convolution whose [`Plan::backward_data`] it is.
 #[derive(Debug, Clone)]
-pub struct TransposedPlan<T> {
+pub struct TransposedPlan<T: 'static> {
     conv: Plan<T>,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Layer {
 }
 
 /// One layer for each way in which `im2col_set_num_threads` may ask for it to run.
-pub(super) struct Plans<T> {
+pub(super) struct Plans<T: 'static> {
     parallel: Plan<T>,
     serial: Plan<T>,
 }

@@ -1,3 +1,144 @@
-//! Matrix products. Knows nothing of convolution.
+//! Matrix products. Knows nothing of convolution: only grids of places, panels and cells.
+//!
+//! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, tile by tile
+//! of a's rows, at most [`TERMS`] terms at a time.
 
+pub(crate) mod grid;
+pub(crate) mod pack;
+pub(crate) mod target;
 pub(crate) mod textbook;
+
+use crate::element::Element;
+use crate::kernel::{Kernel, MAX_ROWS, MAX_TILE, Multiply, Store};
+use core::mem::MaybeUninit;
+use target::Cell;
+
+/// Terms that one tile adds up before the sum joins those before it. An element's error is
+/// thereby that of `TERMS + terms / TERMS` additions, not of `terms`.
+pub(crate) const TERMS: usize = 512;
+
+/// The left operand: row `r` and term `t` meet at `data[rows[r] + terms[t]]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) rows: &'a [u32],
+    pub(crate) terms: &'a [u32],
+}
+
+/// The right operand: lane `l` of panel `p` and term `t` meet at
+/// `data[p * panel_pitch + terms[t] + l]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) panel_pitch: usize,
+    pub(crate) terms: &'a [u32],
+}
+
+/// What happens to a sum as it is stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a, T> {
+    /// Added to every element of a lane, one for each lane of the cell.
+    pub(crate) lane_bias: Option<&'a [T]>,
+    /// Add to the destination rather than overwrite it.
+    pub(crate) accumulate: bool,
+    /// The bounds of the activation.
+    pub(crate) clamp: Option<[T; 2]>,
+}
+
+/// Fills `cell` with the product of `left` and `right`.
+///
+/// # Panics
+/// If an operand leaves its slice: the caller's tables are wrong.
+pub(crate) fn multiply<T: Element>(
+    kernel: &Kernel<T>,
+    cell: &mut Cell<'_, T>,
+    left: Left<'_, T>,
+    right: Right<'_, T>,
+    finish: Finish<'_, T>,
+) {
+    let (rows, lanes) = (cell.rows().len, cell.lanes().len);
+    let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
+    let panels = lanes.div_ceil(kernel.lanes);
+    assert!(left.rows.len() == rows && left.terms.len() == right.terms.len());
+    assert!(most(left.rows) + most(left.terms) < left.data.len());
+    let last_panel = (panels - 1) * right.panel_pitch;
+    assert!(last_panel + most(right.terms) + kernel.lanes <= right.data.len());
+    assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
+    assert!(kernel.rows <= MAX_ROWS && kernel.rows * kernel.lanes <= MAX_TILE);
+
+    // The tiles' rows are as even as the kernel's steps allow.
+    let tiles = rows.div_ceil(kernel.rows);
+    let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
+    let mut tile = MaybeUninit::<[T; MAX_TILE]>::uninit();
+    let tile = tile.as_mut_ptr().cast::<T>();
+    let lane_pitch = cell.lane_pitch();
+    for panel in 0..panels {
+        let b = &right.data[panel * right.panel_pitch..];
+        let first_lane = panel * kernel.lanes;
+        let width = kernel.lanes.min(lanes - first_lane);
+        for first_row in (0..rows).step_by(height) {
+            let count = height.min(rows - first_row);
+            let mut pointers = [left.data.as_ptr(); MAX_ROWS];
+            for (i, pointer) in pointers[..kernel.rows].iter_mut().enumerate() {
+                // Rows past the last repeat it: they are computed, never stored.
+                let row = left.rows[first_row + i.min(count - 1)] as usize;
+                // SAFETY: the largest row offset is within `left.data`.
+                *pointer = unsafe { left.data.as_ptr().add(row) };
+            }
+            if let Some(bias) = finish.lane_bias {
+                for lane in 0..kernel.lanes {
+                    let bias = if lane < width { bias[first_lane + lane] } else { T::ZERO };
+                    for row in 0..kernel.rows {
+                        // SAFETY: the tile has `rows * lanes` elements.
+                        unsafe { *tile.add(row * kernel.lanes + lane) = bias };
+                    }
+                }
+            }
+            let mut accumulate = finish.lane_bias.is_some();
+            for (steps_a, steps_b) in left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)) {
+                let job = Multiply {
+                    count,
+                    rows: pointers.as_ptr(),
+                    steps_a: steps_a.as_ptr(),
+                    b: b.as_ptr(),
+                    steps_b: steps_b.as_ptr(),
+                    terms: steps_a.len(),
+                    tile,
+                    accumulate,
+                };
+                // SAFETY: having the kernel proves its ISA. The asserts above hold every row
+                // plus every step within a, and every step plus a panel's lanes within b; both
+                // tables have `terms` entries; the tile is ours and was written before it is
+                // accumulated to.
+                unsafe { (kernel.multiply)(&job) };
+                accumulate = true;
+            }
+            // SAFETY: the cell alone may write its rows and lanes, `row_offsets` has an entry
+            // for each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
+            // are initialised.
+            unsafe {
+                (kernel.store)(&Store {
+                    tile,
+                    rows: count,
+                    lanes: width,
+                    c: cell.start().add(first_lane * lane_pitch),
+                    row_offsets: cell.row_offsets()[first_row..][..count].as_ptr(),
+                    lane_stride: lane_pitch,
+                    accumulate: finish.accumulate,
+                    clamp: finish.clamp,
+                });
+            }
+        }
+    }
+}
+
+/// Sets every element of `cell` to `value`.
+pub(crate) fn fill<T: Element>(cell: &mut Cell<'_, T>, value: T) {
+    let (start, pitch) = (cell.start(), cell.lane_pitch());
+    for lane in 0..cell.lanes().len {
+        for &row in cell.row_offsets() {
+            // SAFETY: the cell alone may write its rows and lanes.
+            unsafe { *start.add(lane * pitch + row as usize) = value };
+        }
+    }
+}

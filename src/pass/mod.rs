@@ -11,6 +11,8 @@ pub(crate) mod backward_bias;
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
 pub(crate) mod forward;
+pub(crate) mod gather;
+pub(crate) mod scatter;
 
 use crate::element::Element;
 use crate::gemm::textbook::Matrix;

@@ -1,0 +1,194 @@
+//! Grids: how a matrix index becomes a place in memory.
+//!
+//! Every operand of our products is addressed by positions of a four-dimensional grid: the
+//! pixels of a batch, the taps of a filter. A [`Grid`] walks its positions in row-major order and
+//! cuts that order into runs of one shape, so that one small table of offsets serves them all:
+//! position `i` of a run lies at `run.base + table[i]`.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+/// Axes of a grid.
+pub(crate) const AXES: usize = 4;
+
+/// A strided four-dimensional index, cut into runs.
+#[derive(Clone)]
+pub(crate) struct Grid {
+    sizes: [usize; AXES],
+    pitches: [usize; AXES],
+    /// The box that a run covers: full inner axes, a part of one axis, 1 of those outside it.
+    run: [usize; AXES],
+    table: Vec<u32>,
+}
+
+impl fmt::Debug for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sizes, pitches, run, .. } = self;
+        write!(f, "{sizes:?} by {pitches:?} in runs of {run:?}")
+    }
+}
+
+/// A stretch of a grid's positions in row-major order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// The row-major number of the first position.
+    pub(crate) first: usize,
+    /// Positions in the run.
+    pub(crate) len: usize,
+    /// Where the first position lies.
+    pub(crate) base: usize,
+    /// The first position.
+    pub(crate) start: [usize; AXES],
+    /// The box that the run covers.
+    pub(crate) sizes: [usize; AXES],
+}
+
+impl Run {
+    /// The positions' row-major numbers.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.first..self.first + self.len
+    }
+}
+
+/// The largest offset of a table.
+const MAX_OFFSET: usize = u32::MAX as usize;
+
+/// How far the last position of a box lies from the first.
+fn reach(sizes: [usize; AXES], pitches: [usize; AXES]) -> Option<usize> {
+    (0..AXES).try_fold(0usize, |sum, axis| {
+        (sizes[axis] - 1).checked_mul(pitches[axis]).and_then(|n| sum.checked_add(n))
+    })
+}
+
+/// Cuts a run down until the offsets of all these grids fit their tables.
+pub(crate) fn fit_tables(mut run: [usize; AXES], grids: &[[usize; AXES]]) -> [usize; AXES] {
+    let fits = |run, &pitches: &[usize; AXES]| reach(run, pitches).is_some_and(|n| n <= MAX_OFFSET);
+    while let Some(outermost) = run.iter().position(|&size| size > 1) {
+        if grids.iter().all(|pitches| fits(run, pitches)) {
+            break;
+        }
+        run[outermost] = run[outermost].div_ceil(2);
+    }
+    run
+}
+
+/// The largest box of at most `most` positions (at least one) that is a stretch of the row-major
+/// order and repeats over the grid.
+pub(crate) fn run_box(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
+    let mut run = [1; AXES];
+    let mut left = most.max(1);
+    for axis in (0..AXES).rev() {
+        run[axis] = sizes[axis].min(left);
+        if run[axis] < sizes[axis] {
+            break;
+        }
+        left /= sizes[axis];
+    }
+    run
+}
+
+/// `pitches` of a dense row-major array.
+pub(crate) fn dense(sizes: [usize; AXES]) -> [usize; AXES] {
+    let mut pitches = [1; AXES];
+    for axis in (0..AXES - 1).rev() {
+        pitches[axis] = pitches[axis + 1] * sizes[axis + 1];
+    }
+    pitches
+}
+
+impl Grid {
+    /// A grid with runs of the box `run`, as [`run_box`] makes it.
+    pub(crate) fn new(sizes: [usize; AXES], pitches: [usize; AXES], run: [usize; AXES]) -> Self {
+        assert!(reach(run, pitches).is_some_and(|n| n <= MAX_OFFSET), "{run:?} x {pitches:?}");
+        let mut table = Vec::with_capacity(run.iter().product());
+        for a in 0..run[0] {
+            for b in 0..run[1] {
+                for c in 0..run[2] {
+                    let row = a * pitches[0] + b * pitches[1] + c * pitches[2];
+                    table.extend((0..run[3]).map(|d| (row + d * pitches[3]) as u32));
+                }
+            }
+        }
+        Self { sizes, pitches, run, table }
+    }
+
+    /// A grid of which only the runs are wanted, not their tables.
+    pub(crate) fn untabled(
+        sizes: [usize; AXES],
+        pitches: [usize; AXES],
+        run: [usize; AXES],
+    ) -> Self {
+        Self { sizes, pitches, run, table: Vec::new() }
+    }
+
+    /// A line of `len` positions, `pitch` apart, in runs of at most `most`.
+    pub(crate) fn line(len: usize, pitch: usize, most: usize) -> Self {
+        let sizes = [1, 1, 1, len];
+        Self::new(sizes, [0, 0, 0, pitch], run_box(sizes, most))
+    }
+
+    /// Positions in all.
+    pub(crate) fn len(&self) -> usize {
+        self.sizes.iter().product()
+    }
+
+    /// The offset of each position of a run from its base.
+    pub(crate) fn table(&self) -> &[u32] {
+        &self.table
+    }
+
+    /// The box that a run covers.
+    pub(crate) fn run_sizes(&self) -> [usize; AXES] {
+        self.run
+    }
+
+    /// Runs in all.
+    pub(crate) fn runs(&self) -> usize {
+        (0..AXES).map(|axis| self.sizes[axis].div_ceil(self.run[axis])).product()
+    }
+
+    /// Run number `index` in row-major order.
+    pub(crate) fn run(&self, mut index: usize) -> Run {
+        let mut start = [0; AXES];
+        for axis in (0..AXES).rev() {
+            let count = self.sizes[axis].div_ceil(self.run[axis]);
+            start[axis] = index % count * self.run[axis];
+            index /= count;
+        }
+        let mut sizes = self.run;
+        let mut first = 0;
+        for axis in 0..AXES {
+            sizes[axis] = sizes[axis].min(self.sizes[axis] - start[axis]);
+            first = first * self.sizes[axis] + start[axis];
+        }
+        Run { first, len: sizes.iter().product(), base: self.place(start), start, sizes }
+    }
+
+    /// Where a position lies.
+    pub(crate) fn place(&self, position: [usize; AXES]) -> usize {
+        (0..AXES).map(|axis| position[axis] * self.pitches[axis]).sum()
+    }
+
+    /// The furthest place of any position.
+    pub(crate) fn reach(&self) -> usize {
+        reach(self.sizes, self.pitches).expect("the grid lies in memory")
+    }
+
+    /// Whether no two positions lie at the same place, nor at places of another grid's sum with
+    /// this one: sorted by pitch, every axis steps over all that the smaller ones reach.
+    pub(crate) fn is_distinct_with(&self, other: &Grid) -> bool {
+        let mut axes = [(0, 0); 2 * AXES];
+        for axis in 0..AXES {
+            axes[axis] = (self.pitches[axis], self.sizes[axis]);
+            axes[AXES + axis] = (other.pitches[axis], other.sizes[axis]);
+        }
+        axes.sort_unstable();
+        let mut reach = 0;
+        axes.iter().filter(|&&(_, size)| size > 1).all(|&(pitch, size)| {
+            let apart = pitch > reach;
+            reach += pitch * (size - 1);
+            apart
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Where a product is written: a matrix in a slice, cut into cells that threads may fill at once.
+
+use super::grid::{Grid, Run};
+use core::marker::PhantomData;
+
+/// The places of a product's elements: row `r` and lane `l` meet at `base + rows(r) + lanes(l)`.
+///
+/// Making one proves that no two elements share a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    rows: Grid,
+    lanes: Grid,
+    base: usize,
+    lane_pitch: usize,
+}
+
+impl Target {
+    /// A matrix whose rows lie as the grid says, with `lanes` lanes in each of `groups` groups,
+    /// all `lane_pitch` apart, in runs of at most `most` lanes of one group.
+    ///
+    /// # Panics
+    /// If two elements share a place: the caller's grid is wrong.
+    pub(crate) fn new(
+        rows: Grid,
+        base: usize,
+        [groups, lanes]: [usize; 2],
+        lane_pitch: usize,
+        most: usize,
+    ) -> Self {
+        let pitches = [0, 0, lanes.saturating_mul(lane_pitch), lane_pitch];
+        let lanes = Grid::untabled([1, 1, groups, lanes], pitches, [1, 1, 1, most.min(lanes)]);
+        assert!(rows.is_distinct_with(&lanes), "{rows:?} and {lanes:?} overlap");
+        assert!(rows.table().is_sorted(), "rows descend");
+        Self { rows, lanes, base, lane_pitch }
+    }
+
+    /// The grid of rows.
+    pub(crate) fn rows(&self) -> &Grid {
+        &self.rows
+    }
+
+    /// Cells in all: every run of rows with every run of lanes.
+    pub(crate) fn cells(&self) -> usize {
+        self.rows.runs() * self.lanes.runs()
+    }
+
+    /// Hands out the cells over `data`, each once.
+    ///
+    /// # Panics
+    /// If `data` is too short.
+    pub(crate) fn over<'a, T>(
+        &'a self,
+        data: &'a mut [T],
+    ) -> impl Iterator<Item = Cell<'a, T>> + Send + use<'a, T>
+    where
+        T: Send,
+    {
+        assert!(self.base + self.rows.reach() + self.lanes.reach() < data.len());
+        let data = Shared(data.as_mut_ptr(), PhantomData::<&'a mut [T]>);
+        (0..self.cells()).map(move |index| {
+            let data = &data;
+            let lanes = self.lanes.run(index % self.lanes.runs());
+            let rows = self.rows.run(index / self.lanes.runs());
+            Cell { target: self, data: Shared(data.0, PhantomData), rows, lanes }
+        })
+    }
+}
+
+/// A pointer that cells on many threads write through.
+struct Shared<'a, T>(*mut T, PhantomData<&'a mut [T]>);
+
+// SAFETY: cells are disjoint (`Target::new` has seen to it, and each is handed out once), so
+// sending one to another thread sends a part of a `&mut [T]`.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+
+/// The sole right to write one run of rows by one run of lanes of a [`Target`].
+pub(crate) struct Cell<'a, T> {
+    target: &'a Target,
+    data: Shared<'a, T>,
+    rows: Run,
+    lanes: Run,
+}
+
+impl<'a, T> Cell<'a, T> {
+    /// The cell's rows.
+    pub(crate) fn rows(&self) -> Run {
+        self.rows
+    }
+
+    /// The cell's lanes.
+    pub(crate) fn lanes(&self) -> Run {
+        self.lanes
+    }
+
+    /// Elements between neighbouring lanes.
+    pub(super) fn lane_pitch(&self) -> usize {
+        self.target.lane_pitch
+    }
+
+    /// The offsets of the cell's rows from [`start`](Self::start).
+    pub(super) fn row_offsets(&self) -> &'a [u32] {
+        &self.target.rows.table()[..self.rows.len]
+    }
+
+    /// The element of the first row and lane: those of all rows and lanes of the cell are within
+    /// the slice, and no other cell has them.
+    pub(super) fn start(&mut self) -> *mut T {
+        // SAFETY: `Target::over` has checked the reach of both grids against the slice.
+        unsafe { self.data.0.add(self.target.base + self.rows.base + self.lanes.base) }
+    }
+}

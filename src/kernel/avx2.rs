@@ -1,0 +1,283 @@
+//! AVX2 with FMA: 8 lanes of f32, 4 of f64, 16 registers.
+
+use super::body;
+use super::vector::Vector;
+use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
+use crate::element::Element;
+use core::arch::x86_64::*;
+
+/// Whether this machine has AVX2 and FMA: the proof that the kernels below may be called.
+pub(super) fn detected() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(feature = "std"))]
+    cfg!(all(target_feature = "avx2", target_feature = "fma"))
+}
+
+/// Hand out only if [`detected`].
+pub(super) static F32: Kernels<f32> = kernels::<__m256, _>(8);
+/// Hand out only if [`detected`].
+pub(super) static F64: Kernels<f64> = kernels::<__m256d, _>(4);
+
+const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
+    Kernels {
+        isa: Isa::Avx2,
+        tall: Kernel {
+            rows: 6,
+            row_step: 1,
+            lanes: 2 * lanes,
+            multiply: multiply_tall::<V>,
+            pack: pack::<V, 2>,
+            store: store::<V, 2>,
+        },
+        wide: Kernel {
+            rows: 4,
+            row_step: 1,
+            lanes: 3 * lanes,
+            multiply: multiply_wide::<V>,
+            pack: pack::<V, 3>,
+            store: store::<V, 3>,
+        },
+    }
+}
+
+/// 6 rows of two vectors: 12 sums, two vectors of b, one of a.
+///
+/// # Safety
+/// As [`Multiply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        match job.count {
+            1 => body::multiply::<V, 1, 2>(job),
+            2 => body::multiply::<V, 2, 2>(job),
+            3 => body::multiply::<V, 3, 2>(job),
+            4 => body::multiply::<V, 4, 2>(job),
+            5 => body::multiply::<V, 5, 2>(job),
+            _ => body::multiply::<V, 6, 2>(job),
+        }
+    }
+}
+
+/// 4 rows of three vectors: 12 sums, three vectors of b, one of a.
+///
+/// # Safety
+/// As [`Multiply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        match job.count {
+            1 => body::multiply::<V, 1, 3>(job),
+            2 => body::multiply::<V, 2, 3>(job),
+            3 => body::multiply::<V, 3, 3>(job),
+            _ => body::multiply::<V, 4, 3>(job),
+        }
+    }
+}
+
+/// # Safety
+/// As [`Pack`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::pack::<V, N>(job) }
+}
+
+/// # Safety
+/// As [`Store`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &Store<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::store::<V, N>(job) }
+}
+
+/// Ones and zeros: 8 entries from `8 - n` on switch on the first `n` lanes of f32.
+const MASK32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The same for 4 lanes of f64.
+const MASK64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+/// The mask of the first `n <= 8` lanes.
+///
+/// # Safety
+/// The caller runs with avx2.
+#[inline(always)]
+unsafe fn mask32(n: usize) -> __m256i {
+    debug_assert!(n <= 8);
+    // SAFETY: 8 entries from `8 - n` end within 16.
+    unsafe { _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()) }
+}
+
+/// The mask of the first `n <= 4` lanes.
+///
+/// # Safety
+/// The caller runs with avx2.
+#[inline(always)]
+unsafe fn mask64(n: usize) -> __m256i {
+    debug_assert!(n <= 4);
+    // SAFETY: 4 entries from `4 - n` end within 8.
+    unsafe { _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast()) }
+}
+
+// SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
+// of their mask.
+unsafe impl Vector for __m256 {
+    type Element = f32;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller runs with avx2 and `p` is good for 8 elements.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: as `load`.
+        unsafe { _mm256_storeu_ps(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, n: usize) -> Self {
+        // SAFETY: the mask keeps the read within the `n <= 8` elements at `p`.
+        unsafe { _mm256_maskload_ps(p, mask32(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize) {
+        // SAFETY: the mask keeps the write within the `n <= 8` elements at `p`.
+        unsafe { _mm256_maskstore_ps(p, mask32(n), self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller runs with fma.
+        unsafe { _mm256_fmadd_ps(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        // The second operand comes through where one is NaN.
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_min_ps(high, _mm256_max_ps(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; `to`
+        // is good for 8 rows of 8.
+        unsafe {
+            let mask = mask32(width);
+            let mut a = [_mm256_setzero_ps(); 8];
+            for i in 0..8 {
+                a[i] = _mm256_maskload_ps(*rows.add(i), mask);
+            }
+            let mut b = a;
+            for i in 0..4 {
+                b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for i in 0..2 {
+                let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
+                a[4 * i] = _mm256_shuffle_ps::<0x44>(p, r);
+                a[4 * i + 1] = _mm256_shuffle_ps::<0xee>(p, r);
+                a[4 * i + 2] = _mm256_shuffle_ps::<0x44>(q, s);
+                a[4 * i + 3] = _mm256_shuffle_ps::<0xee>(q, s);
+            }
+            for i in 0..4 {
+                b[i] = _mm256_permute2f128_ps::<0x20>(a[i], a[4 + i]);
+                b[4 + i] = _mm256_permute2f128_ps::<0x31>(a[i], a[4 + i]);
+            }
+            for i in 0..8 {
+                _mm256_storeu_ps(to.add(8 * i), b[i]);
+            }
+        }
+    }
+}
+
+// SAFETY: as for f32.
+unsafe impl Vector for __m256d {
+    type Element = f64;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(x: f64) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_set1_pd(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f64) -> Self {
+        // SAFETY: the caller runs with avx2 and `p` is good for 4 elements.
+        unsafe { _mm256_loadu_pd(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f64) {
+        // SAFETY: as `load`.
+        unsafe { _mm256_storeu_pd(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(p: *const f64, n: usize) -> Self {
+        // SAFETY: the mask keeps the read within the `n <= 4` elements at `p`.
+        unsafe { _mm256_maskload_pd(p, mask64(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f64, n: usize) {
+        // SAFETY: the mask keeps the write within the `n <= 4` elements at `p`.
+        unsafe { _mm256_maskstore_pd(p, mask64(n), self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_add_pd(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller runs with fma.
+        unsafe { _mm256_fmadd_pd(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_min_pd(high, _mm256_max_pd(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 4 pointers; `to`
+        // is good for 4 rows of 4.
+        unsafe {
+            let mask = mask64(width);
+            let mut a = [_mm256_setzero_pd(); 4];
+            for i in 0..4 {
+                a[i] = _mm256_maskload_pd(*rows.add(i), mask);
+            }
+            let (p, q) = (_mm256_unpacklo_pd(a[0], a[1]), _mm256_unpackhi_pd(a[0], a[1]));
+            let (r, s) = (_mm256_unpacklo_pd(a[2], a[3]), _mm256_unpackhi_pd(a[2], a[3]));
+            _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(p, r));
+            _mm256_storeu_pd(to.add(4), _mm256_permute2f128_pd::<0x20>(q, s));
+            _mm256_storeu_pd(to.add(8), _mm256_permute2f128_pd::<0x31>(p, r));
+            _mm256_storeu_pd(to.add(12), _mm256_permute2f128_pd::<0x31>(q, s));
+        }
+    }
+}

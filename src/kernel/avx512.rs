@@ -1,0 +1,280 @@
+//! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
+
+use super::body;
+use super::vector::Vector;
+use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
+use crate::element::Element;
+use core::arch::x86_64::*;
+
+/// Whether this machine has AVX-512F: the proof that the kernels below may be called.
+pub(super) fn detected() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(feature = "std"))]
+    cfg!(target_feature = "avx512f")
+}
+
+/// Hand out only if [`detected`].
+pub(super) static F32: Kernels<f32> = kernels::<__m512, _>(16);
+/// Hand out only if [`detected`].
+pub(super) static F64: Kernels<f64> = kernels::<__m512d, _>(8);
+
+const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
+    Kernels {
+        isa: Isa::Avx512,
+        tall: Kernel {
+            rows: 28,
+            row_step: 4,
+            lanes,
+            multiply: multiply_tall::<V>,
+            pack: pack::<V, 1>,
+            store: store::<V, 1>,
+        },
+        wide: Kernel {
+            rows: 8,
+            row_step: 2,
+            lanes: 3 * lanes,
+            multiply: multiply_wide::<V>,
+            pack: pack::<V, 3>,
+            store: store::<V, 3>,
+        },
+    }
+}
+
+/// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
+/// multiplication itself. Fewer rows in steps of 4.
+///
+/// # Safety
+/// As [`Multiply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        match job.count.div_ceil(4) {
+            1 => body::multiply::<V, 4, 1>(job),
+            2 => body::multiply::<V, 8, 1>(job),
+            3 => body::multiply::<V, 12, 1>(job),
+            4 => body::multiply::<V, 16, 1>(job),
+            5 => body::multiply::<V, 20, 1>(job),
+            6 => body::multiply::<V, 24, 1>(job),
+            _ => body::multiply::<V, 28, 1>(job),
+        }
+    }
+}
+
+/// 8 rows of three vectors: 24 sums, three vectors of b, one of a.
+///
+/// # Safety
+/// As [`Multiply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        match job.count.div_ceil(2) {
+            1 => body::multiply::<V, 2, 3>(job),
+            2 => body::multiply::<V, 4, 3>(job),
+            3 => body::multiply::<V, 6, 3>(job),
+            _ => body::multiply::<V, 8, 3>(job),
+        }
+    }
+}
+
+/// # Safety
+/// As [`Pack`].
+#[target_feature(enable = "avx512f")]
+unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::pack::<V, N>(job) }
+}
+
+/// # Safety
+/// As [`Store`].
+#[target_feature(enable = "avx512f")]
+unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &Store<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::store::<V, N>(job) }
+}
+
+// SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
+// of their mask.
+unsafe impl Vector for __m512 {
+    type Element = f32;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller runs with avx512f and `p` is good for 16 elements.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: as `load`.
+        unsafe { _mm512_storeu_ps(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, n: usize) -> Self {
+        // SAFETY: the mask keeps the read within the `n <= 16` elements at `p`.
+        unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize) {
+        // SAFETY: the mask keeps the write within the `n <= 16` elements at `p`.
+        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as u16, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_fmadd_ps(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        // The second operand comes through where one is NaN.
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_min_ps(high, _mm512_max_ps(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 16 pointers; `to`
+        // is good for 16 rows of 16.
+        unsafe {
+            let mask = ((1u32 << width) - 1) as u16;
+            let mut a = [_mm512_setzero_ps(); 16];
+            for i in 0..16 {
+                a[i] = _mm512_maskz_loadu_ps(mask, *rows.add(i));
+            }
+            // Pairs of rows, then fours, within 128 bits; then 128-bit pieces across.
+            let mut b = a;
+            for i in 0..8 {
+                b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            let wide = |x: __m512| _mm512_castps_pd(x);
+            let narrow = |x: __m512d| _mm512_castpd_ps(x);
+            for i in 0..4 {
+                let [p, q, r, s] = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
+                a[4 * i] = narrow(_mm512_unpacklo_pd(wide(p), wide(r)));
+                a[4 * i + 1] = narrow(_mm512_unpackhi_pd(wide(p), wide(r)));
+                a[4 * i + 2] = narrow(_mm512_unpacklo_pd(wide(q), wide(s)));
+                a[4 * i + 3] = narrow(_mm512_unpackhi_pd(wide(q), wide(s)));
+            }
+            for i in 0..4 {
+                let (p, q, r, s) = (a[i], a[4 + i], a[8 + i], a[12 + i]);
+                let (even_pq, odd_pq) =
+                    (_mm512_shuffle_f32x4::<0x88>(p, q), _mm512_shuffle_f32x4::<0xdd>(p, q));
+                let (even_rs, odd_rs) =
+                    (_mm512_shuffle_f32x4::<0x88>(r, s), _mm512_shuffle_f32x4::<0xdd>(r, s));
+                b[i] = _mm512_shuffle_f32x4::<0x88>(even_pq, even_rs);
+                b[4 + i] = _mm512_shuffle_f32x4::<0x88>(odd_pq, odd_rs);
+                b[8 + i] = _mm512_shuffle_f32x4::<0xdd>(even_pq, even_rs);
+                b[12 + i] = _mm512_shuffle_f32x4::<0xdd>(odd_pq, odd_rs);
+            }
+            for i in 0..16 {
+                _mm512_storeu_ps(to.add(16 * i), b[i]);
+            }
+        }
+    }
+}
+
+// SAFETY: as for f32.
+unsafe impl Vector for __m512d {
+    type Element = f64;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f64) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_set1_pd(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f64) -> Self {
+        // SAFETY: the caller runs with avx512f and `p` is good for 8 elements.
+        unsafe { _mm512_loadu_pd(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f64) {
+        // SAFETY: as `load`.
+        unsafe { _mm512_storeu_pd(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(p: *const f64, n: usize) -> Self {
+        // SAFETY: the mask keeps the read within the `n <= 8` elements at `p`.
+        unsafe { _mm512_maskz_loadu_pd(((1u32 << n) - 1) as u8, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f64, n: usize) {
+        // SAFETY: the mask keeps the write within the `n <= 8` elements at `p`.
+        unsafe { _mm512_mask_storeu_pd(p, ((1u32 << n) - 1) as u8, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_add_pd(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_fmadd_pd(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_min_pd(high, _mm512_max_pd(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; `to`
+        // is good for 8 rows of 8.
+        unsafe {
+            let mask = ((1u32 << width) - 1) as u8;
+            let mut a = [_mm512_setzero_pd(); 8];
+            for i in 0..8 {
+                a[i] = _mm512_maskz_loadu_pd(mask, *rows.add(i));
+            }
+            let mut b = a;
+            for i in 0..4 {
+                b[2 * i] = _mm512_unpacklo_pd(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm512_unpackhi_pd(a[2 * i], a[2 * i + 1]);
+            }
+            for i in 0..2 {
+                let (p, q, r, s) = (b[i], b[2 + i], b[4 + i], b[6 + i]);
+                let (even_pq, odd_pq) =
+                    (_mm512_shuffle_f64x2::<0x88>(p, q), _mm512_shuffle_f64x2::<0xdd>(p, q));
+                let (even_rs, odd_rs) =
+                    (_mm512_shuffle_f64x2::<0x88>(r, s), _mm512_shuffle_f64x2::<0xdd>(r, s));
+                a[i] = _mm512_shuffle_f64x2::<0x88>(even_pq, even_rs);
+                a[2 + i] = _mm512_shuffle_f64x2::<0x88>(odd_pq, odd_rs);
+                a[4 + i] = _mm512_shuffle_f64x2::<0xdd>(even_pq, even_rs);
+                a[6 + i] = _mm512_shuffle_f64x2::<0xdd>(odd_pq, odd_rs);
+            }
+            for i in 0..8 {
+                _mm512_storeu_pd(to.add(8 * i), a[i]);
+            }
+        }
+    }
+}

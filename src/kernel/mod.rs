@@ -1,0 +1,208 @@
+//! The microkernels: the loops that a processor spends its time in, one file per ISA.
+//!
+//! A kernel multiplies one tile: some rows of a, each element broadcast, with some vectors of b.
+//! Both operands are read where they lie, through tables of steps. `body` holds the loops, written
+//! once over [`Vector`](vector::Vector); an ISA's file gives the vector and the tile shapes.
+//! Nothing here knows what is multiplied.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod body;
+mod portable;
+mod vector;
+
+use crate::element::Element;
+use core::fmt;
+
+/// A family of kernels, named after the instruction set it needs.
+///
+/// In the order of preference: `Ord` says which is the higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// What the compiler makes of plain loops, on any machine.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512F.
+    Avx512,
+}
+
+impl Isa {
+    /// Every ISA, the lowest first.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// The name that `IM2COL_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this machine has it.
+    pub fn is_available(self) -> bool {
+        f32::kernels(self).is_some()
+    }
+
+    /// The highest ISA of this machine, lowered by the environment variable `IM2COL_ISA` (a
+    /// [`name`](Self::name); feature `std`). An unknown name, or one that the machine lacks,
+    /// changes nothing.
+    pub fn best() -> Isa {
+        let machine = Isa::ALL.into_iter().rev().find(|isa| isa.is_available());
+        let machine = machine.unwrap_or(Isa::Portable);
+        match asked() {
+            Some(isa) if isa < machine && isa.is_available() => isa,
+            _ => machine,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The ISA named by `IM2COL_ISA`, read once.
+#[cfg(feature = "std")]
+fn asked() -> Option<Isa> {
+    static ASKED: std::sync::OnceLock<Option<Isa>> = std::sync::OnceLock::new();
+    *ASKED.get_or_init(|| {
+        let name = std::env::var("IM2COL_ISA").ok()?;
+        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    })
+}
+
+#[cfg(not(feature = "std"))]
+fn asked() -> Option<Isa> {
+    None
+}
+
+/// The kernels of one ISA for one element type. A value is the proof that the machine has the
+/// ISA: only the ISA's file makes one, after it has asked the processor.
+#[derive(Debug)]
+pub struct Kernels<T: 'static> {
+    pub(crate) isa: Isa,
+    /// Many rows, few vectors: for panels packed as narrow as a vector.
+    pub(crate) tall: Kernel<T>,
+    /// Few rows, many vectors.
+    pub(crate) wide: Kernel<T>,
+}
+
+/// One tile shape and the functions that work on it.
+#[derive(Debug)]
+pub(crate) struct Kernel<T: 'static> {
+    /// Rows of the largest tile.
+    pub(crate) rows: usize,
+    /// Smaller tiles have a multiple of this many rows.
+    pub(crate) row_step: usize,
+    /// Lanes of a tile: the width of a panel.
+    pub(crate) lanes: usize,
+    /// Sums a tile.
+    pub(crate) multiply: unsafe fn(&Multiply<T>),
+    /// Packs a panel by transposing.
+    pub(crate) pack: unsafe fn(&Pack<T>),
+    /// Writes a tile to its place.
+    pub(crate) store: unsafe fn(&Store<T>),
+}
+
+/// `tile[r][lane] = Σ rows[r][steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`.
+///
+/// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
+/// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
+/// `lanes` elements at every step of b; both tables have `terms` entries; `tile` has
+/// `rows * lanes` elements, initialised if `accumulate`, that nothing else refers to.
+pub struct Multiply<T> {
+    /// Rows wanted; those past them are computed or not, as the kernel likes.
+    pub(crate) count: usize,
+    pub(crate) rows: *const *const T,
+    pub(crate) steps_a: *const u32,
+    pub(crate) b: *const T,
+    pub(crate) steps_b: *const u32,
+    pub(crate) terms: usize,
+    pub(crate) tile: *mut T,
+    /// Add to the tile rather than overwrite it.
+    pub(crate) accumulate: bool,
+}
+
+/// `to[col * step + lane] = rows[lane][col]`, zeros for lanes past `lanes`.
+///
+/// Asked of the caller: `rows` points at `lanes` pointers, each good for `cols` elements; the
+/// kernel's `lanes` elements at `to + col * step` are ours for every `col`, and nothing else
+/// refers to them.
+pub struct Pack<T> {
+    pub(crate) lanes: usize,
+    pub(crate) rows: *const *const T,
+    pub(crate) cols: usize,
+    pub(crate) to: *mut T,
+    pub(crate) step: isize,
+}
+
+/// `c[row_offsets[r] + lane * lane_stride] (+)= tile[r][lane]`, clamped at last if asked.
+///
+/// Asked of the caller: every such element of `c`, for `rows` and `lanes` of the tile, is
+/// initialised if `accumulate`, and nothing else refers to it; no two are the same;
+/// `row_offsets` has `rows` entries, in ascending order.
+pub struct Store<T> {
+    pub(crate) tile: *const T,
+    pub(crate) rows: usize,
+    pub(crate) lanes: usize,
+    pub(crate) c: *mut T,
+    pub(crate) row_offsets: *const u32,
+    pub(crate) lane_stride: usize,
+    pub(crate) accumulate: bool,
+    pub(crate) clamp: Option<[T; 2]>,
+}
+
+/// Element types that have kernels.
+pub trait HasKernels: Sized + 'static {
+    /// The kernels of an ISA, if this machine has it.
+    fn kernels(isa: Isa) -> Option<&'static Kernels<Self>>;
+}
+
+impl HasKernels for f32 {
+    fn kernels(isa: Isa) -> Option<&'static Kernels<f32>> {
+        match isa {
+            Isa::Portable => Some(&portable::F32),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::detected().then_some(&avx2::F32),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::detected().then_some(&avx512::F32),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => None,
+        }
+    }
+}
+
+impl HasKernels for f64 {
+    fn kernels(isa: Isa) -> Option<&'static Kernels<f64>> {
+        match isa {
+            Isa::Portable => Some(&portable::F64),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::detected().then_some(&avx2::F64),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::detected().then_some(&avx512::F64),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => None,
+        }
+    }
+}
+
+/// The tile buffer of any kernel: rows times lanes of the largest.
+pub(crate) const MAX_TILE: usize = 28 * 16;
+
+/// The most rows of any tile.
+pub(crate) const MAX_ROWS: usize = 28;
+
+/// The most lanes of any tile.
+pub(crate) const MAX_LANES: usize = 48;
+
+/// The kernels of `isa`, which the caller has asked for by [`Isa::is_available`] or
+/// [`Isa::best`]; the portable ones otherwise.
+pub(crate) fn kernels<T: Element>(isa: Isa) -> &'static Kernels<T> {
+    T::kernels(isa).or_else(|| T::kernels(Isa::Portable)).expect("every machine is portable")
+}

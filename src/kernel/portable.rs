@@ -1,0 +1,129 @@
+//! Plain arrays, for any machine: the compiler turns the loops into the vectors it knows.
+
+use super::body;
+use super::vector::Vector;
+use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
+use crate::element::Element;
+
+/// f32 in fours: the width of SSE2, NEON and simd128.
+pub(super) static F32: Kernels<f32> = kernels::<[f32; 4], _>(4);
+/// f64 in pairs.
+pub(super) static F64: Kernels<f64> = kernels::<[f64; 2], _>(2);
+
+const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
+    Kernels {
+        isa: Isa::Portable,
+        tall: Kernel {
+            rows: 6,
+            row_step: 1,
+            lanes: 2 * lanes,
+            multiply: multiply::<V, 6, 2>,
+            pack: body::pack::<V, 2>,
+            store: body::store::<V, 2>,
+        },
+        // An odd shape, which shakes what is built on it.
+        wide: Kernel {
+            rows: 3,
+            row_step: 1,
+            lanes: 3 * lanes,
+            multiply: multiply::<V, 3, 3>,
+            pack: body::pack::<V, 3>,
+            store: body::store::<V, 3>,
+        },
+    }
+}
+
+/// # Safety
+/// As [`Multiply`].
+unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const N: usize>(
+    job: &Multiply<V::Element>,
+) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.count {
+            1 => body::multiply::<V, 1, N>(job),
+            2 => body::multiply::<V, 2, N>(job),
+            _ => body::multiply::<V, R, N>(job),
+        }
+    }
+}
+
+// SAFETY: each method reads and writes the elements of its arrays and those that it names.
+unsafe impl<T: Element, const L: usize> Vector for [T; L] {
+    type Element = T;
+    const LANES: usize = L;
+
+    #[inline(always)]
+    unsafe fn splat(x: T) -> Self {
+        [x; L]
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const T) -> Self {
+        // SAFETY: the caller vouches for `L` elements at `p`.
+        unsafe { p.cast::<Self>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut T) {
+        // SAFETY: the caller vouches for `L` elements at `p`.
+        unsafe { p.cast::<Self>().write_unaligned(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(p: *const T, n: usize) -> Self {
+        let mut v = [T::ZERO; L];
+        for (i, v) in v.iter_mut().take(n).enumerate() {
+            // SAFETY: the caller vouches for `n` elements at `p`.
+            *v = unsafe { *p.add(i) };
+        }
+        v
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut T, n: usize) {
+        for (i, &v) in self.iter().take(n).enumerate() {
+            // SAFETY: the caller vouches for `n` elements at `p`.
+            unsafe { *p.add(i) = v }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(mut self, other: Self) -> Self {
+        for i in 0..L {
+            self[i] += other[i];
+        }
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, mut c: Self) -> Self {
+        // Rounded twice: without the instruction, `mul_add` would be a call per lane.
+        for i in 0..L {
+            c[i] += self[i] * b[i];
+        }
+        c
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(mut self, low: Self, high: Self) -> Self {
+        for i in 0..L {
+            self[i] = self[i].clamp_to(low[i], high[i]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: *const *const T, width: usize, to: *mut T) {
+        for i in 0..L {
+            for j in 0..L {
+                // SAFETY: the caller vouches for `width` elements at each of `L` pointers and
+                // for `L * L` elements at `to`.
+                unsafe {
+                    let x = if j < width { *(*rows.add(i)).add(j) } else { T::ZERO };
+                    *to.add(j * L + i) = x;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `taps x pixels` times `pixels x channels`: the product behind backward_weight.
+//!
+//! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
+//! output channels, in panels transposed from the outputs' errors run by run.
+
+use super::Write;
+use crate::element::Element;
+use crate::gemm::grid::{Grid, Run, dense};
+use crate::gemm::pack::{Source as Columns, pack};
+use crate::gemm::target::{Cell, Target};
+use crate::gemm::{Finish, Left, Right, multiply};
+use crate::kernel::Kernel;
+use crate::parallel::Parallelism;
+use crate::patches::{Limits, Patches, Source, Walk};
+use crate::scratch::{Need, aligned};
+use crate::shape::{Layout, Shape};
+
+/// Pixels of a run, which are the terms between two visits of the destination.
+const PIXELS: usize = 1024;
+
+/// Taps of a run, which are the rows of a cell.
+const TAPS: usize = 616;
+
+/// Elements of the image that a run may touch.
+const TOUCHED: usize = 128 << 10;
+
+/// The product, its view and its destination.
+#[derive(Debug, Clone)]
+pub(crate) struct Scatter {
+    patches: Patches,
+    target: Target,
+    /// Where each pixel of a run lies in a panel.
+    errors: Grid,
+    /// Lanes of a panel, and of the longest run of lanes.
+    width: usize,
+    lanes: usize,
+}
+
+impl Scatter {
+    /// Backward_weight, for panels `width` lanes wide.
+    pub(crate) fn new(shape: &Shape, width: usize) -> Self {
+        let walks = shape.axes3().map(|axis| Walk {
+            source: axis.input,
+            outputs: axis.output,
+            taps: axis.kernel,
+            stride: axis.stride,
+            dilation: axis.dilation,
+            origin: -(axis.pad_begin as isize),
+        });
+        let source = Source {
+            layout: shape.layout(),
+            batch: shape.batch(),
+            channels: shape.group_in(),
+            all_channels: shape.in_channels(),
+            walks,
+        };
+        let limits = Limits { pixels: PIXELS, taps: TAPS, touched: TOUCHED, keep_taps: false };
+        let patches = Patches::new(source, limits, &[], &[]);
+        let taps = &patches.taps;
+        let rows = Grid::new(source.tap_sizes(), dense(source.tap_sizes()), taps.run_sizes());
+        let run = patches.pixels.table().len();
+        // Enough cells for many threads, as long as they have panels of their own.
+        let mut lanes = shape.group_out().next_multiple_of(width).min(8 * width);
+        while lanes > width && rows.runs() * shape.groups() * shape.group_out().div_ceil(lanes) < 8
+        {
+            lanes = (lanes / 2).next_multiple_of(width);
+        }
+        let channels = [shape.groups(), shape.group_out()];
+        let target = Target::new(rows, 0, channels, shape.patch_len(), lanes);
+        Self { patches, target, errors: Grid::line(run, width, run), width, lanes }
+    }
+
+    /// A copy and the panels of one run for each worker.
+    pub(crate) fn need(&self) -> Need {
+        let panels = self.errors.table().len() * self.lanes;
+        Need {
+            units: self.target.cells(),
+            shared: 0,
+            piece: panels + 16 + self.patches.copy_len().next_multiple_of(16),
+        }
+    }
+
+    /// Runs the product.
+    pub(crate) fn run<T: Element>(
+        &self,
+        shape: &Shape,
+        kernel: &Kernel<T>,
+        parallelism: Parallelism,
+        [input, grad_output]: [&[T]; 2],
+        grad_weight: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let cells = self.target.over(grad_weight);
+        parallelism.for_each(self.need(), cells, scratch, |cell, scratch| {
+            self.fill(shape, kernel, [input, grad_output], cell, write, scratch);
+        });
+    }
+
+    fn fill<T: Element>(
+        &self,
+        shape: &Shape,
+        kernel: &Kernel<T>,
+        [input, grad_output]: [&[T]; 2],
+        mut cell: Cell<'_, T>,
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let (taps, lanes) = (cell.rows(), cell.lanes());
+        let (panels, copy) = scratch.split_at_mut(self.errors.table().len() * self.lanes + 16);
+        let panels = aligned(panels);
+        for chunk in 0..self.patches.pixels.runs() {
+            let pixels = self.patches.pixels.run(chunk);
+            let panel_pitch = pixels.len * self.width;
+            for (panel, to) in
+                (0..lanes.len).step_by(self.width).zip(panels.chunks_mut(panel_pitch))
+            {
+                let count = self.width.min(lanes.len - panel);
+                pack_errors(shape, kernel, grad_output, &pixels, lanes.first + panel, count, to);
+            }
+            let data = self.patches.part(input, lanes.start[2], &pixels, &taps, copy);
+            let left = Left {
+                data,
+                rows: &self.patches.taps.table()[..taps.len],
+                terms: &self.patches.pixels.table()[..pixels.len],
+            };
+            let terms = &self.errors.table()[..pixels.len];
+            let right = Right { data: &*panels, panel_pitch, terms };
+            let accumulate = chunk > 0 || write == Write::Accumulate;
+            let finish = Finish { lane_bias: None, accumulate, clamp: None };
+            multiply(kernel, &mut cell, left, right, finish);
+        }
+    }
+}
+
+/// Packs one panel: the errors of `count` channels from `first` on, for a run of pixels.
+fn pack_errors<T: Element>(
+    shape: &Shape,
+    kernel: &Kernel<T>,
+    grad_output: &[T],
+    pixels: &Run,
+    first: usize,
+    count: usize,
+    to: &mut [T],
+) {
+    let (channels, per_image) = (shape.out_channels(), shape.output_pixels());
+    match shape.layout() {
+        Layout::ChannelsFirst => {
+            // A run is a part of one image or several whole ones.
+            let cols = pixels.len / pixels.sizes[0];
+            for (i, to) in to.chunks_exact_mut(cols * kernel.lanes).enumerate() {
+                let start = pixels.first % per_image;
+                let image = pixels.start[0] + i;
+                let data = &grad_output[(image * channels + first) * per_image + start..];
+                pack(
+                    kernel,
+                    Columns { data, lanes: count, lane: per_image, cols, col: 1 },
+                    to,
+                    false,
+                );
+            }
+        }
+        Layout::ChannelsLast => {
+            let data = &grad_output[pixels.first * channels + first..];
+            let columns = Columns { data, lanes: count, lane: 1, cols: pixels.len, col: channels };
+            pack(kernel, columns, to, false);
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! Cols as a view: the patch matrix of an image without the matrix.
+//!
+//! Tap `k` of output `o` reads the image at `o * stride + k * dilation - padding` on every axis:
+//! a part that depends on the output plus a part that depends on the tap. So the element
+//! `cols[tap][pixel]` lies at `taps[tap] + pixels[pixel]`, an outer sum of two small tables:
+//!
+//! ```text
+//!                pixels   0   1   .. O-1      (rows of forward, terms of backward_weight)
+//!        taps           +---------------+
+//!         0             |               |
+//!         1             |  image[ taps[tap] + pixels[pixel] ]
+//!         :             |               |
+//!        C·R-1          +---------------+     (terms of forward, rows of backward_weight)
+//! ```
+//!
+//! The image is read as it lies. Where a tap can meet padding, or where the image's pitch would
+//! crowd one set of the cache, the part that a run of pixels needs is first copied, with its
+//! zeros, into scratch of a fixed size; the tables then describe the copy.
+
+use crate::element::Element;
+use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
+use crate::shape::{Layout, MAX_AXES};
+
+/// One spatial axis of a view: output `o` and tap `k` read `o * stride + k * dilation + origin`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk {
+    /// Elements of the image.
+    pub(crate) source: usize,
+    /// Outputs.
+    pub(crate) outputs: usize,
+    /// Taps.
+    pub(crate) taps: usize,
+    /// Elements between neighbouring outputs.
+    pub(crate) stride: usize,
+    /// Elements between neighbouring taps.
+    pub(crate) dilation: usize,
+    /// Where output 0 reads with tap 0; negative in padding.
+    pub(crate) origin: isize,
+}
+
+impl Walk {
+    /// Whether every tap of every output reads the image itself.
+    fn is_inside(&self) -> bool {
+        let last = (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation;
+        self.origin >= 0 && self.origin as usize + last < self.source
+    }
+
+    /// How a copy holds `outputs` by `taps` of this axis: every element between the first and
+    /// the last once, or the outputs of each tap by themselves, whichever is smaller.
+    fn slots(&self, outputs: usize, taps: usize) -> Slots {
+        let (points, reach) = ((outputs - 1) * self.stride, (taps - 1) * self.dilation);
+        let by_tap = outputs * taps;
+        match points + reach + 1 {
+            dense if dense <= by_tap => {
+                Slots { len: dense, point: self.stride, tap: self.dilation, step: 1, pieces: 1 }
+            }
+            _ => Slots { len: by_tap, point: 1, tap: outputs, step: self.stride, pieces: taps },
+        }
+    }
+}
+
+/// How one axis lies in a copy.
+#[derive(Debug, Clone, Copy)]
+struct Slots {
+    /// Elements held.
+    len: usize,
+    /// Slots between neighbouring outputs.
+    point: usize,
+    /// Slots between neighbouring taps.
+    tap: usize,
+    /// Image elements between neighbouring slots.
+    step: usize,
+    /// Stretches of evenly spaced slots: 1, or one for each tap.
+    pieces: usize,
+}
+
+/// The image under a view: some channels of each image of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) layout: Layout,
+    pub(crate) batch: usize,
+    /// Channels that a patch has.
+    pub(crate) channels: usize,
+    /// Channels that a pixel has, over all groups.
+    pub(crate) all_channels: usize,
+    pub(crate) walks: [Walk; MAX_AXES],
+}
+
+impl Source {
+    fn pixels(&self) -> usize {
+        self.walks.iter().map(|walk| walk.source).product()
+    }
+
+    /// Elements between neighbouring images, channels, and elements of each axis.
+    fn pitches(&self) -> Pitches {
+        let [_, h, w] = self.walks.map(|walk| walk.source);
+        let image = self.all_channels * self.pixels();
+        match self.layout {
+            Layout::ChannelsFirst => Pitches { image, channel: self.pixels(), axes: [h * w, w, 1] },
+            Layout::ChannelsLast => {
+                let c = self.all_channels;
+                Pitches { image, channel: 1, axes: [h * w * c, w * c, c] }
+            }
+        }
+    }
+
+    /// The sizes of the grid of pixels: the batch, then the outputs.
+    pub(crate) fn pixel_sizes(&self) -> [usize; 4] {
+        let [d, h, w] = self.walks.map(|walk| walk.outputs);
+        [self.batch, d, h, w]
+    }
+
+    /// The sizes of the grid of taps, in the order of the weight's own elements.
+    pub(crate) fn tap_sizes(&self) -> [usize; 4] {
+        let taps = self.walks.map(|walk| walk.taps);
+        self.by_layout(self.channels, taps)
+    }
+
+    /// A channel's and three axes' values in the order of the layout.
+    pub(crate) fn by_layout(&self, channel: usize, [d, h, w]: [usize; 3]) -> [usize; 4] {
+        match self.layout {
+            Layout::ChannelsFirst => [channel, d, h, w],
+            Layout::ChannelsLast => [d, h, w, channel],
+        }
+    }
+
+    /// The reverse of [`by_layout`](Self::by_layout).
+    fn from_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
+        match self.layout {
+            Layout::ChannelsFirst => (a, [b, c, d]),
+            Layout::ChannelsLast => (d, [a, b, c]),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pitches {
+    image: usize,
+    channel: usize,
+    axes: [usize; MAX_AXES],
+}
+
+/// The patch matrix of an image as two grids over it, or over a copy of the part that a run of
+/// pixels and a run of taps need.
+#[derive(Debug, Clone)]
+pub(crate) struct Patches {
+    source: Source,
+    /// Where each output position reads with the first tap.
+    pub(crate) pixels: Grid,
+    /// How far each tap reads from the first.
+    pub(crate) taps: Grid,
+    copy: Option<Copy>,
+}
+
+/// How a copy is laid out.
+#[derive(Debug, Clone, Copy)]
+struct Copy {
+    slots: [Slots; MAX_AXES],
+    pitches: Pitches,
+    len: usize,
+}
+
+/// At most how many positions the runs of a view may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Pixels of a run.
+    pub(crate) pixels: usize,
+    /// Taps of a run.
+    pub(crate) taps: usize,
+    /// Elements that a run of pixels by a run of taps touches.
+    pub(crate) touched: usize,
+    /// Which of the two runs gives way where the touched elements are too many.
+    pub(crate) keep_taps: bool,
+}
+
+impl Patches {
+    /// A view whose runs keep the limits. `with_pixels` and `with_taps` are pitches of further
+    /// grids that will be cut in the same runs.
+    pub(crate) fn new(
+        source: Source,
+        limits: Limits,
+        with_pixels: &[[usize; 4]],
+        with_taps: &[[usize; 4]],
+    ) -> Self {
+        let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
+        let pitches = source.pitches();
+        // Channels a multiple of 2 KiB apart meet in the same few sets of the L1 cache: 28 rows
+        // of them run at a quarter of the speed.
+        let crowded = source.layout == Layout::ChannelsFirst
+            && source.channels > 1
+            && pitches.channel % 512 == 0;
+        let direct = !crowded && source.walks.iter().all(Walk::is_inside);
+
+        let [mut most_pixels, mut most_taps] = [limits.pixels, limits.taps];
+        let (mut pixel_run, mut tap_run, mut copy);
+        loop {
+            pixel_run = run_box(pixel_sizes, most_pixels);
+            tap_run = run_box(tap_sizes, most_taps);
+            copy = Copy::new(&source, pixel_run, tap_run);
+            // 64 by 64 is small enough whatever the strides are.
+            let (pixels, taps) = (most_pixels > 64, most_taps > 64);
+            if copy.len <= limits.touched || !(pixels || taps) {
+                break;
+            }
+            if pixels && (limits.keep_taps || !taps) {
+                most_pixels = most_pixels.min(pixel_run.iter().product()) * 7 / 8;
+            } else {
+                most_taps = most_taps.min(tap_run.iter().product()) * 7 / 8;
+            }
+        }
+        let axis = |a: usize, value: fn(&Walk) -> usize, pitches: &Pitches| {
+            value(&source.walks[a]).saturating_mul(pitches.axes[a])
+        };
+        let each = |value: fn(&Walk) -> usize| [0, 1, 2].map(|a| axis(a, value, &pitches));
+        let [d, h, w] = each(|walk| walk.stride);
+        let direct_pixels = [pitches.image, d, h, w];
+        let direct_taps = source.by_layout(pitches.channel, each(|walk| walk.dilation));
+        if direct {
+            let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
+            let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
+            let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run);
+            let taps = Grid::new(tap_sizes, direct_taps, tap_run);
+            return Self { source, pixels, taps, copy: None };
+        }
+        let pixel_run = fit_tables(pixel_run, with_pixels);
+        let tap_run = fit_tables(tap_run, with_taps);
+        let copy = Copy::new(&source, pixel_run, tap_run);
+        let point = |a: usize| copy.slots[a].point.saturating_mul(copy.pitches.axes[a]);
+        let tap = |a: usize| copy.slots[a].tap.saturating_mul(copy.pitches.axes[a]);
+        let pixel_pitches = [copy.pitches.image, point(0), point(1), point(2)];
+        let tap_pitches = source.by_layout(copy.pitches.channel, [0, 1, 2].map(tap));
+        let pixels = Grid::new(pixel_sizes, pixel_pitches, pixel_run);
+        let taps = Grid::new(tap_sizes, tap_pitches, tap_run);
+        Self { source, pixels, taps, copy: Some(copy) }
+    }
+
+    /// Elements of scratch for a copy; 0 where the image is read as it lies.
+    pub(crate) fn copy_len(&self) -> usize {
+        self.copy.map_or(0, |copy| copy.len)
+    }
+
+    /// The slice that the tables of these runs index: from the channels of `group` on.
+    ///
+    /// `scratch` has [`copy_len`](Self::copy_len) elements.
+    pub(crate) fn part<'a, T: Element>(
+        &self,
+        image: &'a [T],
+        group: usize,
+        pixels: &Run,
+        taps: &Run,
+        scratch: &'a mut [T],
+    ) -> &'a [T] {
+        let pitches = self.source.pitches();
+        let first = group * self.source.channels * pitches.channel;
+        let Some(copy) = &self.copy else {
+            let origin = |a: usize| self.source.walks[a].origin as usize * pitches.axes[a];
+            let origin = origin(0) + origin(1) + origin(2);
+            // The runs may be another grid's, of the same positions.
+            let place = self.pixels.place(pixels.start) + self.taps.place(taps.start);
+            return &image[first + origin + place..];
+        };
+        self.fill(copy, &image[first..], pixels, taps, scratch);
+        scratch
+    }
+
+    /// Copies what the runs read, zeros where that is padding.
+    fn fill<T: Element>(
+        &self,
+        copy: &Copy,
+        image: &[T],
+        pixels: &Run,
+        taps: &Run,
+        scratch: &mut [T],
+    ) {
+        let source = self.source.pitches();
+        let [n, o @ ..] = pixels.start;
+        let [images, outputs @ ..] = pixels.sizes;
+        let (first_channel, first_tap) = self.source.from_layout(taps.start);
+        let (channels, tap_count) = self.source.from_layout(taps.sizes);
+        // Each axis' stretches, with the sizes that this run has; the pitches stay the full run's.
+        let stretches = [0, 1, 2].map(|a| {
+            let walk = &self.source.walks[a];
+            let slots = &copy.slots[a];
+            let origin = (o[a] * walk.stride + first_tap[a] * walk.dilation) as isize + walk.origin;
+            let pieces = if slots.pieces == 1 { 1 } else { tap_count[a] };
+            let len = match slots.pieces {
+                1 if slots.step == 1 => {
+                    (outputs[a] - 1) * slots.point + (tap_count[a] - 1) * slots.tap + 1
+                }
+                _ => outputs[a],
+            };
+            Stretches {
+                origin,
+                dilation: walk.dilation,
+                pieces,
+                len,
+                slots: *slots,
+                source: walk.source,
+            }
+        });
+        let [depths, heights, widths] = &stretches;
+        let to_axes = copy.pitches.axes;
+        // Channels last: a pixel's channels are one row; channels first: a row has one channel.
+        let (outer, inner) = match self.source.layout {
+            Layout::ChannelsFirst => (channels, 1),
+            Layout::ChannelsLast => (1, channels),
+        };
+        for image_index in 0..images {
+            for channel in 0..outer {
+                let from =
+                    (n + image_index) * source.image + (first_channel + channel) * source.channel;
+                let to = image_index * copy.pitches.image + channel * copy.pitches.channel;
+                for (z_to, z) in depths.positions() {
+                    for (y_to, y) in heights.positions() {
+                        let to = to + z_to * to_axes[0] + y_to * to_axes[1];
+                        let row = z
+                            .zip(y)
+                            .map(|(z, y)| &image[from + z * source.axes[0] + y * source.axes[1]..]);
+                        widths.copy_row(row, source.axes[2], &mut scratch[to..], to_axes[2], inner);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Copy {
+    fn new(source: &Source, pixel_run: [usize; 4], tap_run: [usize; 4]) -> Self {
+        let [images, outputs @ ..] = pixel_run;
+        let (channels, taps) = source.from_layout(tap_run);
+        let slots = [0, 1, 2].map(|a| source.walks[a].slots(outputs[a], taps[a]));
+        let [d, h, w] = slots.map(|slots| slots.len);
+        let (channel, axes, image) = match source.layout {
+            Layout::ChannelsFirst => {
+                let channel = spread(d.saturating_mul(h).saturating_mul(w));
+                (channel, [h.saturating_mul(w), w, 1], channel.saturating_mul(channels))
+            }
+            Layout::ChannelsLast => {
+                let pixel = channels;
+                let row = w.saturating_mul(pixel);
+                let plane = h.saturating_mul(row);
+                (1, [plane, row, pixel], d.saturating_mul(plane))
+            }
+        };
+        let pitches = Pitches { image, channel, axes };
+        Self { slots, pitches, len: image.saturating_mul(images) }
+    }
+}
+
+/// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
+fn spread(len: usize) -> usize {
+    let lines = len.saturating_add(15) & !15;
+    if lines % 512 == 0 { lines.saturating_add(16) } else { lines }
+}
+
+/// One axis of a copy as it is filled.
+struct Stretches {
+    /// Where the first slot reads.
+    origin: isize,
+    dilation: usize,
+    pieces: usize,
+    /// Slots of each piece.
+    len: usize,
+    slots: Slots,
+    /// Elements of the image.
+    source: usize,
+}
+
+impl Stretches {
+    /// Every slot and the image element that it holds, if any.
+    fn positions(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
+        (0..self.pieces).flat_map(move |piece| {
+            (0..self.len).map(move |i| {
+                let at = self.origin + (piece * self.dilation + i * self.slots.step) as isize;
+                let inside = at >= 0 && (at as usize) < self.source;
+                (piece * self.slots.tap + i, inside.then_some(at as usize))
+            })
+        })
+    }
+
+    /// Copies one row of the image, `inner` elements a pixel; all zeros without a row.
+    fn copy_row<T: Element>(
+        &self,
+        row: Option<&[T]>,
+        pitch: usize,
+        to: &mut [T],
+        to_pitch: usize,
+        inner: usize,
+    ) {
+        for piece in 0..self.pieces {
+            let to =
+                &mut to[piece * self.slots.tap * to_pitch..][..(self.len - 1) * to_pitch + inner];
+            let Some(row) = row else {
+                to.fill(T::ZERO);
+                continue;
+            };
+            // The slots [begin, end) lie inside the image.
+            let step = self.slots.step;
+            let origin = self.origin + (piece * self.dilation) as isize;
+            let begin = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
+            let end = (self.source as isize - origin).max(0) as usize;
+            let end = end.div_ceil(step).clamp(begin, self.len);
+            if begin == end {
+                to.fill(T::ZERO);
+                continue;
+            }
+            let first = (origin + (begin * step) as isize) as usize * pitch;
+            to[..begin * to_pitch].fill(T::ZERO);
+            if end < self.len {
+                to[end * to_pitch..].fill(T::ZERO);
+            }
+            let count = end - begin;
+            let to = &mut to[begin * to_pitch..];
+            if step * pitch == inner && to_pitch == inner {
+                to[..count * inner].copy_from_slice(&row[first..][..count * inner]);
+            } else if inner == 1 {
+                let from = row[first..].iter().step_by(step * pitch);
+                to.iter_mut().step_by(to_pitch).take(count).zip(from).for_each(|(to, &x)| *to = x);
+            } else {
+                for i in 0..count {
+                    let from = &row[first + i * step * pitch..][..inner];
+                    to[i * to_pitch..][..inner].copy_from_slice(from);
+                }
+            }
+        }
+    }
+}
+
+/// The pitches of a grid of pixels whose elements lie densely, `pixel` apart, images `image` apart.
+pub(crate) fn pixel_pitches(sizes: [usize; 4], image: usize, pixel: usize) -> [usize; 4] {
+    let [_, d, h, w] = grid::dense(sizes);
+    [image, d * pixel, h * pixel, w * pixel]
+}
