@@ -327,14 +327,20 @@ fn phases(axis: &Axis) -> Vec<Phase> {
     let step = stride / gcd(stride, dilation);
     let firsts = (0..kernel.min(step)).filter_map(|k0| {
         // The smallest input that meets tap k0, which no smaller tap meets.
-        let first = (k0 * dilation % stride + stride - pad_begin % stride) % stride;
+        let (tap, pad) = (k0 * dilation % stride, pad_begin % stride);
+        let first = if tap >= pad { tap - pad } else { stride - (pad - tap) };
         if first >= input {
             return None;
         }
         let taps = (kernel - k0).div_ceil(step);
-        let reach = step * dilation / stride;
-        let offset = (first + pad_begin) as isize - (k0 * dilation) as isize;
-        let origin = offset / stride as isize - ((taps - 1) * reach) as isize;
+        let reach = dilation / gcd(stride, dilation);
+        let (at, tap) = (first + pad_begin, k0 * dilation);
+        let output0 = if at >= tap {
+            ((at - tap) / stride) as isize
+        } else {
+            -(((tap - at) / stride) as isize)
+        };
+        let origin = output0 - ((taps - 1) * reach) as isize;
         let outputs = (input - first).div_ceil(stride);
         Some(Phase {
             first,
@@ -356,9 +362,9 @@ pub(crate) fn meets_all(shape: &Shape, gathers: &[Gather]) -> bool {
 pub(crate) fn phase_count(shape: &Shape) -> usize {
     let per_axis = |axis: &Axis| {
         let step = axis.stride / gcd(axis.stride, axis.dilation);
-        axis.kernel.min(step).min(axis.input)
+        axis.kernel.min(step)
     };
-    shape.axes3().iter().map(per_axis).product()
+    shape.axes3().iter().map(per_axis).fold(1, usize::saturating_mul)
 }
 
 fn gcd(a: usize, b: usize) -> usize {
