@@ -22,18 +22,19 @@ impl Parallelism {
         match self {
             #[cfg(feature = "rayon")]
             Parallelism::Rayon => rayon::current_num_threads().clamp(1, need.units.max(1)),
-            _ => 1,
+            _ => need.units.min(1),
         }
     }
 
-    /// Calls `work(unit, piece)` for every unit, each worker with its own piece of `scratch`: as
-    /// many workers as there are whole pieces, but no more than [`workers`](Self::workers).
-    pub(crate) fn for_each<U: Send, T: Send>(
+    /// Calls `work(unit, piece, state)` for every unit: as many workers as there are whole pieces
+    /// in `scratch`, but no more than [`workers`](Self::workers), each with a piece and a state
+    /// of its own, which tells it what its last unit left in the piece.
+    pub(crate) fn for_each<U: Send, T: Send, S: Default>(
         self,
         need: Need,
         units: impl Iterator<Item = U> + Send,
         scratch: &mut [T],
-        work: impl Fn(U, &mut [T]) + Sync,
+        work: impl Fn(U, &mut [T], &mut S) + Sync,
     ) {
         let piece = need.piece;
         let fits = scratch.len().checked_div(piece).unwrap_or(usize::MAX);
@@ -44,8 +45,9 @@ impl Parallelism {
             return fan_out(&queue, &mut scratch[..workers * piece], piece, workers, &work);
         }
         let _ = workers;
+        let mut state = S::default();
         for unit in units {
-            work(unit, &mut scratch[..piece]);
+            work(unit, &mut scratch[..piece], &mut state);
         }
     }
 }
@@ -53,20 +55,21 @@ impl Parallelism {
 /// Halves the workers until each stands alone, then lets each empty the queue. `join` rather
 /// than `spawn`, because it doesn't allocate.
 #[cfg(feature = "rayon")]
-fn fan_out<U: Send, T: Send>(
+fn fan_out<U: Send, T: Send, S: Default>(
     queue: &std::sync::Mutex<impl Iterator<Item = U> + Send>,
     scratch: &mut [T],
     piece: usize,
     workers: usize,
-    work: &(impl Fn(U, &mut [T]) + Sync),
+    work: &(impl Fn(U, &mut [T], &mut S) + Sync),
 ) {
     if workers == 1 {
+        let mut state = S::default();
         loop {
             // A poisoned lock means that `next` panicked: leave, the panic is on its way.
             let Ok(mut units) = queue.lock() else { return };
             let Some(unit) = units.next() else { return };
             drop(units);
-            work(unit, scratch);
+            work(unit, scratch, &mut state);
         }
     }
     let left = workers / 2;

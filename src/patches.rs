@@ -20,6 +20,7 @@
 use crate::element::Element;
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::shape::{Layout, MAX_AXES};
+use core::ops::Range;
 
 /// One spatial axis of a view: output `o` and tap `k` read `o * stride + k * dilation + origin`.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +153,10 @@ pub(crate) struct Patches {
     copy: Option<Copy>,
 }
 
+/// Which part of the image a worker's scratch holds: group, first pixel, first tap.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held(Option<[usize; 3]>);
+
 /// How a copy is laid out.
 #[derive(Debug, Clone, Copy)]
 struct Copy {
@@ -241,7 +246,7 @@ impl Patches {
 
     /// The slice that the tables of these runs index: from the channels of `group` on.
     ///
-    /// `scratch` has [`copy_len`](Self::copy_len) elements.
+    /// `scratch` has [`copy_len`](Self::copy_len) elements; `held` says what is in it already.
     pub(crate) fn part<'a, T: Element>(
         &self,
         image: &'a [T],
@@ -249,6 +254,7 @@ impl Patches {
         pixels: &Run,
         taps: &Run,
         scratch: &'a mut [T],
+        held: &mut Held,
     ) -> &'a [T] {
         let pitches = self.source.pitches();
         let first = group * self.source.channels * pitches.channel;
@@ -259,7 +265,11 @@ impl Patches {
             let place = self.pixels.place(pixels.start) + self.taps.place(taps.start);
             return &image[first + origin + place..];
         };
-        self.fill(copy, &image[first..], pixels, taps, scratch);
+        let wanted = Held(Some([group, pixels.first, taps.first]));
+        if *held != wanted {
+            self.fill(copy, &image[first..], pixels, taps, scratch);
+            *held = wanted;
+        }
         scratch
     }
 
@@ -305,18 +315,18 @@ impl Patches {
             Layout::ChannelsFirst => (channels, 1),
             Layout::ChannelsLast => (1, channels),
         };
+        let rows = widths.rows(source.axes[2], copy.pitches.axes[2], inner);
         for image_index in 0..images {
-            for channel in 0..outer {
-                let from =
-                    (n + image_index) * source.image + (first_channel + channel) * source.channel;
-                let to = image_index * copy.pitches.image + channel * copy.pitches.channel;
-                for (z_to, z) in depths.positions() {
-                    for (y_to, y) in heights.positions() {
-                        let to = to + z_to * to_axes[0] + y_to * to_axes[1];
-                        let row = z
-                            .zip(y)
-                            .map(|(z, y)| &image[from + z * source.axes[0] + y * source.axes[1]..]);
-                        widths.copy_row(row, source.axes[2], &mut scratch[to..], to_axes[2], inner);
+            let from = (n + image_index) * source.image + first_channel * source.channel;
+            let to = image_index * copy.pitches.image;
+            for (z_to, z) in depths.positions() {
+                for (y_to, y) in heights.positions() {
+                    let to = to + z_to * to_axes[0] + y_to * to_axes[1];
+                    let row = z.zip(y).map(|(z, y)| from + z * source.axes[0] + y * source.axes[1]);
+                    for channel in 0..outer {
+                        let to = &mut scratch[to + channel * copy.pitches.channel..];
+                        let row = row.map(|row| &image[row + channel * source.channel..]);
+                        rows.copy(row, to);
                     }
                 }
             }
@@ -378,52 +388,83 @@ impl Stretches {
         })
     }
 
-    /// Copies one row of the image, `inner` elements a pixel; all zeros without a row.
-    fn copy_row<T: Element>(
-        &self,
-        row: Option<&[T]>,
-        pitch: usize,
-        to: &mut [T],
-        to_pitch: usize,
-        inner: usize,
-    ) {
-        for piece in 0..self.pieces {
-            let to =
-                &mut to[piece * self.slots.tap * to_pitch..][..(self.len - 1) * to_pitch + inner];
+    /// How the rows along this axis are copied, `inner` elements a pixel.
+    fn rows(&self, pitch: usize, to_pitch: usize, inner: usize) -> Rows<'_> {
+        Rows { axis: self, pitch, to_pitch, inner }
+    }
+
+    /// The slots of a piece that lie inside the image, and the element that the first holds.
+    fn inside(&self, piece: usize) -> (Range<usize>, usize) {
+        let step = self.slots.step;
+        let origin = self.origin + (piece * self.dilation) as isize;
+        let begin = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
+        let end = (self.source as isize - origin).max(0) as usize;
+        let end = end.div_ceil(step).clamp(begin, self.len);
+        (begin..end, (origin + (begin * step) as isize).max(0) as usize)
+    }
+}
+
+/// The innermost axis of a copy: its rows, all alike.
+struct Rows<'a> {
+    axis: &'a Stretches,
+    /// Elements between neighbouring pixels of the image and of the copy.
+    pitch: usize,
+    to_pitch: usize,
+    /// Elements of a pixel.
+    inner: usize,
+}
+
+impl Rows<'_> {
+    /// Copies one row of the image; all zeros without a row.
+    fn copy<T: Element>(&self, row: Option<&[T]>, to: &mut [T]) {
+        let Self { axis, pitch, to_pitch, inner } = *self;
+        for piece in 0..axis.pieces {
+            let to = &mut to[piece * axis.slots.tap * to_pitch..][..(axis.len - 1) * to_pitch + inner];
+            let (inside, first) = axis.inside(piece);
+            let row = row.filter(|_| !inside.is_empty());
             let Some(row) = row else {
                 to.fill(T::ZERO);
                 continue;
             };
-            // The slots [begin, end) lie inside the image.
-            let step = self.slots.step;
-            let origin = self.origin + (piece * self.dilation) as isize;
-            let begin = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
-            let end = (self.source as isize - origin).max(0) as usize;
-            let end = end.div_ceil(step).clamp(begin, self.len);
-            if begin == end {
-                to.fill(T::ZERO);
-                continue;
+            to[..inside.start * to_pitch].fill(T::ZERO);
+            if inside.end < axis.len {
+                to[inside.end * to_pitch..].fill(T::ZERO);
             }
-            let first = (origin + (begin * step) as isize) as usize * pitch;
-            to[..begin * to_pitch].fill(T::ZERO);
-            if end < self.len {
-                to[end * to_pitch..].fill(T::ZERO);
-            }
-            let count = end - begin;
-            let to = &mut to[begin * to_pitch..];
-            if step * pitch == inner && to_pitch == inner {
-                to[..count * inner].copy_from_slice(&row[first..][..count * inner]);
-            } else if inner == 1 {
-                let from = row[first..].iter().step_by(step * pitch);
-                to.iter_mut().step_by(to_pitch).take(count).zip(from).for_each(|(to, &x)| *to = x);
+            let (from, count) = (&row[first * pitch..], inside.len());
+            let (to, step) = (&mut to[inside.start * to_pitch..], axis.slots.step * pitch);
+            if step == inner && to_pitch == inner {
+                copy_short(&from[..count * inner], &mut to[..count * inner]);
+            } else if inner == 1 && to_pitch == 1 {
+                let from = from.iter().step_by(step);
+                to[..count].iter_mut().zip(from).for_each(|(to, &x)| *to = x);
             } else {
                 for i in 0..count {
-                    let from = &row[first + i * step * pitch..][..inner];
-                    to[i * to_pitch..][..inner].copy_from_slice(from);
+                    copy_short(&from[i * step..][..inner], &mut to[i * to_pitch..][..inner]);
                 }
             }
         }
     }
+}
+
+/// `copy_from_slice` without the call that it costs for a short row.
+#[inline]
+fn copy_short<T: Element>(from: &[T], to: &mut [T]) {
+    const STEP: usize = 16;
+    let len = from.len();
+    if !(STEP..=8 * STEP).contains(&len) {
+        if len > STEP {
+            to.copy_from_slice(from);
+        } else {
+            to.iter_mut().zip(from).for_each(|(to, &x)| *to = x);
+        }
+        return;
+    }
+    // Whole steps, and one that overlaps the last.
+    let copy = |at: usize, to: &mut [T]| to[at..][..STEP].copy_from_slice(&from[at..][..STEP]);
+    for at in (0..len - STEP).step_by(STEP) {
+        copy(at, to);
+    }
+    copy(len - STEP, to);
 }
 
 /// The pitches of a grid of pixels whose elements lie densely, `pixel` apart, images `image` apart.

@@ -95,6 +95,15 @@ pub(crate) fn multiply<T: Element>(
                 }
             }
             let mut accumulate = finish.lane_bias.is_some();
+            // The lines of the destination are fetched while the tile is summed.
+            let offsets = &cell.row_offsets()[first_row..][..count];
+            let start = cell.start().wrapping_add(first_lane * lane_pitch);
+            let prefetch = start.wrapping_add(offsets[0] as usize).cast_const();
+            let (prefetch_pitch, mut prefetch_lines) = match lane_pitch {
+                1 if count > 1 => ((offsets[1] - offsets[0]) as usize, count),
+                1 => (0, 1),
+                pitch => (pitch, width),
+            };
             for (steps_a, steps_b) in left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)) {
                 let job = Multiply {
                     count,
@@ -105,6 +114,9 @@ pub(crate) fn multiply<T: Element>(
                     terms: steps_a.len(),
                     tile,
                     accumulate,
+                    prefetch,
+                    prefetch_pitch,
+                    prefetch_lines,
                 };
                 // SAFETY: having the kernel proves its ISA. The asserts above hold every row
                 // plus every step within a, and every step plus a panel's lanes within b; both
@@ -112,6 +124,7 @@ pub(crate) fn multiply<T: Element>(
                 // accumulated to.
                 unsafe { (kernel.multiply)(&job) };
                 accumulate = true;
+                prefetch_lines = 0;
             }
             // SAFETY: the cell alone may write its rows and lanes, `row_offsets` has an entry
             // for each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
@@ -121,8 +134,8 @@ pub(crate) fn multiply<T: Element>(
                     tile,
                     rows: count,
                     lanes: width,
-                    c: cell.start().add(first_lane * lane_pitch),
-                    row_offsets: cell.row_offsets()[first_row..][..count].as_ptr(),
+                    c: start,
+                    row_offsets: offsets.as_ptr(),
                     lane_stride: lane_pitch,
                     accumulate: finish.accumulate,
                     clamp: finish.clamp,

@@ -1,9 +1,10 @@
 //! Panels: a matrix rewritten so that the lanes of each term lie side by side.
 
 use crate::element::Element;
-use crate::kernel::{Kernel, MAX_LANES, Pack};
+use crate::kernel::{Kernel, Pack};
 
-/// A matrix in a slice: lane `l` of column `c` lies at `l * lane + c * col`; one of the two is 1.
+/// Matrices in a slice: lane `l` of column `c` of block `b` lies at
+/// `l * lane + c * col + b * block`. One of `lane` and `col` is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a, T> {
     pub(crate) data: &'a [T],
@@ -11,56 +12,56 @@ pub(crate) struct Source<'a, T> {
     pub(crate) lane: usize,
     pub(crate) cols: usize,
     pub(crate) col: usize,
+    pub(crate) blocks: usize,
+    pub(crate) block: usize,
 }
 
-/// Writes one panel: `to[(c or, reversed, cols - 1 - c) * kernel.lanes + l]` is lane `l` of column
-/// `c`, zero for lanes that the source lacks.
+/// Writes one panel, block after block: `to[c * kernel.lanes + l]` is lane `l` of column `c`
+/// (`reversed`: of column `cols - 1 - c`), zero for lanes that the source lacks.
 ///
 /// # Panics
 /// If the source leaves its slice, has more lanes than a panel or a stride other than 1 in both
-/// directions, or `to` isn't `cols * kernel.lanes` long: the caller's shape is wrong.
+/// directions, or `to` isn't `blocks * cols * kernel.lanes` long: the caller's shape is wrong.
 pub(crate) fn pack<T: Element>(
     kernel: &Kernel<T>,
     source: Source<'_, T>,
     to: &mut [T],
     reversed: bool,
 ) {
-    let Source { data, lanes, lane, cols, col } = source;
-    assert!(lanes > 0 && cols > 0 && lanes <= kernel.lanes && to.len() == cols * kernel.lanes);
-    assert!((lanes - 1) * lane + (cols - 1) * col < data.len() && kernel.lanes <= MAX_LANES);
+    let Source { data, lanes, lane, cols, col, blocks, block } = source;
+    let width = kernel.lanes;
+    assert!(lanes > 0 && cols > 0 && blocks > 0 && lanes <= width);
+    assert!(to.len() == blocks * cols * width);
+    let reach = (lanes - 1) * lane + (cols - 1) * col + (blocks - 1) * block;
+    assert!(reach < data.len());
     if lane == 1 && (col != 1 || cols == 1) {
-        for (c, to) in to.chunks_exact_mut(kernel.lanes).enumerate() {
-            let c = if reversed { cols - 1 - c } else { c };
-            let (filled, rest) = to.split_at_mut(lanes);
-            filled.copy_from_slice(&data[c * col..][..lanes]);
-            rest.fill(T::ZERO);
+        for (b, to) in to.chunks_exact_mut(cols * width).enumerate() {
+            for (c, to) in to.chunks_exact_mut(width).enumerate() {
+                let c = if reversed { cols - 1 - c } else { c };
+                let (filled, rest) = to.split_at_mut(lanes);
+                filled.copy_from_slice(&data[b * block + c * col..][..lanes]);
+                rest.fill(T::ZERO);
+            }
         }
         return;
     }
     assert!(col == 1, "lanes {lane} apart, columns {col} apart");
-    let mut rows = [data.as_ptr(); MAX_LANES];
-    for (i, row) in rows[..lanes].iter_mut().enumerate() {
-        *row = data[i * lane..].as_ptr();
-    }
-    pack_rows(kernel, &rows[..lanes], cols, to, reversed);
-}
-
-/// Writes one panel from lanes that lie anywhere.
-fn pack_rows<T: Element>(
-    kernel: &Kernel<T>,
-    rows: &[*const T],
-    cols: usize,
-    to: &mut [T],
-    reversed: bool,
-) {
-    let pitch = kernel.lanes as isize;
-    let last = (cols - 1) * kernel.lanes;
-    let (start, step) = if reversed { (last, -pitch) } else { (0, pitch) };
-    // SAFETY: `start` is 0 or the last column's first lane.
-    let to = unsafe { to.as_mut_ptr().add(start) };
-    let job = Pack { lanes: rows.len(), rows: rows.as_ptr(), cols, to, step };
-    // SAFETY: having the kernel proves its ISA. `pack` has checked that `cols` elements follow
-    // each pointer, and that `to` has a panel's lanes for each, from the last one downwards if
+    let first = if reversed { (cols - 1) * width } else { 0 };
+    let step = width as isize;
+    let job = Pack {
+        from: data.as_ptr(),
+        blocks,
+        block_pitch: block,
+        lanes,
+        lane_pitch: lane,
+        cols,
+        // SAFETY: the first row of the first block lies within `to`.
+        to: unsafe { to.as_mut_ptr().add(first) },
+        to_block: (cols * width) as isize,
+        step: if reversed { -step } else { step },
+    };
+    // SAFETY: having the kernel proves its ISA. `reach` is the furthest element read; the rows
+    // written are the `blocks * cols` rows of `to`, in each block from the last one downwards if
     // reversed.
     unsafe { (kernel.pack)(&job) };
 }

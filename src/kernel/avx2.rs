@@ -177,9 +177,20 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32) {
-        // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; `to`
-        // is good for 8 rows of 8.
+    unsafe fn prefetch_write(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        rows: *const *const f32,
+        width: usize,
+        to: *mut f32,
+        step: isize,
+    ) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
+        // of `width` rows at `to` is good for 8 elements.
         unsafe {
             let mask = mask32(width);
             let mut a = [_mm256_setzero_ps(); 8];
@@ -202,8 +213,14 @@ unsafe impl Vector for __m256 {
                 b[i] = _mm256_permute2f128_ps::<0x20>(a[i], a[4 + i]);
                 b[4 + i] = _mm256_permute2f128_ps::<0x31>(a[i], a[4 + i]);
             }
-            for i in 0..8 {
-                _mm256_storeu_ps(to.add(8 * i), b[i]);
+            if width == 8 {
+                for i in 0..8 {
+                    _mm256_storeu_ps(to.offset(i as isize * step), b[i]);
+                }
+            } else {
+                for (i, row) in b[..width].iter().enumerate() {
+                    _mm256_storeu_ps(to.offset(i as isize * step), *row);
+                }
             }
         }
     }
@@ -263,9 +280,20 @@ unsafe impl Vector for __m256d {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64) {
-        // SAFETY: the mask keeps the reads within `width` elements at each of 4 pointers; `to`
-        // is good for 4 rows of 4.
+    unsafe fn prefetch_write(p: *const f64) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        rows: *const *const f64,
+        width: usize,
+        to: *mut f64,
+        step: isize,
+    ) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 4 pointers; each
+        // of `width` rows at `to` is good for 4 elements.
         unsafe {
             let mask = mask64(width);
             let mut a = [_mm256_setzero_pd(); 4];
@@ -274,10 +302,15 @@ unsafe impl Vector for __m256d {
             }
             let (p, q) = (_mm256_unpacklo_pd(a[0], a[1]), _mm256_unpackhi_pd(a[0], a[1]));
             let (r, s) = (_mm256_unpacklo_pd(a[2], a[3]), _mm256_unpackhi_pd(a[2], a[3]));
-            _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(p, r));
-            _mm256_storeu_pd(to.add(4), _mm256_permute2f128_pd::<0x20>(q, s));
-            _mm256_storeu_pd(to.add(8), _mm256_permute2f128_pd::<0x31>(p, r));
-            _mm256_storeu_pd(to.add(12), _mm256_permute2f128_pd::<0x31>(q, s));
+            let columns = [
+                _mm256_permute2f128_pd::<0x20>(p, r),
+                _mm256_permute2f128_pd::<0x20>(q, s),
+                _mm256_permute2f128_pd::<0x31>(p, r),
+                _mm256_permute2f128_pd::<0x31>(q, s),
+            ];
+            for (i, row) in columns[..width].iter().enumerate() {
+                _mm256_storeu_pd(to.offset(i as isize * step), *row);
+            }
         }
     }
 }

@@ -151,9 +151,20 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32) {
-        // SAFETY: the mask keeps the reads within `width` elements at each of 16 pointers; `to`
-        // is good for 16 rows of 16.
+    unsafe fn prefetch_write(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        rows: *const *const f32,
+        width: usize,
+        to: *mut f32,
+        step: isize,
+    ) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 16 pointers; each
+        // of `width` rows at `to` is good for 16 elements.
         unsafe {
             let mask = ((1u32 << width) - 1) as u16;
             let mut a = [_mm512_setzero_ps(); 16];
@@ -186,8 +197,14 @@ unsafe impl Vector for __m512 {
                 b[8 + i] = _mm512_shuffle_f32x4::<0xdd>(even_pq, even_rs);
                 b[12 + i] = _mm512_shuffle_f32x4::<0xdd>(odd_pq, odd_rs);
             }
-            for i in 0..16 {
-                _mm512_storeu_ps(to.add(16 * i), b[i]);
+            if width == 16 {
+                for i in 0..16 {
+                    _mm512_storeu_ps(to.offset(i as isize * step), b[i]);
+                }
+            } else {
+                for (i, row) in b[..width].iter().enumerate() {
+                    _mm512_storeu_ps(to.offset(i as isize * step), *row);
+                }
             }
         }
     }
@@ -247,9 +264,20 @@ unsafe impl Vector for __m512d {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64) {
-        // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; `to`
-        // is good for 8 rows of 8.
+    unsafe fn prefetch_write(p: *const f64) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        rows: *const *const f64,
+        width: usize,
+        to: *mut f64,
+        step: isize,
+    ) {
+        // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
+        // of `width` rows at `to` is good for 8 elements.
         unsafe {
             let mask = ((1u32 << width) - 1) as u8;
             let mut a = [_mm512_setzero_pd(); 8];
@@ -272,8 +300,14 @@ unsafe impl Vector for __m512d {
                 a[4 + i] = _mm512_shuffle_f64x2::<0xdd>(even_pq, even_rs);
                 a[6 + i] = _mm512_shuffle_f64x2::<0xdd>(odd_pq, odd_rs);
             }
-            for i in 0..8 {
-                _mm512_storeu_pd(to.add(8 * i), a[i]);
+            if width == 8 {
+                for i in 0..8 {
+                    _mm512_storeu_pd(to.offset(i as isize * step), a[i]);
+                }
+            } else {
+                for (i, row) in a[..width].iter().enumerate() {
+                    _mm512_storeu_pd(to.offset(i as isize * step), *row);
+                }
             }
         }
     }

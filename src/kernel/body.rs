@@ -25,6 +25,10 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
     // that b is good for N vectors at every step of b, and that the tile has R * N vectors.
     unsafe {
         let rows = &*job.rows.cast::<[*const V::Element; R]>();
+        for line in 0..job.prefetch_lines {
+            V::prefetch_write(job.prefetch.wrapping_add(line * job.prefetch_pitch));
+            V::prefetch_write(job.prefetch.wrapping_add(line * job.prefetch_pitch + V::LANES));
+        }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         for term in 0..job.terms {
             let step_a = *job.steps_a.add(term) as usize;
@@ -50,36 +54,31 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
     }
 }
 
-/// Writes a panel: element `col` of lane `l` goes to `to[col * step + l]`, zeros where there
-/// are fewer lanes.
+/// Writes panels: column `col` of lane `l` goes to `to[col * step + l]`, zeros where there are
+/// fewer lanes.
 ///
 /// # Safety
 /// As [`Pack`].
 #[inline(always)]
 pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Element>) {
     let zeros = [V::Element::ZERO; MAX_LANES];
-    let width = N * V::LANES;
-    for first in (0..width).step_by(V::LANES) {
-        let mut rows = [zeros.as_ptr(); MAX_LANES];
-        let lanes = job.lanes.saturating_sub(first).min(V::LANES);
-        let mut col = 0;
-        while col < job.cols {
-            let count = (job.cols - col).min(V::LANES);
-            // SAFETY: lanes that exist point at `cols` elements; the others at `LANES` zeros. The
-            // square goes through a buffer only where fewer than LANES columns are left.
+    for block in 0..job.blocks {
+        for first in (0..N * V::LANES).step_by(V::LANES) {
+            let lanes = job.lanes.saturating_sub(first).min(V::LANES);
+            let mut rows = [zeros.as_ptr(); MAX_LANES];
+            // SAFETY: every lane that exists points at `cols` elements in each block, the others
+            // at `LANES` zeros; the rows written are the caller's.
             unsafe {
-                for (lane, row) in rows[..lanes].iter_mut().enumerate() {
-                    *row = (*job.rows.add(first + lane)).add(col);
-                }
-                let mut square = MaybeUninit::<[V::Element; 256]>::uninit();
-                let square = square.as_mut_ptr().cast::<V::Element>();
-                V::transpose(rows.as_ptr(), count, square);
-                for i in 0..count {
-                    let to = job.to.offset((col + i) as isize * job.step).add(first);
-                    V::load(square.add(i * V::LANES)).store(to);
+                let from = job.from.add(block * job.block_pitch + first * job.lane_pitch);
+                let to = job.to.offset(block as isize * job.to_block).add(first);
+                for col in (0..job.cols).step_by(V::LANES) {
+                    for (lane, row) in rows[..lanes].iter_mut().enumerate() {
+                        *row = from.add(lane * job.lane_pitch + col);
+                    }
+                    let width = (job.cols - col).min(V::LANES);
+                    V::transpose(rows.as_ptr(), width, to.offset(col as isize * job.step), job.step);
                 }
             }
-            col += count;
         }
     }
 }
@@ -117,7 +116,7 @@ pub(super) unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &St
                 for (i, row) in rows[..V::LANES].iter_mut().enumerate() {
                     *row = job.tile.add((r + i.min(count - 1)) * width + first);
                 }
-                V::transpose(rows.as_ptr(), V::LANES, square);
+                V::transpose(rows.as_ptr(), V::LANES, square, V::LANES as isize);
                 for lane in 0..(job.lanes - first).min(V::LANES) {
                     let c = job.c.add((first + lane) * job.lane_stride);
                     let sums = square.add(lane * V::LANES);

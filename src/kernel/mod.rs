@@ -127,18 +127,26 @@ pub struct Multiply<T> {
     pub(crate) tile: *mut T,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,
+    /// Where the finished tile will be written, so that its lines are on their way.
+    pub(crate) prefetch: *const T,
+    pub(crate) prefetch_pitch: usize,
+    pub(crate) prefetch_lines: usize,
 }
 
-/// `to[col * step + lane] = rows[lane][col]`, zeros for lanes past `lanes`.
+/// `to[block * to_block + col * step + lane] = from[block * block_pitch + lane * lane_pitch + col]`,
+/// zeros for lanes past `lanes`.
 ///
-/// Asked of the caller: `rows` points at `lanes` pointers, each good for `cols` elements; the
-/// kernel's `lanes` elements at `to + col * step` are ours for every `col`, and nothing else
-/// refers to them.
+/// Asked of the caller: every such element of `from` is initialised; the kernel's `lanes` elements
+/// at every such place of `to` are ours, and nothing else refers to them.
 pub struct Pack<T> {
+    pub(crate) from: *const T,
+    pub(crate) blocks: usize,
+    pub(crate) block_pitch: usize,
     pub(crate) lanes: usize,
-    pub(crate) rows: *const *const T,
+    pub(crate) lane_pitch: usize,
     pub(crate) cols: usize,
     pub(crate) to: *mut T,
+    pub(crate) to_block: isize,
     pub(crate) step: isize,
 }
 

@@ -114,15 +114,12 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const T, width: usize, to: *mut T) {
+    unsafe fn transpose(rows: *const *const T, width: usize, to: *mut T, step: isize) {
         for i in 0..L {
-            for j in 0..L {
+            for j in 0..width {
                 // SAFETY: the caller vouches for `width` elements at each of `L` pointers and
-                // for `L * L` elements at `to`.
-                unsafe {
-                    let x = if j < width { *(*rows.add(i)).add(j) } else { T::ZERO };
-                    *to.add(j * L + i) = x;
-                }
+                // for `L` elements at each of `width` rows.
+                unsafe { *to.offset(j as isize * step).add(i) = *(*rows.add(i)).add(j) }
             }
         }
     }

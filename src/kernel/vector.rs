@@ -29,7 +29,15 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
     /// `self` kept between `low` and `high`; NaN stays NaN.
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
-    /// Transposes a square: reads `width <= LANES` elements at each of the `LANES` pointers
-    /// (lanes past them are 0) and writes `LANES` rows of `LANES` elements at `to`.
-    unsafe fn transpose(rows: *const *const Self::Element, width: usize, to: *mut Self::Element);
+    /// Transposes: reads `width <= LANES` elements at each of the `LANES` pointers and writes
+    /// `width` rows of `LANES` elements, row `i` at `to + i * step`.
+    unsafe fn transpose(
+        rows: *const *const Self::Element,
+        width: usize,
+        to: *mut Self::Element,
+        step: isize,
+    );
+    /// Tells the cache that `p`, which need not be good, will soon be written.
+    #[inline(always)]
+    unsafe fn prefetch_write(_p: *const Self::Element) {}
 }

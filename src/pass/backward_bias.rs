@@ -23,7 +23,7 @@ pub(crate) fn backward_bias<T: Element>(
     let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
     let units = grad_bias.chunks_mut(LANES).enumerate();
     let need = Need { units: channels.div_ceil(LANES), shared: 0, piece: 0 };
-    parallelism.for_each(need, units, &mut [] as &mut [T], |(unit, sums), _| {
+    parallelism.for_each(need, units, &mut [] as &mut [T], |(unit, sums), _, _: &mut ()| {
         let mut put = |lane: usize, sum| match write {
             Write::Overwrite => sums[lane] = sum,
             Write::Accumulate => sums[lane] += sum,

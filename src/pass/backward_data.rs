@@ -23,7 +23,7 @@ pub(crate) fn explicit<T: Element>(
     scratch: &mut [T],
 ) {
     let images = grad_input.chunks_mut(shape.image_len()).enumerate();
-    parallelism.for_each(explicit_need(shape), images, scratch, |(n, grad_input), grad_cols| {
+    parallelism.for_each(explicit_need(shape), images, scratch, |(n, grad_input), grad_cols, _: &mut ()| {
         if write == Write::Overwrite {
             grad_input.fill(T::ZERO);
         }

@@ -42,7 +42,7 @@ pub(crate) fn explicit<T: Element>(
     let keep = alone && write == Write::Accumulate;
 
     let units = sums.chunks_mut(shape.weight_len() / shape.groups()).enumerate();
-    parallelism.for_each(need, units, scratch, |(unit, sum), cols| {
+    parallelism.for_each(need, units, scratch, |(unit, sum), cols, _: &mut ()| {
         let group = Group { shape, index: unit % shape.groups() };
         let chunk = unit / shape.groups();
         let images = chunk * shape.batch() / chunks..(chunk + 1) * shape.batch() / chunks;

@@ -23,7 +23,7 @@ pub(crate) fn explicit<T: Element>(
     scratch: &mut [T],
 ) {
     let images = output.chunks_mut(output.len() / shape.batch()).enumerate();
-    parallelism.for_each(explicit_need(shape), images, scratch, |(n, output), cols| {
+    parallelism.for_each(explicit_need(shape), images, scratch, |(n, output), cols, _: &mut ()| {
         if let Some(bias) = bias {
             fill_with_bias(shape, bias, output);
         }

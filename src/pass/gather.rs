@@ -12,7 +12,7 @@ use crate::gemm::target::{Cell, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernel;
 use crate::parallel::Parallelism;
-use crate::patches::{Limits, Patches, Source, Walk, pixel_pitches};
+use crate::patches::{Held, Limits, Patches, Source, Walk, pixel_pitches};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Axis, Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
@@ -186,13 +186,14 @@ impl Gather {
         packed: &[T],
         finish: Finish<'_, T>,
         scratch: &mut [T],
+        held: &mut Held,
     ) {
         let (rows, lanes) = (cell.rows(), cell.lanes());
         let group = lanes.start[2];
         let last = self.patches.taps.runs() - 1;
         for chunk in 0..=last {
             let taps = self.patches.taps.run(chunk);
-            let data = self.patches.part(image, group, &rows, &taps, scratch);
+            let data = self.patches.part(image, group, &rows, &taps, scratch, held);
             let left = Left {
                 data,
                 rows: &self.patches.pixels.table()[..rows.len],
@@ -243,8 +244,8 @@ pub(crate) fn run<T: Element>(
     for gather in gathers {
         let need = Need { units: gather.target.cells(), shared: 0, piece: gather.piece() };
         let cells = gather.target.over(destination);
-        parallelism.for_each(need, cells, scratch, |cell, scratch| {
-            gather.run(kernel, panels, cell, image, packed, finish, scratch);
+        parallelism.for_each(need, cells, scratch, |cell, scratch, held| {
+            gather.run(kernel, panels, cell, image, packed, finish, scratch, held);
         });
     }
 }
@@ -259,11 +260,13 @@ pub(crate) fn pack_forward<T: Element>(
     packed: &mut [T],
 ) {
     let units = packed.chunks_mut(panels.pitch).enumerate();
-    parallelism.for_each(Need::of_units(units.len()), units, &mut [] as &mut [T], |(i, to), _| {
+    parallelism.for_each(Need::of_units(units.len()), units, &mut [] as &mut [T], |(i, to), _, _: &mut ()| {
         let (group, first, lanes) = panels.panel(i, kernel.lanes);
         let terms = shape.patch_len();
         let data = &weight[(group * panels.lanes + first) * terms..];
-        pack(kernel, Columns { data, lanes, lane: terms, cols: terms, col: 1 }, to, false);
+        let columns =
+            Columns { data, lanes, lane: terms, cols: terms, col: 1, blocks: 1, block: 0 };
+        pack(kernel, columns, to, false);
     });
 }
 
@@ -284,17 +287,15 @@ pub(crate) fn pack_backward_data<T: Element>(
         Layout::ChannelsLast => (1, shape.group_in()),
     };
     let units = packed.chunks_mut(panels.pitch).enumerate();
-    parallelism.for_each(Need::of_units(units.len()), units, &mut [] as &mut [T], |(i, to), _| {
+    parallelism.for_each(Need::of_units(units.len()), units, &mut [] as &mut [T], |(i, to), _, _: &mut ()| {
         let (group, first, lanes) = panels.panel(i, kernel.lanes);
         let data = &weight[group * outputs * patch + first * lane..];
-        if taps == 1 {
-            pack(kernel, Columns { data, lanes, lane: 1, cols: outputs, col: patch }, to, false);
-            return;
-        }
-        for (k, to) in to.chunks_exact_mut(taps * kernel.lanes).enumerate() {
-            let data = &data[k * patch..];
-            pack(kernel, Columns { data, lanes, lane, cols: taps, col }, to, true);
-        }
+        let columns = if taps == 1 {
+            Columns { data, lanes, lane: 1, cols: outputs, col: patch, blocks: 1, block: 0 }
+        } else {
+            Columns { data, lanes, lane, cols: taps, col, blocks: outputs, block: patch }
+        };
+        pack(kernel, columns, to, taps > 1);
     });
 }
 

@@ -11,7 +11,7 @@ use crate::gemm::target::{Cell, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernel;
 use crate::parallel::Parallelism;
-use crate::patches::{Limits, Patches, Source, Walk};
+use crate::patches::{Held, Limits, Patches, Source, Walk};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Layout, Shape};
 
@@ -92,8 +92,8 @@ impl Scatter {
         scratch: &mut [T],
     ) {
         let cells = self.target.over(grad_weight);
-        parallelism.for_each(self.need(), cells, scratch, |cell, scratch| {
-            self.fill(shape, kernel, [input, grad_output], cell, write, scratch);
+        parallelism.for_each(self.need(), cells, scratch, |cell, scratch, held| {
+            self.fill(shape, kernel, [input, grad_output], cell, write, scratch, held);
         });
     }
 
@@ -105,6 +105,7 @@ impl Scatter {
         mut cell: Cell<'_, T>,
         write: Write,
         scratch: &mut [T],
+        held: &mut Held,
     ) {
         let (taps, lanes) = (cell.rows(), cell.lanes());
         let (panels, copy) = scratch.split_at_mut(self.errors.table().len() * self.lanes + 16);
@@ -118,7 +119,7 @@ impl Scatter {
                 let count = self.width.min(lanes.len - panel);
                 pack_errors(shape, kernel, grad_output, &pixels, lanes.first + panel, count, to);
             }
-            let data = self.patches.part(input, lanes.start[2], &pixels, &taps, copy);
+            let data = self.patches.part(input, lanes.start[2], &pixels, &taps, copy, held);
             let left = Left {
                 data,
                 rows: &self.patches.taps.table()[..taps.len],
@@ -148,21 +149,29 @@ fn pack_errors<T: Element>(
         Layout::ChannelsFirst => {
             // A run is a part of one image or several whole ones.
             let cols = pixels.len / pixels.sizes[0];
-            for (i, to) in to.chunks_exact_mut(cols * kernel.lanes).enumerate() {
-                let start = pixels.first % per_image;
-                let image = pixels.start[0] + i;
-                let data = &grad_output[(image * channels + first) * per_image + start..];
-                pack(
-                    kernel,
-                    Columns { data, lanes: count, lane: per_image, cols, col: 1 },
-                    to,
-                    false,
-                );
-            }
+            let start = pixels.start[0] * channels * per_image + pixels.first % per_image;
+            let columns = Columns {
+                data: &grad_output[start + first * per_image..],
+                lanes: count,
+                lane: per_image,
+                cols,
+                col: 1,
+                blocks: pixels.sizes[0],
+                block: channels * per_image,
+            };
+            pack(kernel, columns, to, false);
         }
         Layout::ChannelsLast => {
             let data = &grad_output[pixels.first * channels + first..];
-            let columns = Columns { data, lanes: count, lane: 1, cols: pixels.len, col: channels };
+            let columns = Columns {
+                data,
+                lanes: count,
+                lane: 1,
+                cols: pixels.len,
+                col: channels,
+                blocks: 1,
+                block: 0,
+            };
             pack(kernel, columns, to, false);
         }
     }
