@@ -2,16 +2,14 @@
 
 use crate::element::Element;
 use crate::error::{Error, check_len};
-use crate::gemm::Finish;
 use crate::kernel::{Isa, Kernels, kernels};
 use crate::parallel::Parallelism;
-use crate::pass::gather::{self, Gather, Panels};
+use crate::pass::gather::{self, Gathering};
 use crate::pass::scatter::Scatter;
 use crate::pass::{Pass, Write, backward_bias, backward_data, backward_weight, forward};
 use crate::scratch::{Need, allocate};
 use crate::shape::{Layout, MAX_AXES, Params, Shape};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -193,8 +191,8 @@ pub struct Plan<T: 'static> {
 /// The products of the implicit algorithm.
 #[derive(Debug)]
 struct Products {
-    forward: (Panels, Vec<Gather>),
-    backward_data: (Panels, Vec<Gather>),
+    forward: Gathering,
+    backward_data: Gathering,
     backward_weight: Scatter,
 }
 
@@ -243,8 +241,8 @@ impl<T: Element> Plan<T> {
                 None
             }
             Algorithm::Auto | Algorithm::Implicit => Some(Arc::new(Products {
-                forward: Gather::forward(&shape, kernels.tall.lanes),
-                backward_data: Gather::backward_data(&shape, kernels.tall.lanes),
+                forward: Gathering::forward(&shape, kernels),
+                backward_data: Gathering::backward_data(&shape, kernels),
                 backward_weight: Scatter::new(&shape, kernels.tall.lanes),
             })),
         };
@@ -286,10 +284,8 @@ impl<T: Element> Plan<T> {
     fn need(&self, pass: Pass) -> Need {
         if let Some(products) = &self.products {
             return match pass {
-                Pass::Forward => gather::need(&products.forward.0, &products.forward.1),
-                Pass::BackwardData => {
-                    gather::need(&products.backward_data.0, &products.backward_data.1)
-                }
+                Pass::Forward => products.forward.need(),
+                Pass::BackwardData => products.backward_data.need(),
                 Pass::BackwardWeight => products.backward_weight.need(),
             };
         }
@@ -338,13 +334,17 @@ impl<T: Element> Plan<T> {
             forward::explicit(shape, *parallelism, [input, weight], bias, output, scratch);
             return Ok(());
         };
-        let (panels, gathers) = &products.forward;
-        let kernel = &self.kernels.tall;
-        let (packed, scratch) = gather::carve(panels, scratch);
-        gather::pack_forward(shape, kernel, *parallelism, panels, weight, packed);
-        let finish = Finish { lane_bias: bias, accumulate: false, clamp: None };
-        let products = (panels, &gathers[..]);
-        gather::run(kernel, *parallelism, products, input, packed, output, finish, scratch);
+        let sources = [input, weight];
+        products.forward.run(
+            shape,
+            self.kernels,
+            *parallelism,
+            sources,
+            output,
+            bias,
+            false,
+            scratch,
+        );
         Ok(())
     }
 
@@ -404,24 +404,20 @@ impl<T: Element> Plan<T> {
             backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
             return Ok(());
         };
-        let (panels, gathers) = &products.backward_data;
-        let kernel = &self.kernels.tall;
-        let (packed, scratch) = gather::carve(panels, scratch);
-        gather::pack_backward_data(shape, kernel, *parallelism, panels, weight, packed);
+        let product = &products.backward_data;
         let accumulate = write == Write::Accumulate;
-        if !accumulate && !gather::meets_all(shape, gathers) {
+        if !accumulate && !product.fills(shape) {
             grad_input.fill(T::ZERO);
         }
-        let finish = Finish { lane_bias: None, accumulate, clamp: None };
-        let products = (panels, &gathers[..]);
-        gather::run(
-            kernel,
+        let sources = [grad_output, weight];
+        product.run(
+            shape,
+            self.kernels,
             *parallelism,
-            products,
-            grad_output,
-            packed,
+            sources,
             grad_input,
-            finish,
+            None,
+            accumulate,
             scratch,
         );
         Ok(())

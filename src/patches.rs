@@ -47,12 +47,13 @@ impl Walk {
     }
 
     /// How a copy holds `outputs` by `taps` of this axis: every element between the first and
-    /// the last once, or the outputs of each tap by themselves, whichever is smaller.
-    fn slots(&self, outputs: usize, taps: usize) -> Slots {
+    /// the last once, or the outputs of each tap by themselves, whichever is smaller; by tap for
+    /// sure if the outputs have to be neighbours.
+    fn slots(&self, outputs: usize, taps: usize, neighbours: bool) -> Slots {
         let (points, reach) = ((outputs - 1) * self.stride, (taps - 1) * self.dilation);
         let by_tap = outputs * taps;
         match points + reach + 1 {
-            dense if dense <= by_tap => {
+            dense if dense <= by_tap && (!neighbours || self.stride == 1 || outputs == 1) => {
                 Slots { len: dense, point: self.stride, tap: self.dilation, step: 1, pieces: 1 }
             }
             _ => Slots { len: by_tap, point: 1, tap: outputs, step: self.stride, pieces: taps },
@@ -176,6 +177,8 @@ pub(crate) struct Limits {
     pub(crate) touched: usize,
     /// Which of the two runs gives way where the touched elements are too many.
     pub(crate) keep_taps: bool,
+    /// The pixels of a run lie side by side, so that they can be the lanes of a vector.
+    pub(crate) flat: bool,
 }
 
 impl Patches {
@@ -194,14 +197,25 @@ impl Patches {
         let crowded = source.layout == Layout::ChannelsFirst
             && source.channels > 1
             && pitches.channel % 512 == 0;
-        let direct = !crowded && source.walks.iter().all(Walk::is_inside);
+        let [_, h, w] = &source.walks;
+        let side_by_side = w.stride == 1
+            && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
+            && h.outputs * w.outputs >= 64;
+        let plane = h.outputs * w.outputs;
+        let direct =
+            !crowded && source.walks.iter().all(Walk::is_inside) && (!limits.flat || side_by_side);
 
-        let [mut most_pixels, mut most_taps] = [limits.pixels, limits.taps];
+        // Lanes follow each other in one image, and in one plane of it.
+        let [mut most_pixels, most_taps] = [limits.pixels, limits.taps];
+        if limits.flat {
+            most_pixels = most_pixels.min(pixel_sizes[2] * pixel_sizes[3]);
+        }
+        let mut most_taps = most_taps;
         let (mut pixel_run, mut tap_run, mut copy);
         loop {
             pixel_run = run_box(pixel_sizes, most_pixels);
             tap_run = run_box(tap_sizes, most_taps);
-            copy = Copy::new(&source, pixel_run, tap_run);
+            copy = Copy::new(&source, pixel_run, tap_run, limits.flat);
             // 64 by 64 is small enough whatever the strides are.
             let (pixels, taps) = (most_pixels > 64, most_taps > 64);
             if copy.len <= limits.touched || !(pixels || taps) {
@@ -220,7 +234,10 @@ impl Patches {
         let [d, h, w] = each(|walk| walk.stride);
         let direct_pixels = [pitches.image, d, h, w];
         let direct_taps = source.by_layout(pitches.channel, each(|walk| walk.dilation));
-        if direct {
+        // The last lanes of each run must find 64 of their own before them, not some past the end.
+        let run: usize = pixel_run.iter().product();
+        let ragged = limits.flat && (run < 64 || (1..64).contains(&(plane % run)));
+        if direct && !ragged {
             let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
             let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run);
@@ -229,7 +246,7 @@ impl Patches {
         }
         let pixel_run = fit_tables(pixel_run, with_pixels);
         let tap_run = fit_tables(tap_run, with_taps);
-        let copy = Copy::new(&source, pixel_run, tap_run);
+        let copy = Copy::new(&source, pixel_run, tap_run, limits.flat);
         let point = |a: usize| copy.slots[a].point.saturating_mul(copy.pitches.axes[a]);
         let tap = |a: usize| copy.slots[a].tap.saturating_mul(copy.pitches.axes[a]);
         let pixel_pitches = [copy.pitches.image, point(0), point(1), point(2)];
@@ -335,14 +352,24 @@ impl Patches {
 }
 
 impl Copy {
-    fn new(source: &Source, pixel_run: [usize; 4], tap_run: [usize; 4]) -> Self {
+    fn new(source: &Source, pixel_run: [usize; 4], tap_run: [usize; 4], flat: bool) -> Self {
         let [images, outputs @ ..] = pixel_run;
         let (channels, taps) = source.from_layout(tap_run);
-        let slots = [0, 1, 2].map(|a| source.walks[a].slots(outputs[a], taps[a]));
-        let [d, h, w] = slots.map(|slots| slots.len);
+        let mut slots = [0, 1, 2].map(|a| source.walks[a].slots(outputs[a], taps[a], flat));
+        let [d, h, mut w] = slots.map(|slots| slots.len);
+        let mut repeats = 1;
+        if flat && outputs[1] > 1 && w > outputs[2] {
+            // Rows without a gap between them: a copy of all rows for each tap of the width.
+            let rows = d.saturating_mul(h).saturating_mul(outputs[2]);
+            repeats = taps[2];
+            w = outputs[2];
+            let step = source.walks[2].stride;
+            slots[2] = Slots { len: w, point: 1, tap: rows, step, pieces: repeats };
+        }
         let (channel, axes, image) = match source.layout {
             Layout::ChannelsFirst => {
-                let channel = spread(d.saturating_mul(h).saturating_mul(w));
+                let plane = h.saturating_mul(w);
+                let channel = spread(d.saturating_mul(plane).saturating_mul(repeats));
                 (channel, [h.saturating_mul(w), w, 1], channel.saturating_mul(channels))
             }
             Layout::ChannelsLast => {
@@ -353,7 +380,9 @@ impl Copy {
             }
         };
         let pitches = Pitches { image, channel, axes };
-        Self { slots, pitches, len: image.saturating_mul(images) }
+        // The last lanes of a tile may reach past the pixels that there are.
+        let slack = if flat { 64 } else { 0 };
+        Self { slots, pitches, len: image.saturating_mul(images).saturating_add(slack) }
     }
 }
 
@@ -419,7 +448,8 @@ impl Rows<'_> {
     fn copy<T: Element>(&self, row: Option<&[T]>, to: &mut [T]) {
         let Self { axis, pitch, to_pitch, inner } = *self;
         for piece in 0..axis.pieces {
-            let to = &mut to[piece * axis.slots.tap * to_pitch..][..(axis.len - 1) * to_pitch + inner];
+            let to =
+                &mut to[piece * axis.slots.tap * to_pitch..][..(axis.len - 1) * to_pitch + inner];
             let (inside, first) = axis.inside(piece);
             let row = row.filter(|_| !inside.is_empty());
             let Some(row) = row else {

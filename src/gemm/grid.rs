@@ -165,6 +165,16 @@ impl Grid {
         Run { first, len: sizes.iter().product(), base: self.place(start), start, sizes }
     }
 
+    /// Whether the positions of every run are `pitch` apart.
+    pub(crate) fn is_even(&self, pitch: usize) -> bool {
+        let mut expected = pitch;
+        (0..AXES).rev().all(|axis| {
+            let even = self.run[axis] == 1 || self.pitches[axis] == expected;
+            expected = expected.saturating_mul(self.run[axis]);
+            even
+        })
+    }
+
     /// Where a position lies.
     pub(crate) fn place(&self, position: [usize; AXES]) -> usize {
         (0..AXES).map(|axis| position[axis] * self.pitches[axis]).sum()

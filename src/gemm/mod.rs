@@ -30,7 +30,8 @@ pub(crate) struct Left<'a, T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a, T> {
     pub(crate) data: &'a [T],
-    pub(crate) panel_pitch: usize,
+    /// Elements between panels that were packed; `None` where all lanes lie side by side.
+    pub(crate) panel_pitch: Option<usize>,
     pub(crate) terms: &'a [u32],
 }
 
@@ -39,10 +40,41 @@ pub(crate) struct Right<'a, T> {
 pub(crate) struct Finish<'a, T> {
     /// Added to every element of a lane, one for each lane of the cell.
     pub(crate) lane_bias: Option<&'a [T]>,
+    /// Added to every element of a row, one for each row of the cell.
+    pub(crate) row_bias: Option<&'a [T]>,
     /// Add to the destination rather than overwrite it.
     pub(crate) accumulate: bool,
     /// The bounds of the activation.
     pub(crate) clamp: Option<[T; 2]>,
+}
+
+/// The lanes of one tile.
+struct Panel {
+    /// Where its first lane lies in the right operand.
+    from: usize,
+    /// Vectors computed.
+    vectors: usize,
+    /// Lanes computed before those wanted.
+    skip: usize,
+    /// The first lane wanted, and how many.
+    first: usize,
+    width: usize,
+}
+
+impl Panel {
+    /// Panel `index` of `lanes` lanes. Where the lanes lie side by side, the last panel is as
+    /// narrow as it can be, and reaches back over lanes already done rather than past the end.
+    fn new<T>(kernel: &Kernel<T>, right: &Right<'_, T>, lanes: usize, index: usize) -> Self {
+        let first = index * kernel.lanes;
+        let width = kernel.lanes.min(lanes - first);
+        let Some(pitch) = right.panel_pitch else {
+            let vectors = width.div_ceil(kernel.vector);
+            let skip = (vectors * kernel.vector - width).min(first);
+            return Self { from: first - skip, vectors, skip, first, width };
+        };
+        let vectors = kernel.lanes / kernel.vector;
+        Self { from: index * pitch, vectors, skip: 0, first, width }
+    }
 }
 
 /// Fills `cell` with the product of `left` and `right`.
@@ -61,9 +93,12 @@ pub(crate) fn multiply<T: Element>(
     let panels = lanes.div_ceil(kernel.lanes);
     assert!(left.rows.len() == rows && left.terms.len() == right.terms.len());
     assert!(most(left.rows) + most(left.terms) < left.data.len());
-    let last_panel = (panels - 1) * right.panel_pitch;
-    assert!(last_panel + most(right.terms) + kernel.lanes <= right.data.len());
+    let last = Panel::new(kernel, &right, lanes, panels - 1);
+    // Panels before the last are whole and end before it does.
+    let last_lane = last.from + last.vectors * kernel.vector;
+    assert!(last_lane + most(right.terms) <= right.data.len());
     assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
+    assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
     assert!(kernel.rows <= MAX_ROWS && kernel.rows * kernel.lanes <= MAX_TILE);
 
     // The tiles' rows are as even as the kernel's steps allow.
@@ -73,9 +108,8 @@ pub(crate) fn multiply<T: Element>(
     let tile = tile.as_mut_ptr().cast::<T>();
     let lane_pitch = cell.lane_pitch();
     for panel in 0..panels {
-        let b = &right.data[panel * right.panel_pitch..];
-        let first_lane = panel * kernel.lanes;
-        let width = kernel.lanes.min(lanes - first_lane);
+        let Panel { from, vectors, skip, first, width } = Panel::new(kernel, &right, lanes, panel);
+        let tile_pitch = vectors * kernel.vector;
         for first_row in (0..rows).step_by(height) {
             let count = height.min(rows - first_row);
             let mut pointers = [left.data.as_ptr(); MAX_ROWS];
@@ -85,19 +119,27 @@ pub(crate) fn multiply<T: Element>(
                 // SAFETY: the largest row offset is within `left.data`.
                 *pointer = unsafe { left.data.as_ptr().add(row) };
             }
-            if let Some(bias) = finish.lane_bias {
-                for lane in 0..kernel.lanes {
-                    let bias = if lane < width { bias[first_lane + lane] } else { T::ZERO };
-                    for row in 0..kernel.rows {
-                        // SAFETY: the tile has `rows * lanes` elements.
-                        unsafe { *tile.add(row * kernel.lanes + lane) = bias };
+            let mut accumulate = false;
+            if finish.lane_bias.is_some() || finish.row_bias.is_some() {
+                accumulate = true;
+                for row in 0..kernel.rows {
+                    let of_row =
+                        finish.row_bias.map_or(T::ZERO, |b| b[first_row + row.min(count - 1)]);
+                    for lane in 0..tile_pitch {
+                        let of_lane = match finish.lane_bias {
+                            Some(bias) if (skip..skip + width).contains(&lane) => {
+                                bias[first + lane - skip]
+                            }
+                            _ => of_row,
+                        };
+                        // SAFETY: the tile has `rows * tile_pitch` elements.
+                        unsafe { *tile.add(row * tile_pitch + lane) = of_lane };
                     }
                 }
             }
-            let mut accumulate = finish.lane_bias.is_some();
             // The lines of the destination are fetched while the tile is summed.
             let offsets = &cell.row_offsets()[first_row..][..count];
-            let start = cell.start().wrapping_add(first_lane * lane_pitch);
+            let start = cell.start().wrapping_add(first * lane_pitch);
             let prefetch = start.wrapping_add(offsets[0] as usize).cast_const();
             let (prefetch_pitch, mut prefetch_lines) = match lane_pitch {
                 1 if count > 1 => ((offsets[1] - offsets[0]) as usize, count),
@@ -107,9 +149,10 @@ pub(crate) fn multiply<T: Element>(
             for (steps_a, steps_b) in left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)) {
                 let job = Multiply {
                     count,
+                    vectors,
                     rows: pointers.as_ptr(),
                     steps_a: steps_a.as_ptr(),
-                    b: b.as_ptr(),
+                    b: right.data[from..].as_ptr(),
                     steps_b: steps_b.as_ptr(),
                     terms: steps_a.len(),
                     tile,
@@ -119,19 +162,20 @@ pub(crate) fn multiply<T: Element>(
                     prefetch_lines,
                 };
                 // SAFETY: having the kernel proves its ISA. The asserts above hold every row
-                // plus every step within a, and every step plus a panel's lanes within b; both
+                // plus every step within a, and every step plus a panel's vectors within b; both
                 // tables have `terms` entries; the tile is ours and was written before it is
                 // accumulated to.
                 unsafe { (kernel.multiply)(&job) };
                 accumulate = true;
                 prefetch_lines = 0;
             }
-            // SAFETY: the cell alone may write its rows and lanes, `row_offsets` has an entry
-            // for each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
-            // are initialised.
+            // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for
+            // each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they are
+            // initialised. The tile has `skip + width` lanes in each row.
             unsafe {
                 (kernel.store)(&Store {
-                    tile,
+                    tile: tile.add(skip),
+                    tile_pitch,
                     rows: count,
                     lanes: width,
                     c: start,
@@ -141,17 +185,6 @@ pub(crate) fn multiply<T: Element>(
                     clamp: finish.clamp,
                 });
             }
-        }
-    }
-}
-
-/// Sets every element of `cell` to `value`.
-pub(crate) fn fill<T: Element>(cell: &mut Cell<'_, T>, value: T) {
-    let (start, pitch) = (cell.start(), cell.lane_pitch());
-    for lane in 0..cell.lanes().len {
-        for &row in cell.row_offsets() {
-            // SAFETY: the cell alone may write its rows and lanes.
-            unsafe { *start.add(lane * pitch + row as usize) = value };
         }
     }
 }

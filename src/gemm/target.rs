@@ -12,26 +12,35 @@ pub(crate) struct Target {
     lanes: Grid,
     base: usize,
     lane_pitch: usize,
+    order: Order,
+}
+
+/// Which runs follow each other as cells are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// All lanes of a run of rows, then those of the next.
+    RowsOutside,
+    /// All rows of a run of lanes, then those of the next.
+    LanesOutside,
 }
 
 impl Target {
-    /// A matrix whose rows lie as the grid says, with `lanes` lanes in each of `groups` groups,
-    /// all `lane_pitch` apart, in runs of at most `most` lanes of one group.
+    /// A matrix whose rows and lanes lie as the grids say; the lanes of a run `lane_pitch` apart.
     ///
     /// # Panics
-    /// If two elements share a place: the caller's grid is wrong.
+    /// If two elements share a place or a run's lanes aren't evenly spaced: the caller's grids
+    /// are wrong.
     pub(crate) fn new(
         rows: Grid,
+        lanes: Grid,
         base: usize,
-        [groups, lanes]: [usize; 2],
         lane_pitch: usize,
-        most: usize,
+        order: Order,
     ) -> Self {
-        let pitches = [0, 0, lanes.saturating_mul(lane_pitch), lane_pitch];
-        let lanes = Grid::untabled([1, 1, groups, lanes], pitches, [1, 1, 1, most.min(lanes)]);
         assert!(rows.is_distinct_with(&lanes), "{rows:?} and {lanes:?} overlap");
+        assert!(lanes.is_even(lane_pitch), "{lanes:?} are not {lane_pitch} apart");
         assert!(rows.table().is_sorted(), "rows descend");
-        Self { rows, lanes, base, lane_pitch }
+        Self { rows, lanes, base, lane_pitch, order }
     }
 
     /// The grid of rows.
@@ -59,8 +68,11 @@ impl Target {
         let data = Shared(data.as_mut_ptr(), PhantomData::<&'a mut [T]>);
         (0..self.cells()).map(move |index| {
             let data = &data;
-            let lanes = self.lanes.run(index % self.lanes.runs());
-            let rows = self.rows.run(index / self.lanes.runs());
+            let (rows, lanes) = match self.order {
+                Order::RowsOutside => (index / self.lanes.runs(), index % self.lanes.runs()),
+                Order::LanesOutside => (index % self.rows.runs(), index / self.rows.runs()),
+            };
+            let (rows, lanes) = (self.rows.run(rows), self.lanes.run(lanes));
             Cell { target: self, data: Shared(data.0, PhantomData), rows, lanes }
         })
     }

@@ -27,17 +27,19 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             rows: 6,
             row_step: 1,
             lanes: 2 * lanes,
+            vector: lanes,
             multiply: multiply_tall::<V>,
             pack: pack::<V, 2>,
-            store: store::<V, 2>,
+            store: store::<V>,
         },
         wide: Kernel {
             rows: 4,
             row_step: 1,
             lanes: 3 * lanes,
+            vector: lanes,
             multiply: multiply_wide::<V>,
             pack: pack::<V, 3>,
-            store: store::<V, 3>,
+            store: store::<V>,
         },
     }
 }
@@ -49,19 +51,10 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
 #[target_feature(enable = "avx2,fma")]
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe {
-        match job.count {
-            1 => body::multiply::<V, 1, 2>(job),
-            2 => body::multiply::<V, 2, 2>(job),
-            3 => body::multiply::<V, 3, 2>(job),
-            4 => body::multiply::<V, 4, 2>(job),
-            5 => body::multiply::<V, 5, 2>(job),
-            _ => body::multiply::<V, 6, 2>(job),
-        }
-    }
+    unsafe { body::multiply_rows::<V, 2>(job) }
 }
 
-/// 4 rows of three vectors: 12 sums, three vectors of b, one of a.
+/// Up to 4 rows of up to three vectors: 12 sums, three vectors of b, one of a.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -69,11 +62,10 @@ unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.count {
-            1 => body::multiply::<V, 1, 3>(job),
-            2 => body::multiply::<V, 2, 3>(job),
-            3 => body::multiply::<V, 3, 3>(job),
-            _ => body::multiply::<V, 4, 3>(job),
+        match job.vectors {
+            1 => body::multiply_rows::<V, 1>(job),
+            2 => body::multiply_rows::<V, 2>(job),
+            _ => body::multiply_rows::<V, 3>(job),
         }
     }
 }
@@ -89,9 +81,9 @@ unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Elemen
 /// # Safety
 /// As [`Store`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &Store<V::Element>) {
+unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::store::<V, N>(job) }
+    unsafe { body::store::<V>(job) }
 }
 
 /// Ones and zeros: 8 entries from `8 - n` on switch on the first `n` lanes of f32.
@@ -183,12 +175,7 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        rows: *const *const f32,
-        width: usize,
-        to: *mut f32,
-        step: isize,
-    ) {
+    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32, step: isize) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
         // of `width` rows at `to` is good for 8 elements.
         unsafe {
@@ -286,12 +273,7 @@ unsafe impl Vector for __m256d {
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        rows: *const *const f64,
-        width: usize,
-        to: *mut f64,
-        step: isize,
-    ) {
+    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64, step: isize) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 4 pointers; each
         // of `width` rows at `to` is good for 4 elements.
         unsafe {

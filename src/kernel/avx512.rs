@@ -26,17 +26,19 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             rows: 28,
             row_step: 4,
             lanes,
+            vector: lanes,
             multiply: multiply_tall::<V>,
             pack: pack::<V, 1>,
-            store: store::<V, 1>,
+            store: store::<V>,
         },
         wide: Kernel {
-            rows: 8,
-            row_step: 2,
-            lanes: 3 * lanes,
+            rows: 6,
+            row_step: 1,
+            lanes: 4 * lanes,
+            vector: lanes,
             multiply: multiply_wide::<V>,
-            pack: pack::<V, 3>,
-            store: store::<V, 3>,
+            pack: pack::<V, 4>,
+            store: store::<V>,
         },
     }
 }
@@ -62,7 +64,7 @@ unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
     }
 }
 
-/// 8 rows of three vectors: 24 sums, three vectors of b, one of a.
+/// Up to 6 rows of up to four vectors: 24 sums, four vectors of b, one of a.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -70,11 +72,11 @@ unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.count.div_ceil(2) {
-            1 => body::multiply::<V, 2, 3>(job),
-            2 => body::multiply::<V, 4, 3>(job),
-            3 => body::multiply::<V, 6, 3>(job),
-            _ => body::multiply::<V, 8, 3>(job),
+        match job.vectors {
+            1 => body::multiply_rows::<V, 1>(job),
+            2 => body::multiply_rows::<V, 2>(job),
+            3 => body::multiply_rows::<V, 3>(job),
+            _ => body::multiply_rows::<V, 4>(job),
         }
     }
 }
@@ -90,9 +92,9 @@ unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Elemen
 /// # Safety
 /// As [`Store`].
 #[target_feature(enable = "avx512f")]
-unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &Store<V::Element>) {
+unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::store::<V, N>(job) }
+    unsafe { body::store::<V>(job) }
 }
 
 // SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
@@ -157,12 +159,7 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        rows: *const *const f32,
-        width: usize,
-        to: *mut f32,
-        step: isize,
-    ) {
+    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32, step: isize) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 16 pointers; each
         // of `width` rows at `to` is good for 16 elements.
         unsafe {
@@ -270,12 +267,7 @@ unsafe impl Vector for __m512d {
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        rows: *const *const f64,
-        width: usize,
-        to: *mut f64,
-        step: isize,
-    ) {
+    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64, step: isize) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
         // of `width` rows at `to` is good for 8 elements.
         unsafe {

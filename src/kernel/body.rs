@@ -9,6 +9,27 @@ use core::mem::MaybeUninit;
 /// The most lanes of any vector: f32 under AVX-512.
 pub(super) const MAX_LANES: usize = 16;
 
+/// [`multiply`] for as many of `R` rows, in steps of one, as the job wants.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline(always)]
+pub(super) unsafe fn multiply_rows<V: Vector<Element: Element>, const N: usize>(
+    job: &Multiply<V::Element>,
+) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.count {
+            1 => multiply::<V, 1, N>(job),
+            2 => multiply::<V, 2, N>(job),
+            3 => multiply::<V, 3, N>(job),
+            4 => multiply::<V, 4, N>(job),
+            5 => multiply::<V, 5, N>(job),
+            _ => multiply::<V, 6, N>(job),
+        }
+    }
+}
+
 /// A tile of `R` rows by `N` vectors: for every term, `N` vectors of b meet `R` broadcast
 /// elements of a. Both operands step through memory by tables, so a is an image as it lies.
 ///
@@ -76,7 +97,12 @@ pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pac
                         *row = from.add(lane * job.lane_pitch + col);
                     }
                     let width = (job.cols - col).min(V::LANES);
-                    V::transpose(rows.as_ptr(), width, to.offset(col as isize * job.step), job.step);
+                    V::transpose(
+                        rows.as_ptr(),
+                        width,
+                        to.offset(col as isize * job.step),
+                        job.step,
+                    );
                 }
             }
         }
@@ -88,8 +114,8 @@ pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pac
 /// # Safety
 /// As [`Store`].
 #[inline(always)]
-pub(super) unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &Store<V::Element>) {
-    let width = N * V::LANES;
+pub(super) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
+    let width = job.tile_pitch;
     // SAFETY: the caller vouches for `rows * lanes` elements of c at the offsets given and for
     // `rows` rows of the tile; masked reads and writes stay within the lanes and rows counted.
     unsafe {
@@ -98,7 +124,8 @@ pub(super) unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &St
                 let c = job.c.add(*job.row_offsets.add(r) as usize);
                 for first in (0..job.lanes).step_by(V::LANES) {
                     let count = (job.lanes - first).min(V::LANES);
-                    finish(job, V::load(job.tile.add(r * width + first)), c.add(first), count);
+                    let sum = V::load_first(job.tile.add(r * width + first), count);
+                    finish(job, sum, c.add(first), count);
                 }
             }
             return;
@@ -116,8 +143,9 @@ pub(super) unsafe fn store<V: Vector<Element: Element>, const N: usize>(job: &St
                 for (i, row) in rows[..V::LANES].iter_mut().enumerate() {
                     *row = job.tile.add((r + i.min(count - 1)) * width + first);
                 }
-                V::transpose(rows.as_ptr(), V::LANES, square, V::LANES as isize);
-                for lane in 0..(job.lanes - first).min(V::LANES) {
+                let lanes = (job.lanes - first).min(V::LANES);
+                V::transpose(rows.as_ptr(), lanes, square, V::LANES as isize);
+                for lane in 0..lanes {
                     let c = job.c.add((first + lane) * job.lane_stride);
                     let sums = square.add(lane * V::LANES);
                     if contiguous {

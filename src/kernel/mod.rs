@@ -89,7 +89,7 @@ pub struct Kernels<T: 'static> {
     pub(crate) isa: Isa,
     /// Many rows, few vectors: for panels packed as narrow as a vector.
     pub(crate) tall: Kernel<T>,
-    /// Few rows, many vectors.
+    /// Few rows, several vectors: for lanes that lie side by side in memory.
     pub(crate) wide: Kernel<T>,
 }
 
@@ -100,8 +100,10 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) rows: usize,
     /// Smaller tiles have a multiple of this many rows.
     pub(crate) row_step: usize,
-    /// Lanes of a tile: the width of a panel.
+    /// Lanes of the widest tile: the width of a panel.
     pub(crate) lanes: usize,
+    /// Lanes of a vector; narrower tiles have a multiple of it.
+    pub(crate) vector: usize,
     /// Sums a tile.
     pub(crate) multiply: unsafe fn(&Multiply<T>),
     /// Packs a panel by transposing.
@@ -114,11 +116,14 @@ pub(crate) struct Kernel<T: 'static> {
 ///
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
 /// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
-/// `lanes` elements at every step of b; both tables have `terms` entries; `tile` has
-/// `rows * lanes` elements, initialised if `accumulate`, that nothing else refers to.
+/// `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
+/// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to.
 pub struct Multiply<T> {
     /// Rows wanted; those past them are computed or not, as the kernel likes.
     pub(crate) count: usize,
+    /// Vectors wanted: the lanes of the tile, and of b at every step. A tall kernel has one panel
+    /// width only.
+    pub(crate) vectors: usize,
     pub(crate) rows: *const *const T,
     pub(crate) steps_a: *const u32,
     pub(crate) b: *const T,
@@ -157,6 +162,7 @@ pub struct Pack<T> {
 /// `row_offsets` has `rows` entries, in ascending order.
 pub struct Store<T> {
     pub(crate) tile: *const T,
+    pub(crate) tile_pitch: usize,
     pub(crate) rows: usize,
     pub(crate) lanes: usize,
     pub(crate) c: *mut T,
@@ -207,7 +213,7 @@ pub(crate) const MAX_TILE: usize = 28 * 16;
 pub(crate) const MAX_ROWS: usize = 28;
 
 /// The most lanes of any tile.
-pub(crate) const MAX_LANES: usize = 48;
+pub(crate) const MAX_LANES: usize = 64;
 
 /// The kernels of `isa`, which the caller has asked for by [`Isa::is_available`] or
 /// [`Isa::best`]; the portable ones otherwise.

@@ -17,33 +17,33 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             rows: 6,
             row_step: 1,
             lanes: 2 * lanes,
-            multiply: multiply::<V, 6, 2>,
+            vector: lanes,
+            multiply: body::multiply_rows::<V, 2>,
             pack: body::pack::<V, 2>,
-            store: body::store::<V, 2>,
+            store: body::store::<V>,
         },
         // An odd shape, which shakes what is built on it.
         wide: Kernel {
             rows: 3,
             row_step: 1,
             lanes: 3 * lanes,
-            multiply: multiply::<V, 3, 3>,
+            vector: lanes,
+            multiply: multiply_wide::<V>,
             pack: body::pack::<V, 3>,
-            store: body::store::<V, 3>,
+            store: body::store::<V>,
         },
     }
 }
 
 /// # Safety
 /// As [`Multiply`].
-unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const N: usize>(
-    job: &Multiply<V::Element>,
-) {
+unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the caller vouches for the job.
     unsafe {
-        match job.count {
-            1 => body::multiply::<V, 1, N>(job),
-            2 => body::multiply::<V, 2, N>(job),
-            _ => body::multiply::<V, R, N>(job),
+        match job.vectors {
+            1 => body::multiply_rows::<V, 1>(job),
+            2 => body::multiply_rows::<V, 2>(job),
+            _ => body::multiply_rows::<V, 3>(job),
         }
     }
 }

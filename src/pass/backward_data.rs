@@ -23,17 +23,22 @@ pub(crate) fn explicit<T: Element>(
     scratch: &mut [T],
 ) {
     let images = grad_input.chunks_mut(shape.image_len()).enumerate();
-    parallelism.for_each(explicit_need(shape), images, scratch, |(n, grad_input), grad_cols, _: &mut ()| {
-        if write == Write::Overwrite {
-            grad_input.fill(T::ZERO);
-        }
-        for group in groups(shape) {
-            let grad_output = image(grad_output, n, grad_output.len() / shape.batch());
-            let dg = group.output(&grad_output[group.output_start()..]);
-            let [outputs, patch, pixels] = group.sizes();
-            let w = group.weight(weight).t();
-            multiply([patch, outputs, pixels], w, dg, group.cols(&mut *grad_cols), false);
-            add_col2im_channels(shape, group.channels(), grad_cols, grad_input);
-        }
-    });
+    parallelism.for_each(
+        explicit_need(shape),
+        images,
+        scratch,
+        |(n, grad_input), grad_cols, _: &mut ()| {
+            if write == Write::Overwrite {
+                grad_input.fill(T::ZERO);
+            }
+            for group in groups(shape) {
+                let grad_output = image(grad_output, n, grad_output.len() / shape.batch());
+                let dg = group.output(&grad_output[group.output_start()..]);
+                let [outputs, patch, pixels] = group.sizes();
+                let w = group.weight(weight).t();
+                multiply([patch, outputs, pixels], w, dg, group.cols(&mut *grad_cols), false);
+                add_col2im_channels(shape, group.channels(), grad_cols, grad_input);
+            }
+        },
+    );
 }

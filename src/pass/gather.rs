@@ -2,15 +2,20 @@
 //!
 //! Forward gathers, for each output pixel, the image under the filter. Backward_data gathers, for
 //! each input pixel, the outputs that it helped to make; with a stride, pixels fall into phases
-//! that meet different taps, and each phase is a product of its own. Rows are pixels, terms are
-//! taps read through the [`Patches`] view, lanes are channels in packed panels of weights.
+//! that meet different taps, and each phase is a product of its own. Terms are taps, read through
+//! the [`Patches`] view.
+//!
+//! Either operand can be the one with vectors. *Lanes are channels*: rows are pixels, broadcast
+//! from wherever they lie, and weights are packed in panels. *Lanes are pixels*: rows are
+//! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
+//! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
 
 use crate::element::Element;
-use crate::gemm::grid::{Grid, Run, dense};
+use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
-use crate::gemm::target::{Cell, Target};
+use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Kernels};
 use crate::parallel::Parallelism;
 use crate::patches::{Held, Limits, Patches, Source, Walk, pixel_pitches};
 use crate::scratch::{Need, aligned};
@@ -30,52 +35,89 @@ const PIXELS: usize = 1568;
 /// worth handing out: some 50 µs.
 const CELL_WORK: usize = 3 << 20;
 
+/// Which operand has the vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lanes {
+    Channels,
+    Pixels,
+}
+
+/// Where the weights that the kernels read come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    /// The weights as they lie.
+    None,
+    /// Packed once for all cells, by all workers.
+    Shared,
+    /// Packed by the one cell that reads them, where each panel has only one.
+    PerCell,
+}
+
+/// Which pass gathers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    BackwardData,
+}
+
+/// All products of a pass, and how their weights are packed.
+#[derive(Debug, Clone)]
+pub(crate) struct Gathering {
+    direction: Direction,
+    lanes: Lanes,
+    packing: Packing,
+    groups: usize,
+    /// Channels of the destination in one group.
+    channels: usize,
+    /// Terms of one channel's weights, over all products.
+    terms: usize,
+    /// Channels that are packed together: the lanes of a panel, or 1.
+    width: usize,
+    /// There is only one product.
+    alone: bool,
+    products: Vec<Product>,
+}
+
 /// One product: its view, its destination and where the weights of each tap lie in a panel.
 #[derive(Debug, Clone)]
-pub(crate) struct Gather {
+struct Product {
     patches: Patches,
     target: Target,
     weights: Grid,
     weights_base: usize,
+    /// Where the rows of a cell lie among the weights, where rows are channels.
+    rows: Grid,
 }
 
-/// The packed weights of a pass.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Panels {
-    groups: usize,
-    /// Lanes of one group.
-    lanes: usize,
-    /// Panels of one group.
-    per_group: usize,
-    /// Elements of one panel.
-    pitch: usize,
+/// The numbers that decide between the orientations.
+struct Load {
+    channels: usize,
+    pixels: usize,
+    images: usize,
+    terms: usize,
+    /// Taps along the axis that the copies for pixels in lanes repeat.
+    repeats: usize,
 }
 
-impl Panels {
-    fn new(groups: usize, lanes: usize, terms: usize, width: usize) -> Self {
-        Self { groups, lanes, per_group: lanes.div_ceil(width), pitch: terms.saturating_mul(width) }
-    }
-
-    /// Elements of all panels.
-    pub(crate) fn len(&self) -> usize {
-        self.pitch.saturating_mul(self.groups * self.per_group)
-    }
-
-    /// The group, first lane and lanes of panel `index`.
-    fn panel(&self, index: usize, width: usize) -> (usize, usize, usize) {
-        let first = index % self.per_group * width;
-        (index / self.per_group, first, width.min(self.lanes - first))
-    }
-
-    /// The first panel of these lanes, given as a run of a [`Target`]'s.
-    fn start(&self, lanes: &Run, width: usize) -> usize {
-        (lanes.start[2] * self.per_group + lanes.start[3] / width) * self.pitch
-    }
+/// Chooses the cheaper orientation, in cycles per vector of products; the figures are measured on
+/// Zen 4 with AVX-512.
+fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
+    let share = |n: usize, step: usize| n.next_multiple_of(step) as f64 / n as f64;
+    let terms = load.terms as f64;
+    let depth = load.channels as f64;
+    // Storing a row of a tile costs some 11 cycles transposed, 5 straight; packing a weight 1.
+    let packing = kernels.tall.vector as f64 / (load.pixels * load.images) as f64;
+    let channels = share(load.channels, kernels.tall.lanes) * (1.0 + 11.0 / terms) + packing;
+    // A lone row waits for its broadcasts, and each copied element serves fewer products.
+    let few = if load.channels == 1 { 1.25 } else { 1.03 };
+    let copies = 4.0 * load.repeats as f64 / depth / terms.max(1.0).min(9.0);
+    let pixels = share(load.pixels, kernels.wide.vector) * (few + 5.0 / terms) + copies;
+    if pixels < channels { Lanes::Pixels } else { Lanes::Channels }
 }
 
-impl Gather {
-    /// Forward, for panels `width` lanes wide.
-    pub(crate) fn forward(shape: &Shape, width: usize) -> (Panels, Vec<Gather>) {
+impl Gathering {
+    /// The products of forward.
+    pub(crate) fn forward<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
         let walks = shape.axes3().map(|axis| Walk {
             source: axis.input,
             outputs: axis.output,
@@ -91,38 +133,25 @@ impl Gather {
             all_channels: shape.in_channels(),
             walks,
         };
-        let weights = dense(source.tap_sizes()).map(|pitch| pitch.saturating_mul(width));
-        let panels = Panels::new(shape.groups(), shape.group_out(), shape.patch_len(), width);
+        let terms = shape.patch_len();
+        let mut gathering = Self::new(shape, kernels, Direction::Forward, &[source]);
         let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
-        let (pixel, lane) = match shape.layout() {
+        let (pixel, channel) = match shape.layout() {
             Layout::ChannelsFirst => (1, pixels),
             Layout::ChannelsLast => (channels, 1),
         };
-        let rows = pixel_pitches(source.pixel_sizes(), channels * pixels, pixel);
-        let gather = Gather::new(source, [0, lane], rows, (weights, 0), &panels, width);
-        (panels, Vec::from([gather]))
+        let weights = dense(source.tap_sizes()).map(|p| p.saturating_mul(gathering.width));
+        let places = pixel_pitches(source.pixel_sizes(), channels * pixels, pixel);
+        gathering.push(source, kernels, [0, channel], places, (weights, 0), terms);
+        gathering
     }
 
-    /// Backward_data: a product for each phase that meets a tap.
-    pub(crate) fn backward_data(shape: &Shape, width: usize) -> (Panels, Vec<Gather>) {
+    /// The products of backward_data: one for each phase that meets a tap.
+    pub(crate) fn backward_data<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
         let taps = shape.kernel_taps();
-        let panels = Panels::new(
-            shape.groups(),
-            shape.group_in(),
-            shape.group_out().saturating_mul(taps),
-            width,
-        );
-        let phases = shape.axes3().map(|axis| phases(&axis));
         let axes = shape.axes3();
-        let kernels = dense([1, axes[0].kernel, axes[1].kernel, axes[2].kernel]);
-        let (channels, pixels) = (shape.in_channels(), shape.input_pixels());
-        let (pixel, lane) = match shape.layout() {
-            Layout::ChannelsFirst => (1, pixels),
-            Layout::ChannelsLast => (channels, 1),
-        };
-        let inputs = [1, axes[0].input, axes[1].input, axes[2].input];
-        let [image, strides @ ..] = pixel_pitches(inputs, channels * pixels, pixel);
-        let mut gathers = Vec::new();
+        let phases = axes.map(|axis| phases(&axis));
+        let mut products = Vec::new();
         for d in &phases[0] {
             for h in &phases[1] {
                 for w in &phases[2] {
@@ -134,175 +163,361 @@ impl Gather {
                         all_channels: shape.out_channels(),
                         walks: phase.map(|phase| phase.walk),
                     };
-                    // Panels hold each output channel's taps last to first.
-                    let tap = |a: usize| kernels[a + 1].saturating_mul(width);
-                    let steps = [0, 1, 2].map(|a| phase[a].step.saturating_mul(tap(a)));
-                    let base = (0..MAX_AXES).map(|a| phase[a].last.saturating_mul(tap(a))).sum();
-                    let weights = (source.by_layout(taps.saturating_mul(width), steps), base);
-                    let first = (0..MAX_AXES).map(|a| phase[a].first * strides[a]).sum();
-                    let [a, b, c] = [0, 1, 2].map(|a| axes[a].stride.saturating_mul(strides[a]));
-                    let rows = [image, a, b, c];
-                    let places = [first, lane];
-                    gathers.push(Gather::new(source, places, rows, weights, &panels, width));
+                    products.push((phase, source));
                 }
             }
         }
-        (panels, gathers)
+        let sources: Vec<_> = products.iter().map(|&(_, source)| source).collect();
+        let mut gathering = Self::new(shape, kernels, Direction::BackwardData, &sources);
+        let width = gathering.width;
+        let kernel = dense([1, axes[0].kernel, axes[1].kernel, axes[2].kernel]);
+        let (channels, pixels) = (shape.in_channels(), shape.input_pixels());
+        let (pixel, channel) = match shape.layout() {
+            Layout::ChannelsFirst => (1, pixels),
+            Layout::ChannelsLast => (channels, 1),
+        };
+        let inputs = [1, axes[0].input, axes[1].input, axes[2].input];
+        let [image, strides @ ..] = pixel_pitches(inputs, channels * pixels, pixel);
+        for (phase, source) in products {
+            // Panels hold each output channel's taps last to first.
+            let tap = |a: usize| kernel[a + 1].saturating_mul(width);
+            let steps = [0, 1, 2].map(|a| phase[a].step.saturating_mul(tap(a)));
+            let base = (0..MAX_AXES).map(|a| phase[a].last.saturating_mul(tap(a))).sum();
+            let weights = (source.by_layout(taps.saturating_mul(width), steps), base);
+            let first = (0..MAX_AXES).map(|a| phase[a].first * strides[a]).sum();
+            let [a, b, c] = [0, 1, 2].map(|a| axes[a].stride.saturating_mul(strides[a]));
+            let terms = source.tap_sizes().iter().product();
+            gathering.push(source, kernels, [first, channel], [image, a, b, c], weights, terms);
+        }
+        gathering
     }
 
-    fn new(
-        source: Source,
-        [base, lane_pitch]: [usize; 2],
-        rows: [usize; 4],
-        (weights, weights_base): ([usize; 4], usize),
-        panels: &Panels,
-        width: usize,
+    /// A pass without products yet, its orientation chosen by what they have in common.
+    fn new<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        direction: Direction,
+        sources: &[Source],
     ) -> Self {
-        let limits = Limits { pixels: PIXELS, taps: TAPS, touched: TOUCHED, keep_taps: true };
-        let patches = Patches::new(source, limits, &[rows], &[weights]);
-        let (pixels, taps) = (&patches.pixels, &patches.taps);
-        let rows = Grid::new(source.pixel_sizes(), rows, pixels.run_sizes());
-        let weights = Grid::new(source.tap_sizes(), weights, taps.run_sizes());
-        // Fewer lanes to a cell until there is work for everybody.
-        let row_work = pixels.table().len() * taps.len();
-        let most = (CELL_WORK / row_work.max(1)).next_multiple_of(width).max(width);
-        let lanes = [panels.groups, panels.lanes];
-        let target = Target::new(rows, base, lanes, lane_pitch, most);
-        Self { patches, target, weights, weights_base }
+        let (channels, terms) = match direction {
+            Direction::Forward => (shape.group_out(), shape.patch_len()),
+            Direction::BackwardData => {
+                (shape.group_in(), shape.group_out().saturating_mul(shape.kernel_taps()))
+            }
+        };
+        let strided = direction == Direction::BackwardData
+            && shape.axes3().iter().any(|axis| axis.stride > 1);
+        let load = sources.first().map(|source| {
+            let [d, h, w] = source.walks.map(|walk| walk.outputs);
+            Load {
+                channels,
+                pixels: if strided { w } else { h * w },
+                images: source.batch * d * if strided { h } else { 1 },
+                terms: source.tap_sizes().iter().product(),
+                repeats: source.walks[2].taps,
+            }
+        });
+        let lanes = match (shape.layout(), load) {
+            (Layout::ChannelsFirst, Some(load)) => choose(kernels, &load),
+            _ => Lanes::Channels,
+        };
+        let (width, packing) = match (lanes, direction) {
+            (Lanes::Channels, _) => (kernels.tall.lanes, Packing::Shared),
+            (Lanes::Pixels, Direction::Forward) => (1, Packing::None),
+            (Lanes::Pixels, Direction::BackwardData) => (1, Packing::Shared),
+        };
+        let (groups, products) = (shape.groups(), Vec::with_capacity(sources.len()));
+        let alone = sources.len() == 1;
+        Self { direction, lanes, packing, groups, channels, terms, width, alone, products }
     }
 
-    /// Elements of a worker's scratch.
-    fn piece(&self) -> usize {
-        self.patches.copy_len().next_multiple_of(16)
+    /// Adds a product: its source, the places of its pixels and channels in the destination
+    /// (`base` and the channels' pitch; the pixels' pitches), those of its weights in a panel.
+    fn push<T: Element>(
+        &mut self,
+        source: Source,
+        kernels: &Kernels<T>,
+        [base, channel]: [usize; 2],
+        places: [usize; 4],
+        (weights, weights_base): ([usize; 4], usize),
+        terms: usize,
+    ) {
+        let flat = self.lanes == Lanes::Pixels;
+        let [.., h, w] = source.pixel_sizes();
+        let even = places[2] == w * places[3];
+        let most = if flat && !even {
+            w
+        } else if flat {
+            h * w
+        } else {
+            PIXELS
+        };
+        let limits = Limits {
+            pixels: most.min(PIXELS),
+            taps: TAPS,
+            touched: TOUCHED,
+            keep_taps: true,
+            flat,
+        };
+        let patches = Patches::new(source, limits, &[places], &[weights]);
+        let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
+        let weights = Grid::new(source.tap_sizes(), weights, tap_run);
+        let pixels = patches.pixels.table().len();
+        if !flat && self.alone && patches.pixels.runs() == 1 {
+            self.packing = Packing::PerCell;
+        }
+        // Fewer channels to a cell until there is work for everybody.
+        let step = if flat { kernels.wide.rows } else { self.width };
+        let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
+        let most = (work / (pixels * terms).max(1)).next_multiple_of(step).max(step);
+        let sizes = [1, 1, self.groups, self.channels];
+        let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
+        let run = [1, 1, 1, most.min(self.channels)];
+        let (target, rows) = match self.lanes {
+            Lanes::Channels => {
+                let pixels = Grid::new(source.pixel_sizes(), places, pixel_run);
+                let channels = Grid::untabled(sizes, pitches(channel), run);
+                let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
+                (target, Grid::line(1, 0, 1))
+            }
+            Lanes::Pixels => {
+                let run = fit_tables(run, &[pitches(channel), pitches(self.terms)]);
+                let pixels = Grid::untabled(source.pixel_sizes(), places, pixel_run);
+                let channels = Grid::new(sizes, pitches(channel), run);
+                let rows = Grid::new(sizes, pitches(self.terms), run);
+                let target = Target::new(channels, pixels, base, places[3], Order::LanesOutside);
+                (target, rows)
+            }
+        };
+        self.products.push(Product { patches, target, weights, weights_base, rows });
     }
 
-    /// Fills one cell.
-    fn run<T: Element>(
+    /// Panels of one group.
+    fn per_group(&self) -> usize {
+        self.channels.div_ceil(self.width)
+    }
+
+    /// Elements of one panel.
+    fn panel(&self) -> usize {
+        self.terms.saturating_mul(self.width)
+    }
+
+    /// Elements of all packed weights.
+    pub(crate) fn packed_len(&self) -> usize {
+        self.panel().saturating_mul(self.groups * self.per_group())
+    }
+
+    /// What the pass wants: packed weights for all or for each worker, a copy for each worker.
+    pub(crate) fn need(&self) -> Need {
+        let copy = self.products.iter().map(|product| product.patches.copy_len()).max();
+        let copy = copy.unwrap_or(0).next_multiple_of(16);
+        // The slack of a line lets panels begin on one.
+        let shared = if self.packing == Packing::Shared { self.packed_len() + 16 } else { 0 };
+        let own = if self.packing == Packing::PerCell { self.panel() + 16 } else { 0 };
+        let units = self.products.iter().map(|product| product.target.cells()).sum();
+        Need { units, shared, piece: copy.saturating_add(own).next_multiple_of(16) }
+    }
+
+    /// Whether every element of the destination gets a sum: otherwise some are zero.
+    pub(crate) fn fills(&self, shape: &Shape) -> bool {
+        let pixels = |product: &Product| product.patches.pixels.len();
+        let filled: usize = self.products.iter().map(pixels).sum();
+        filled == shape.batch() * shape.input_pixels()
+    }
+
+    /// Runs all products over one destination; `bias` has an element for each channel.
+    pub(crate) fn run<T: Element>(
         &self,
-        kernel: &Kernel<T>,
-        panels: &Panels,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        parallelism: Parallelism,
+        [image, weight]: [&[T]; 2],
+        destination: &mut [T],
+        bias: Option<&[T]>,
+        accumulate: bool,
+        scratch: &mut [T],
+    ) {
+        let (shared, scratch) = scratch.split_at_mut(self.need().shared);
+        let call = match self.packing {
+            Packing::Shared => {
+                let packed = &mut aligned(shared)[..self.packed_len()];
+                self.pack_all(shape, kernels, parallelism, weight, packed);
+                Call { shape, kernels, image, weight: &*packed, bias, accumulate }
+            }
+            _ => Call { shape, kernels, image, weight, bias, accumulate },
+        };
+        let piece = self.need().piece;
+        for product in &self.products {
+            let need = Need { units: product.target.cells(), shared: 0, piece };
+            let cells = product.target.over(destination);
+            parallelism.for_each(need, cells, scratch, |cell, scratch, held| match self.lanes {
+                Lanes::Channels => self.channels_cell(product, &call, cell, scratch, held),
+                Lanes::Pixels => self.pixels_cell(product, &call, cell, scratch, held),
+            });
+        }
+    }
+
+    /// Fills a cell whose rows are pixels and whose lanes are channels.
+    fn channels_cell<T: Element>(
+        &self,
+        product: &Product,
+        call: &Call<'_, T>,
         mut cell: Cell<'_, T>,
-        image: &[T],
-        packed: &[T],
-        finish: Finish<'_, T>,
         scratch: &mut [T],
         held: &mut Held,
     ) {
-        let (rows, lanes) = (cell.rows(), cell.lanes());
-        let group = lanes.start[2];
-        let last = self.patches.taps.runs() - 1;
-        for chunk in 0..=last {
-            let taps = self.patches.taps.run(chunk);
-            let data = self.patches.part(image, group, &rows, &taps, scratch, held);
+        let Product { patches, weights, weights_base, .. } = product;
+        let kernel = &call.kernels.tall;
+        let (pixels, lanes) = (cell.rows(), cell.lanes());
+        let (group, channel) = (lanes.start[2], lanes.start[3]);
+        let (copy, own) = scratch.split_at_mut(patches.copy_len().next_multiple_of(16));
+        let first = group * self.per_group() + channel / self.width;
+        let panels = match self.packing {
+            Packing::PerCell => {
+                let own = &mut aligned(own)[..self.panel()];
+                self.pack_panel(call.shape, kernel, call.weight, first, own);
+                &*own
+            }
+            _ => &call.weight[first * self.panel()..],
+        };
+        let bias = call.bias.map(|bias| &bias[lanes.range()]);
+        for chunk in 0..patches.taps.runs() {
+            let taps = patches.taps.run(chunk);
             let left = Left {
-                data,
-                rows: &self.patches.pixels.table()[..rows.len],
-                terms: &self.patches.taps.table()[..taps.len],
+                data: patches.part(call.image, group, &pixels, &taps, copy, held),
+                rows: &patches.pixels.table()[..pixels.len],
+                terms: &patches.taps.table()[..taps.len],
             };
-            let start = panels.start(&lanes, kernel.lanes);
-            let base = start + self.weights_base + self.weights.run(chunk).base;
             let right = Right {
-                data: &packed[base..],
-                panel_pitch: panels.pitch,
-                terms: &self.weights.table()[..taps.len],
+                data: &panels[weights_base + weights.run(chunk).base..],
+                panel_pitch: Some(self.panel()),
+                terms: &weights.table()[..taps.len],
             };
-            let first = group * panels.lanes + lanes.start[3];
             let finish = Finish {
-                lane_bias: finish
-                    .lane_bias
-                    .filter(|_| chunk == 0)
-                    .map(|b| &b[first..][..lanes.len]),
-                accumulate: finish.accumulate || chunk > 0,
-                clamp: finish.clamp.filter(|_| chunk == last),
+                lane_bias: bias.filter(|_| chunk == 0),
+                row_bias: None,
+                accumulate: call.accumulate || chunk > 0,
+                clamp: None,
             };
             multiply(kernel, &mut cell, left, right, finish);
         }
     }
-}
 
-/// What a gathering pass wants: packed weights for all, a copy for each worker.
-pub(crate) fn need(panels: &Panels, gathers: &[Gather]) -> Need {
-    Need {
-        units: gathers.iter().map(|gather| gather.target.cells()).sum(),
-        // The slack lets the panels begin on a cache line.
-        shared: panels.len() + 16,
-        piece: gathers.iter().map(Gather::piece).max().unwrap_or(0),
+    /// Fills a cell whose rows are channels and whose lanes are pixels.
+    fn pixels_cell<T: Element>(
+        &self,
+        product: &Product,
+        call: &Call<'_, T>,
+        mut cell: Cell<'_, T>,
+        scratch: &mut [T],
+        held: &mut Held,
+    ) {
+        let Product { patches, weights, weights_base, rows, .. } = product;
+        let (channels, pixels) = (cell.rows(), cell.lanes());
+        let bias = call.bias.map(|bias| &bias[channels.range()]);
+        for chunk in 0..patches.taps.runs() {
+            let taps = patches.taps.run(chunk);
+            let place = rows.place(channels.start) + weights_base + weights.run(chunk).base;
+            let left = Left {
+                data: &call.weight[place..],
+                rows: &rows.table()[..channels.len],
+                terms: &weights.table()[..taps.len],
+            };
+            let right = Right {
+                data: patches.part(call.image, channels.start[2], &pixels, &taps, scratch, held),
+                panel_pitch: None,
+                terms: &patches.taps.table()[..taps.len],
+            };
+            let finish = Finish {
+                lane_bias: None,
+                row_bias: bias.filter(|_| chunk == 0),
+                accumulate: call.accumulate || chunk > 0,
+                clamp: None,
+            };
+            multiply(&call.kernels.wide, &mut cell, left, right, finish);
+        }
     }
-}
 
-/// Runs all products of a pass over one destination.
-pub(crate) fn run<T: Element>(
-    kernel: &Kernel<T>,
-    parallelism: Parallelism,
-    (panels, gathers): (&Panels, &[Gather]),
-    image: &[T],
-    packed: &[T],
-    destination: &mut [T],
-    finish: Finish<'_, T>,
-    scratch: &mut [T],
-) {
-    for gather in gathers {
-        let need = Need { units: gather.target.cells(), shared: 0, piece: gather.piece() };
-        let cells = gather.target.over(destination);
-        parallelism.for_each(need, cells, scratch, |cell, scratch, held| {
-            gather.run(kernel, panels, cell, image, packed, finish, scratch, held);
+    /// Packs every panel.
+    fn pack_all<T: Element>(
+        &self,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        parallelism: Parallelism,
+        weight: &[T],
+        packed: &mut [T],
+    ) {
+        let panels = packed.chunks_mut(self.panel()).enumerate();
+        let need = Need::of_units(panels.len());
+        let none: &mut [T] = &mut [];
+        parallelism.for_each(need, panels, none, |(index, panel), _, _: &mut ()| {
+            match self.lanes {
+                Lanes::Channels => self.pack_panel(shape, &kernels.tall, weight, index, panel),
+                Lanes::Pixels => self.flip(shape, weight, index, panel),
+            }
         });
     }
-}
 
-/// Packs the weights of forward: lanes are output channels, terms lie as in the weight.
-pub(crate) fn pack_forward<T: Element>(
-    shape: &Shape,
-    kernel: &Kernel<T>,
-    parallelism: Parallelism,
-    panels: &Panels,
-    weight: &[T],
-    packed: &mut [T],
-) {
-    let units = packed.chunks_mut(panels.pitch).enumerate();
-    parallelism.for_each(Need::of_units(units.len()), units, &mut [] as &mut [T], |(i, to), _, _: &mut ()| {
-        let (group, first, lanes) = panels.panel(i, kernel.lanes);
-        let terms = shape.patch_len();
-        let data = &weight[(group * panels.lanes + first) * terms..];
-        let columns =
-            Columns { data, lanes, lane: terms, cols: terms, col: 1, blocks: 1, block: 0 };
-        pack(kernel, columns, to, false);
-    });
-}
-
-/// Packs the weights of backward_data: lanes are input channels, terms are output channels with
-/// the taps of each last to first.
-pub(crate) fn pack_backward_data<T: Element>(
-    shape: &Shape,
-    kernel: &Kernel<T>,
-    parallelism: Parallelism,
-    panels: &Panels,
-    weight: &[T],
-    packed: &mut [T],
-) {
-    let taps = shape.kernel_taps();
-    let (patch, outputs) = (shape.patch_len(), shape.group_out());
-    let (lane, col) = match shape.layout() {
-        Layout::ChannelsFirst => (taps, 1),
-        Layout::ChannelsLast => (1, shape.group_in()),
-    };
-    let units = packed.chunks_mut(panels.pitch).enumerate();
-    parallelism.for_each(Need::of_units(units.len()), units, &mut [] as &mut [T], |(i, to), _, _: &mut ()| {
-        let (group, first, lanes) = panels.panel(i, kernel.lanes);
-        let data = &weight[group * outputs * patch + first * lane..];
-        let columns = if taps == 1 {
-            Columns { data, lanes, lane: 1, cols: outputs, col: patch, blocks: 1, block: 0 }
-        } else {
-            Columns { data, lanes, lane, cols: taps, col, blocks: outputs, block: patch }
+    /// Packs panel `index`. Forward: terms lie as in the weight. Backward_data: terms are output
+    /// channels with the taps of each last to first.
+    fn pack_panel<T: Element>(
+        &self,
+        shape: &Shape,
+        kernel: &Kernel<T>,
+        weight: &[T],
+        index: usize,
+        panel: &mut [T],
+    ) {
+        let (group, first) = (index / self.per_group(), index % self.per_group() * self.width);
+        let lanes = self.width.min(self.channels - first);
+        let (patch, taps, outputs) = (shape.patch_len(), shape.kernel_taps(), shape.group_out());
+        let of_group = &weight[group * outputs * patch..];
+        let columns = match (self.direction, shape.layout()) {
+            (Direction::Forward, _) => {
+                let data = &of_group[first * patch..];
+                Columns { data, lanes, lane: patch, cols: patch, col: 1, blocks: 1, block: 0 }
+            }
+            (Direction::BackwardData, _) if taps == 1 => {
+                let data = &of_group[first..];
+                Columns { data, lanes, lane: 1, cols: outputs, col: patch, blocks: 1, block: 0 }
+            }
+            (Direction::BackwardData, Layout::ChannelsFirst) => {
+                let data = &of_group[first * taps..];
+                let (blocks, block) = (outputs, patch);
+                Columns { data, lanes, lane: taps, cols: taps, col: 1, blocks, block }
+            }
+            (Direction::BackwardData, Layout::ChannelsLast) => {
+                let data = &of_group[first..];
+                let (blocks, block, col) = (outputs, patch, shape.group_in());
+                Columns { data, lanes, lane: 1, cols: taps, col, blocks, block }
+            }
         };
-        pack(kernel, columns, to, taps > 1);
-    });
+        let reversed = self.direction == Direction::BackwardData && taps > 1;
+        pack(kernel, columns, panel, reversed);
+    }
+
+    /// Writes the weights that input channel `index` has in each output channel, the taps of each
+    /// last to first.
+    fn flip<T: Element>(&self, shape: &Shape, weight: &[T], index: usize, row: &mut [T]) {
+        let (group, channel) = (index / self.channels, index % self.channels);
+        let (patch, taps) = (shape.patch_len(), shape.kernel_taps());
+        for (k, row) in row.chunks_exact_mut(taps).enumerate() {
+            let start = (group * shape.group_out() + k) * patch + channel * taps;
+            let taps = weight[start..][..taps].iter().rev();
+            row.iter_mut().zip(taps).for_each(|(to, &w)| *to = w);
+        }
+    }
 }
 
-/// Splits the packed weights off the scratch.
-pub(crate) fn carve<'a, T>(panels: &Panels, scratch: &'a mut [T]) -> (&'a mut [T], &'a mut [T]) {
-    let (shared, pieces) = scratch.split_at_mut(panels.len() + 16);
-    (&mut aligned(shared)[..panels.len()], pieces)
+/// What all cells of a call share.
+struct Call<'a, T: 'static> {
+    shape: &'a Shape,
+    kernels: &'a Kernels<T>,
+    image: &'a [T],
+    /// The weights, packed where the pass packs them for all.
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    accumulate: bool,
 }
 
 /// The input elements of one axis that meet the same taps: every `stride`-th from `first` on.
@@ -351,12 +566,6 @@ fn phases(axis: &Axis) -> Vec<Phase> {
         })
     });
     firsts.collect()
-}
-
-/// Whether every input element meets a tap: otherwise some gradients are zero.
-pub(crate) fn meets_all(shape: &Shape, gathers: &[Gather]) -> bool {
-    let met: usize = gathers.iter().map(|gather| gather.target.rows().len()).sum();
-    met == shape.batch() * shape.input_pixels()
 }
 
 /// Products that backward_data would take, each with tables of its own.

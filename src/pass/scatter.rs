@@ -7,7 +7,7 @@ use super::Write;
 use crate::element::Element;
 use crate::gemm::grid::{Grid, Run, dense};
 use crate::gemm::pack::{Source as Columns, pack};
-use crate::gemm::target::{Cell, Target};
+use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernel;
 use crate::parallel::Parallelism;
@@ -54,7 +54,8 @@ impl Scatter {
             all_channels: shape.in_channels(),
             walks,
         };
-        let limits = Limits { pixels: PIXELS, taps: TAPS, touched: TOUCHED, keep_taps: false };
+        let limits =
+            Limits { pixels: PIXELS, taps: TAPS, touched: TOUCHED, keep_taps: false, flat: false };
         let patches = Patches::new(source, limits, &[], &[]);
         let taps = &patches.taps;
         let rows = Grid::new(source.tap_sizes(), dense(source.tap_sizes()), taps.run_sizes());
@@ -65,8 +66,12 @@ impl Scatter {
         {
             lanes = (lanes / 2).next_multiple_of(width);
         }
-        let channels = [shape.groups(), shape.group_out()];
-        let target = Target::new(rows, 0, channels, shape.patch_len(), lanes);
+        let channels = Grid::untabled(
+            [1, 1, shape.groups(), shape.group_out()],
+            [0, 0, shape.group_out().saturating_mul(shape.patch_len()), shape.patch_len()],
+            [1, 1, 1, lanes.min(shape.group_out())],
+        );
+        let target = Target::new(rows, channels, 0, shape.patch_len(), Order::RowsOutside);
         Self { patches, target, errors: Grid::line(run, width, run), width, lanes }
     }
 
@@ -126,9 +131,9 @@ impl Scatter {
                 terms: &self.patches.pixels.table()[..pixels.len],
             };
             let terms = &self.errors.table()[..pixels.len];
-            let right = Right { data: &*panels, panel_pitch, terms };
+            let right = Right { data: &*panels, panel_pitch: Some(panel_pitch), terms };
             let accumulate = chunk > 0 || write == Write::Accumulate;
-            let finish = Finish { lane_bias: None, accumulate, clamp: None };
+            let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
             multiply(kernel, &mut cell, left, right, finish);
         }
     }
