@@ -47,7 +47,7 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     pub(super) fn avx512(rounds: usize) {
         let (a, b) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(1.0)));
-        let mut sums = [_mm512_set1_ps(black_box(0.0)); SUMS];
+        let mut sums = black_box([_mm512_setzero_ps(); SUMS]);
         for _ in 0..rounds {
             for sum in &mut sums {
                 *sum = _mm512_fmadd_ps(*sum, a, b);
@@ -60,7 +60,7 @@ mod x86 {
     pub(super) fn avx2(rounds: usize) {
         let (a, b) = (_mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(1.0)));
         // With a and b that makes 14 of the 16 registers.
-        let mut sums = [_mm256_set1_ps(black_box(0.0)); 12];
+        let mut sums = black_box([_mm256_setzero_ps(); 12]);
         for _ in 0..rounds * SUMS / sums.len() {
             for sum in &mut sums {
                 *sum = _mm256_fmadd_ps(*sum, a, b);
@@ -75,7 +75,7 @@ pub(crate) fn best() -> Option<Peak> {
     use std::hint::black_box;
     fn rounds(rounds: usize) {
         let (a, b) = (black_box(0.5f32), black_box(1.0));
-        let mut sums = [[black_box(0.0f32); 4]; SUMS];
+        let mut sums = black_box([[0.0f32; 4]; SUMS]);
         for _ in 0..rounds {
             sums.iter_mut().flatten().for_each(|sum| *sum = sum.mul_add(a, b));
         }
