@@ -331,7 +331,7 @@ def write_readme(path, text):
     begin, end = "<!-- compare.py: begin -->\n", "\n<!-- compare.py: end -->"
     old = path.read_text()
     head, rest = old.split(begin)
-    path.write_text(head + begin + text + end + rest.split(end)[1])
+    path.write_text(head + begin + text + end + rest.split(end[1:])[1])
 
 
 def main():
