@@ -269,7 +269,7 @@ def write_svg(path, rows, peak, setting):
     height, panels = line * len(layers), len(PASSES)
     total = left + panels * (width + gap)
     limit = max([row[way] for row in rows for way in WAYS] + [peak or 0]) * 1.06
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000) if limit / s <= 6)
+    step = next(s for s in (1, 2, 5, 10, 25, 50, 100, 200, 500, 1000, 10_000) if limit / s <= 6)
     names = {"ours": "im2col", "torch": "PyTorch", "textbook": "textbook (cols written out)"}
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {top + height + 40}" '
            f'width="{total}" height="{top + height + 40}" role="img" aria-label="GFLOP/s of each layer and pass">',
@@ -318,10 +318,13 @@ def markdown(rows, setting):
         three = [row for row in rows if row["layer"] == layer]
         cells = " | ".join(f"{row['ours']:.1f} ({row['ratio']:.2f})" for row in three)
         lines.append(f"| {layer} | {three[0]['mflop']:.0f} | {cells} |")
+    layers = len(rows) // len(PASSES)
     means = " | ".join(f"({mean:.2f})" for _, mean, _, _ in summary(rows))
     lines.append(f"| **geometric mean** | | {means} |")
     worst = " | ".join(f"({low:.2f}) {layer}" for _, _, (low, layer), _ in summary(rows))
     lines.append(f"| **worst** | | {worst} |")
+    below = " | ".join(f"{count} of {layers}" for _, _, _, count in summary(rows))
+    lines.append(f"| **slower than PyTorch** | | {below} |")
     books = (f"({geomean(r['textbook'] / r['torch'] for r in rows if r['pass'] == name):.2f})" for name in PASSES)
     lines.append(f"| the textbook's mean | | {' | '.join(books)} |")
     return "\n".join(lines)
