@@ -4,6 +4,7 @@ use crate::element::Element;
 use crate::error::{Error, check_len};
 use crate::kernel::{Isa, Kernels, kernels};
 use crate::parallel::Parallelism;
+use crate::pass::depthwise::Depthwise;
 use crate::pass::gather::{self, Gathering};
 use crate::pass::scatter::Scatter;
 use crate::pass::{Pass, Write, backward_bias, backward_data, backward_weight, forward};
@@ -184,8 +185,7 @@ pub struct Plan<T: 'static> {
     shape: Shape,
     parallelism: Parallelism,
     kernels: &'static Kernels<T>,
-    /// The products of the implicit algorithm; none where the textbook was chosen.
-    products: Option<Arc<Products>>,
+    path: Arc<Path>,
 }
 
 /// The products of the implicit algorithm.
@@ -194,6 +194,17 @@ struct Products {
     forward: Gathering,
     backward_data: Gathering,
     backward_weight: Scatter,
+}
+
+/// What a plan runs.
+#[derive(Debug)]
+enum Path {
+    /// The textbook: cols in memory.
+    Textbook,
+    /// Three products over the view.
+    Products(Products),
+    /// One filter per channel.
+    Depthwise(Depthwise),
 }
 
 impl<T: Element> Plan<T> {
@@ -229,24 +240,23 @@ impl<T: Element> Plan<T> {
         parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        let products = match algorithm {
-            Algorithm::Explicit => {
-                shape.cols_len()?;
-                None
-            }
-            // Each phase is a product with tables of its own; thousands of them (kernels as large
-            // as their stride) are the textbook's.
-            _ if gather::phase_count(&shape) > 64 => {
-                shape.cols_len()?;
-                None
-            }
-            Algorithm::Auto | Algorithm::Implicit => Some(Arc::new(Products {
+        // Each phase is a product with tables of its own; thousands of them (kernels as large as
+        // their stride) are the textbook's.
+        let textbook = algorithm == Algorithm::Explicit || gather::phase_count(&shape) > 64;
+        let path = if textbook {
+            shape.cols_len()?;
+            Path::Textbook
+        } else if let Some(depthwise) = Depthwise::new(&shape) {
+            Path::Depthwise(depthwise)
+        } else {
+            Path::Products(Products {
                 forward: Gathering::forward(&shape, kernels),
                 backward_data: Gathering::backward_data(&shape, kernels),
                 backward_weight: Scatter::new(&shape, kernels.tall.lanes),
-            })),
+            })
         };
-        Ok(Self { shape, parallelism, kernels, products })
+        let path = Arc::new(path);
+        Ok(Self { shape, parallelism, kernels, path })
     }
 
     /// The layer's geometry and the lengths of its tensors.
@@ -256,7 +266,10 @@ impl<T: Element> Plan<T> {
 
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
     pub fn algorithm(&self) -> Algorithm {
-        if self.products.is_some() { Algorithm::Implicit } else { Algorithm::Explicit }
+        match &*self.path {
+            Path::Textbook => Algorithm::Explicit,
+            Path::Products(_) | Path::Depthwise(_) => Algorithm::Implicit,
+        }
     }
 
     /// The instruction set whose kernels are used.
@@ -282,17 +295,21 @@ impl<T: Element> Plan<T> {
     }
 
     fn need(&self, pass: Pass) -> Need {
-        if let Some(products) = &self.products {
-            return match pass {
-                Pass::Forward => products.forward.need(),
-                Pass::BackwardData => products.backward_data.need(),
-                Pass::BackwardWeight => products.backward_weight.need(),
-            };
-        }
+        let products = match &*self.path {
+            Path::Products(products) => products,
+            Path::Depthwise(_) => return Need::of_units(1),
+            Path::Textbook => {
+                return match pass {
+                    Pass::Forward => forward::explicit_need(&self.shape),
+                    Pass::BackwardData => backward_data::explicit_need(&self.shape),
+                    Pass::BackwardWeight => backward_weight::explicit_need(&self.shape),
+                };
+            }
+        };
         match pass {
-            Pass::Forward => forward::explicit_need(&self.shape),
-            Pass::BackwardData => backward_data::explicit_need(&self.shape),
-            Pass::BackwardWeight => backward_weight::explicit_need(&self.shape),
+            Pass::Forward => products.forward.need(),
+            Pass::BackwardData => products.backward_data.need(),
+            Pass::BackwardWeight => products.backward_weight.need(),
         }
     }
 
@@ -329,22 +346,19 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_forward(input, weight, bias, output)?;
         self.check_scratch(Pass::Forward, scratch)?;
-        let Self { shape, parallelism, .. } = self;
-        let Some(products) = &self.products else {
-            forward::explicit(shape, *parallelism, [input, weight], bias, output, scratch);
-            return Ok(());
-        };
+        let Self { shape, parallelism, kernels, path } = self;
         let sources = [input, weight];
-        products.forward.run(
-            shape,
-            self.kernels,
-            *parallelism,
-            sources,
-            output,
-            bias,
-            false,
-            scratch,
-        );
+        match &**path {
+            Path::Textbook => {
+                forward::explicit(shape, *parallelism, sources, bias, output, scratch);
+            }
+            Path::Depthwise(depthwise) => {
+                depthwise.forward(shape, kernels, *parallelism, sources, bias, output);
+            }
+            Path::Products(Products { forward, .. }) => {
+                forward.run(shape, kernels, *parallelism, sources, output, bias, false, scratch);
+            }
+        }
         Ok(())
     }
 
@@ -398,28 +412,33 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_backward_data(weight, grad_output, grad_input)?;
         self.check_scratch(Pass::BackwardData, scratch)?;
+        let Self { shape, parallelism, kernels, path } = self;
         let sources = [weight, grad_output];
-        let Self { shape, parallelism, .. } = self;
-        let Some(products) = &self.products else {
-            backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
-            return Ok(());
-        };
-        let product = &products.backward_data;
-        let accumulate = write == Write::Accumulate;
-        if !accumulate && !product.fills(shape) {
-            grad_input.fill(T::ZERO);
+        match &**path {
+            Path::Textbook => {
+                backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
+            }
+            Path::Depthwise(depthwise) => {
+                depthwise.backward_data(shape, kernels, *parallelism, sources, grad_input, write);
+            }
+            Path::Products(Products { backward_data: product, .. }) => {
+                let accumulate = write == Write::Accumulate;
+                if !accumulate && !product.fills(shape) {
+                    grad_input.fill(T::ZERO);
+                }
+                let sources = [grad_output, weight];
+                product.run(
+                    shape,
+                    kernels,
+                    *parallelism,
+                    sources,
+                    grad_input,
+                    None,
+                    accumulate,
+                    scratch,
+                );
+            }
         }
-        let sources = [grad_output, weight];
-        product.run(
-            shape,
-            self.kernels,
-            *parallelism,
-            sources,
-            grad_input,
-            None,
-            accumulate,
-            scratch,
-        );
         Ok(())
     }
 
@@ -461,14 +480,22 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_backward_weight(input, grad_output, grad_weight)?;
         self.check_scratch(Pass::BackwardWeight, scratch)?;
+        let Self { shape, parallelism, kernels, path } = self;
         let sources = [input, grad_output];
-        let Self { shape, parallelism, .. } = self;
-        let Some(products) = &self.products else {
-            backward_weight::explicit(shape, *parallelism, sources, grad_weight, write, scratch);
-            return Ok(());
-        };
-        let product = &products.backward_weight;
-        product.run(shape, &self.kernels.tall, *parallelism, sources, grad_weight, write, scratch);
+        match &**path {
+            Path::Textbook => {
+                let parallelism = *parallelism;
+                backward_weight::explicit(shape, parallelism, sources, grad_weight, write, scratch);
+            }
+            Path::Depthwise(depthwise) => {
+                let parallelism = *parallelism;
+                depthwise.backward_weight(shape, kernels, parallelism, sources, grad_weight, write);
+            }
+            Path::Products(Products { backward_weight: product, .. }) => {
+                let kernel = &kernels.tall;
+                product.run(shape, kernel, *parallelism, sources, grad_weight, write, scratch);
+            }
+        }
         Ok(())
     }
 
@@ -503,8 +530,8 @@ impl<T: Element> Plan<T> {
 
 impl<T> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, parallelism, kernels, products } = self;
-        Self { shape: *shape, parallelism: *parallelism, kernels, products: products.clone() }
+        let Self { shape, parallelism, kernels, path } = self;
+        Self { shape: *shape, parallelism: *parallelism, kernels, path: path.clone() }
     }
 }
 
@@ -514,7 +541,7 @@ impl<T> fmt::Debug for Plan<T> {
             .field("shape", &self.shape.params())
             .field("element", &core::any::type_name::<T>())
             .field("isa", &self.kernels.isa)
-            .field("products", &self.products)
+            .field("path", &self.path)
             .field("parallelism", &self.parallelism)
             .finish_non_exhaustive()
     }

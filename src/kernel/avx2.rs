@@ -1,6 +1,7 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64, 16 registers.
 
 use super::body;
+use super::stencil::{self, Apply, Correlate, Stencils};
 use super::vector::Vector;
 use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -41,6 +42,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: pack::<V, 3>,
             store: store::<V>,
         },
+        stencils: Stencils { apply: apply::<V>, correlate: correlate::<V> },
     }
 }
 
@@ -84,6 +86,22 @@ unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Elemen
 unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::store::<V>(job) }
+}
+
+/// # Safety
+/// As [`Apply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::apply::<V>(job) }
+}
+
+/// # Safety
+/// As [`Correlate`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::correlate::<V>(job) }
 }
 
 /// Ones and zeros: 8 entries from `8 - n` on switch on the first `n` lanes of f32.
@@ -141,6 +159,27 @@ unsafe impl Vector for __m256 {
     unsafe fn load_first(p: *const f32, n: usize) -> Self {
         // SAFETY: the mask keeps the read within the `n <= 8` elements at `p`.
         unsafe { _mm256_maskload_ps(p, mask32(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_between(p: *const f32, step: usize, low: usize, high: usize) -> Self {
+        if low >= high {
+            // SAFETY: the caller runs with avx2.
+            return unsafe { Self::splat(0.0) };
+        }
+        // SAFETY: the mask keeps the read to the lanes that the caller vouches for; `low < high`
+        // are at most 8.
+        unsafe {
+            if step == 1 {
+                let mask = _mm256_andnot_si256(mask32(low), mask32(high));
+                return _mm256_maskload_ps(p, mask);
+            }
+            let mut v = [0.0; 8];
+            for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
+                *v = *p.wrapping_add(i * step);
+            }
+            Self::load(v.as_ptr())
+        }
     }
 
     #[inline(always)]
@@ -240,6 +279,27 @@ unsafe impl Vector for __m256d {
     unsafe fn load_first(p: *const f64, n: usize) -> Self {
         // SAFETY: the mask keeps the read within the `n <= 4` elements at `p`.
         unsafe { _mm256_maskload_pd(p, mask64(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_between(p: *const f64, step: usize, low: usize, high: usize) -> Self {
+        if low >= high {
+            // SAFETY: the caller runs with avx2.
+            return unsafe { Self::splat(0.0) };
+        }
+        // SAFETY: the mask keeps the read to the lanes that the caller vouches for; `low < high`
+        // are at most 4.
+        unsafe {
+            if step == 1 {
+                let mask = _mm256_andnot_si256(mask64(low), mask64(high));
+                return _mm256_maskload_pd(p, mask);
+            }
+            let mut v = [0.0; 4];
+            for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
+                *v = *p.wrapping_add(i * step);
+            }
+            Self::load(v.as_ptr())
+        }
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
 
 use super::body;
+use super::stencil::{self, Apply, Correlate, Stencils};
 use super::vector::Vector;
 use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -40,6 +41,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: pack::<V, 4>,
             store: store::<V>,
         },
+        stencils: Stencils { apply: apply::<V>, correlate: correlate::<V> },
     }
 }
 
@@ -97,6 +99,22 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
     unsafe { body::store::<V>(job) }
 }
 
+/// # Safety
+/// As [`Apply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::apply::<V>(job) }
+}
+
+/// # Safety
+/// As [`Correlate`].
+#[target_feature(enable = "avx512f")]
+unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::correlate::<V>(job) }
+}
+
 // SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
 // of their mask.
 unsafe impl Vector for __m512 {
@@ -125,6 +143,40 @@ unsafe impl Vector for __m512 {
     unsafe fn load_first(p: *const f32, n: usize) -> Self {
         // SAFETY: the mask keeps the read within the `n <= 16` elements at `p`.
         unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_between(p: *const f32, step: usize, low: usize, high: usize) -> Self {
+        if low >= high {
+            // SAFETY: the caller runs with avx512f.
+            return unsafe { Self::splat(0.0) };
+        }
+        // Bits `low..high` of lanes, and of elements where every second one is a lane.
+        let lanes = (!0u32 >> (32 - high)) & (!0u32 << low);
+        // SAFETY: the masks keep the reads to the lanes that the caller vouches for; masked
+        // elements are not touched.
+        unsafe {
+            match step {
+                1 => _mm512_maskz_loadu_ps(lanes as u16, p),
+                2 => {
+                    let all = (!0u64 >> (64 - 2 * high)) & (!0u64 << (2 * low));
+                    let even = all & 0x5555_5555;
+                    let a = _mm512_maskz_loadu_ps(even as u16, p);
+                    let b = _mm512_maskz_loadu_ps((even >> 16) as u16, p.wrapping_add(16));
+                    let index = _mm512_setr_epi32(
+                        0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                    );
+                    _mm512_permutex2var_ps(a, index, b)
+                }
+                _ => {
+                    let mut v = [0.0; 16];
+                    for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
+                        *v = *p.wrapping_add(i * step);
+                    }
+                    Self::load(v.as_ptr())
+                }
+            }
+        }
     }
 
     #[inline(always)]
@@ -234,6 +286,38 @@ unsafe impl Vector for __m512d {
     unsafe fn load_first(p: *const f64, n: usize) -> Self {
         // SAFETY: the mask keeps the read within the `n <= 8` elements at `p`.
         unsafe { _mm512_maskz_loadu_pd(((1u32 << n) - 1) as u8, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_between(p: *const f64, step: usize, low: usize, high: usize) -> Self {
+        if low >= high {
+            // SAFETY: the caller runs with avx512f.
+            return unsafe { Self::splat(0.0) };
+        }
+        // Bits `low..high` of lanes, and of elements where every second one is a lane.
+        let lanes = (!0u32 >> (32 - high)) & (!0u32 << low);
+        // SAFETY: the masks keep the reads to the lanes that the caller vouches for; masked
+        // elements are not touched.
+        unsafe {
+            match step {
+                1 => _mm512_maskz_loadu_pd(lanes as u8, p),
+                2 => {
+                    let all = (!0u64 >> (64 - 2 * high)) & (!0u64 << (2 * low));
+                    let even = all & 0x5555_5555;
+                    let a = _mm512_maskz_loadu_pd(even as u8, p);
+                    let b = _mm512_maskz_loadu_pd((even >> 8) as u8, p.wrapping_add(8));
+                    let index = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+                    _mm512_permutex2var_pd(a, index, b)
+                }
+                _ => {
+                    let mut v = [0.0; 8];
+                    for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
+                        *v = *p.wrapping_add(i * step);
+                    }
+                    Self::load(v.as_ptr())
+                }
+            }
+        }
     }
 
     #[inline(always)]

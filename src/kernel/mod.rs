@@ -11,6 +11,7 @@ mod avx2;
 mod avx512;
 mod body;
 mod portable;
+pub(crate) mod stencil;
 mod vector;
 
 use crate::element::Element;
@@ -91,6 +92,8 @@ pub struct Kernels<T: 'static> {
     pub(crate) tall: Kernel<T>,
     /// Few rows, several vectors: for lanes that lie side by side in memory.
     pub(crate) wide: Kernel<T>,
+    /// For layers with one filter per channel.
+    pub(crate) stencils: stencil::Stencils<T>,
 }
 
 /// One tile shape and the functions that work on it.

@@ -1,6 +1,7 @@
 //! Plain arrays, for any machine: the compiler turns the loops into the vectors it knows.
 
 use super::body;
+use super::stencil::{self, Stencils};
 use super::vector::Vector;
 use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -32,6 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: body::pack::<V, 3>,
             store: body::store::<V>,
         },
+        stencils: Stencils { apply: stencil::apply::<V>, correlate: stencil::correlate::<V> },
     }
 }
 
@@ -76,6 +78,16 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
         for (i, v) in v.iter_mut().take(n).enumerate() {
             // SAFETY: the caller vouches for `n` elements at `p`.
             *v = unsafe { *p.add(i) };
+        }
+        v
+    }
+
+    #[inline(always)]
+    unsafe fn load_between(p: *const T, step: usize, low: usize, high: usize) -> Self {
+        let mut v = [T::ZERO; L];
+        for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
+            // SAFETY: the caller vouches for these lanes.
+            *v = unsafe { *p.wrapping_add(i * step) };
         }
         v
     }

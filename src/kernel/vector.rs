@@ -21,6 +21,9 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn store(self, p: *mut Self::Element);
     /// Reads the first `n <= LANES` elements at `p` and nothing else; the other lanes are 0.
     unsafe fn load_first(p: *const Self::Element, n: usize) -> Self;
+    /// Reads lanes `low..high` of `LANES` elements `step` apart at `p`, and nothing else; the other
+    /// lanes are 0. Nothing is read if `low >= high`; `p` itself need not be good.
+    unsafe fn load_between(p: *const Self::Element, step: usize, low: usize, high: usize) -> Self;
     /// Writes the first `n <= LANES` elements at `p` and nothing else.
     unsafe fn store_first(self, p: *mut Self::Element, n: usize);
     /// `self + other`.

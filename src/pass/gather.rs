@@ -522,15 +522,15 @@ struct Call<'a, T: 'static> {
 
 /// The input elements of one axis that meet the same taps: every `stride`-th from `first` on.
 #[derive(Debug)]
-struct Phase {
+pub(super) struct Phase {
     /// The first such element.
-    first: usize,
+    pub(super) first: usize,
     /// The view of the outputs that they gather, in ascending order of outputs.
-    walk: Walk,
+    pub(super) walk: Walk,
     /// Taps between those that the phase meets.
-    step: usize,
+    pub(super) step: usize,
     /// Taps after the last that it meets.
-    last: usize,
+    pub(super) last: usize,
 }
 
 /// The phases of one axis that meet a tap.
@@ -538,7 +538,7 @@ struct Phase {
 /// Input `i` and tap `k` meet at output `o` if `i + pad = o * stride + k * dilation`. So `i` meets
 /// the taps for which `k * dilation` and `i + pad` leave the same remainder by the stride: every
 /// `stride / gcd(stride, dilation)`-th, from `k0` on.
-fn phases(axis: &Axis) -> Vec<Phase> {
+pub(super) fn phases(axis: &Axis) -> Vec<Phase> {
     let Axis { input, kernel, output, stride, dilation, pad_begin, .. } = *axis;
     let step = stride / gcd(stride, dilation);
     let firsts = (0..kernel.min(step)).filter_map(|k0| {

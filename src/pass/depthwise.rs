@@ -1,0 +1,160 @@
+//! One filter per channel: no sum over channels, so no matrix product, but a stencil per plane.
+//!
+//! Channels first, with any number of output channels for each input channel. A unit of work is a
+//! plane: an output channel of an image (forward), an input channel of an image (backward_data), a
+//! filter (backward_weight).
+
+use super::Write;
+use super::gather::phases;
+use crate::element::Element;
+use crate::kernel::Kernels;
+use crate::kernel::stencil::Stencil;
+use crate::parallel::Parallelism;
+use crate::scratch::Need;
+use crate::shape::{Layout, Shape};
+use alloc::vec::Vec;
+
+/// The stencils of a depthwise layer.
+#[derive(Debug)]
+pub(crate) struct Depthwise {
+    forward: Stencil,
+    /// One for each phase of the input that meets a tap.
+    backward_data: Vec<Stencil>,
+    /// Every input element meets a tap.
+    fills: bool,
+}
+
+impl Depthwise {
+    /// The layer's stencils, if it is one filter per channel.
+    pub(crate) fn new(shape: &Shape) -> Option<Self> {
+        if shape.group_in() != 1 || shape.layout() != Layout::ChannelsFirst {
+            return None;
+        }
+        let axes = shape.axes3();
+        let [d, h, w] = axes;
+        let tap_pitches = [h.kernel * w.kernel, w.kernel, 1];
+        let forward = Stencil {
+            source: axes.map(|axis| axis.input),
+            outputs: axes.map(|axis| axis.output),
+            taps: axes.map(|axis| axis.kernel),
+            stride: axes.map(|axis| axis.stride),
+            dilation: axes.map(|axis| axis.dilation),
+            origin: axes.map(|axis| -(axis.pad_begin as isize)),
+            output_base: 0,
+            output_pitches: [h.output * w.output, w.output, 1],
+            tap_base: 0,
+            tap_pitches: tap_pitches.map(|pitch| pitch as isize),
+        };
+        let pitches = [h.input * w.input, w.input, 1];
+        let mut backward_data = Vec::new();
+        for z in &phases(d) {
+            for y in &phases(h) {
+                for x in &phases(w) {
+                    let phase = [z, y, x];
+                    // Taps are walked last to first, so that the outputs ascend.
+                    let last = |a: usize| axes[a].kernel - 1 - phase[a].last;
+                    let sum = |f: &dyn Fn(usize) -> usize| (0..3).map(f).sum();
+                    let each = [0, 1, 2];
+                    backward_data.push(Stencil {
+                        source: axes.map(|axis| axis.output),
+                        outputs: each.map(|a| phase[a].walk.outputs),
+                        taps: each.map(|a| phase[a].walk.taps),
+                        stride: [1; 3],
+                        dilation: each.map(|a| phase[a].walk.dilation),
+                        origin: each.map(|a| phase[a].walk.origin),
+                        output_base: sum(&|a| phase[a].first * pitches[a]),
+                        output_pitches: each.map(|a| axes[a].stride.saturating_mul(pitches[a])),
+                        tap_base: sum(&|a| last(a) * tap_pitches[a]),
+                        tap_pitches: each.map(|a| -((phase[a].step * tap_pitches[a]) as isize)),
+                    });
+                }
+            }
+        }
+        let filled: usize = backward_data.iter().map(|s| s.outputs.iter().product::<usize>()).sum();
+        Some(Self { forward, backward_data, fills: filled == shape.input_pixels() })
+    }
+
+    /// `output = source * weight + bias`, plane by plane.
+    pub(crate) fn forward<T: Element>(
+        &self,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        parallelism: Parallelism,
+        [input, weight]: [&[T]; 2],
+        bias: Option<&[T]>,
+        output: &mut [T],
+    ) {
+        let (taps, pixels) = (shape.kernel_taps(), shape.input_pixels());
+        let planes = output.chunks_mut(shape.output_pixels()).enumerate();
+        let need = Need::of_units(planes.len());
+        let none: &mut [T] = &mut [];
+        parallelism.for_each(need, planes, none, |(plane, output), _, _: &mut ()| {
+            let (n, k) = (plane / shape.out_channels(), plane % shape.out_channels());
+            let channel = n * shape.in_channels() + k / shape.group_out();
+            let sources = [&input[channel * pixels..][..pixels], &weight[k * taps..][..taps]];
+            let init = bias.map_or(T::ZERO, |bias| bias[k]);
+            kernels.stencils.apply(&self.forward, sources, output, init, false);
+        });
+    }
+
+    /// The errors of the input: the filters of its outputs, turned round.
+    pub(crate) fn backward_data<T: Element>(
+        &self,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        parallelism: Parallelism,
+        [weight, grad_output]: [&[T]; 2],
+        grad_input: &mut [T],
+        write: Write,
+    ) {
+        let (taps, pixels) = (shape.kernel_taps(), shape.output_pixels());
+        let outputs = shape.group_out();
+        let planes = grad_input.chunks_mut(shape.input_pixels()).enumerate();
+        let need = Need::of_units(planes.len());
+        let none: &mut [T] = &mut [];
+        parallelism.for_each(need, planes, none, |(plane, grad_input), _, _: &mut ()| {
+            let (n, c) = (plane / shape.in_channels(), plane % shape.in_channels());
+            if write == Write::Overwrite && !self.fills {
+                grad_input.fill(T::ZERO);
+            }
+            for k in c * outputs..(c + 1) * outputs {
+                let start = (n * shape.out_channels() + k) * pixels;
+                let sources = [&grad_output[start..][..pixels], &weight[k * taps..][..taps]];
+                let accumulate = write == Write::Accumulate || k > c * outputs;
+                for stencil in &self.backward_data {
+                    kernels.stencils.apply(stencil, sources, grad_input, T::ZERO, accumulate);
+                }
+            }
+        });
+    }
+
+    /// The errors of each filter, summed over its plane of every image.
+    pub(crate) fn backward_weight<T: Element>(
+        &self,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        parallelism: Parallelism,
+        [input, grad_output]: [&[T]; 2],
+        grad_weight: &mut [T],
+        write: Write,
+    ) {
+        let (inputs, outputs) = (shape.input_pixels(), shape.output_pixels());
+        let filters = grad_weight.chunks_mut(shape.kernel_taps()).enumerate();
+        let need = Need::of_units(filters.len());
+        let none: &mut [T] = &mut [];
+        parallelism.for_each(need, filters, none, |(k, grad_weight), _, _: &mut ()| {
+            for n in 0..shape.batch() {
+                let channel = n * shape.in_channels() + k / shape.group_out();
+                let source = &input[channel * inputs..][..inputs];
+                let errors = &grad_output[(n * shape.out_channels() + k) * outputs..][..outputs];
+                let accumulate = write == Write::Accumulate || n > 0;
+                kernels.stencils.correlate(
+                    &self.forward,
+                    [source, errors],
+                    grad_weight,
+                    accumulate,
+                );
+            }
+        });
+    }
+}
