@@ -4,8 +4,10 @@
 //! matrix to speak of: the loops run over the plane as it lies, a vector of outputs at a time,
 //! and lanes whose tap meets padding are masked. Nothing is copied or packed.
 
+use super::body::MAX_LANES;
 use super::vector::Vector;
 use crate::element::Element;
+use core::ops::Range;
 
 /// How outputs, taps and the source meet, for three axes, outermost first: output `o` and tap `k`
 /// meet at `o * stride + k * dilation + origin`, or in the padding.
@@ -116,16 +118,41 @@ impl<T: Element> Stencils<T> {
     }
 }
 
-/// The lanes of a vector of outputs that meet the row, for a vector that begins at `first`.
-#[inline(always)]
-fn lanes(first: isize, stride: usize, source: usize, count: usize) -> (usize, usize) {
-    let before = (-first).max(0) as usize;
-    let inside = (source as isize - first).max(0) as usize;
-    match stride {
-        1 => (before.min(count), inside.min(count)),
-        _ => (before.div_ceil(stride).min(count), inside.div_ceil(stride).min(count)),
+/// Where one tap of the innermost axis meets the lanes of a vector of outputs: the same for every
+/// row, so it is found once.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    /// The source element of lane 0, perhaps in the padding.
+    first: isize,
+    /// The lanes that meet the source.
+    low: usize,
+    high: usize,
+}
+
+impl Window {
+    #[inline(always)]
+    fn new(s: &Stencil, x: usize, count: usize, tap: usize) -> Self {
+        let (stride, source) = (s.stride[2], s.source[2]);
+        let first = (x * stride + tap * s.dilation[2]) as isize + s.origin[2];
+        let before = (-first).max(0) as usize;
+        let inside = (source as isize - first).max(0) as usize;
+        let (low, high) = (before.div_ceil(stride), inside.div_ceil(stride));
+        Self { first, low: low.min(count), high: high.min(count) }
     }
 }
+
+/// The outputs in bands of rows, each walked a vector's width at a time: rows of a band share
+/// their windows, and its part of the source stays in the L1 cache.
+#[inline(always)]
+fn bands(s: &Stencil, lanes: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+    const ROWS: usize = 8;
+    let [_, height, width] = s.outputs;
+    let bands = (0..height).step_by(ROWS).map(move |y| y..height.min(y + ROWS));
+    bands.flat_map(move |band| (0..width).step_by(lanes).map(move |x| (band.clone(), x)))
+}
+
+/// Taps of a row that are taken together.
+const GROUP: usize = 8;
 
 /// The body of [`Stencils::apply`].
 ///
@@ -133,54 +160,95 @@ fn lanes(first: isize, stride: usize, source: usize, count: usize) -> (usize, us
 /// As [`Apply`].
 #[inline(always)]
 pub(super) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    let (taps, step) = (job.stencil.taps[2], job.stencil.stride[2]);
+    let all = 0..taps;
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match (taps, step) {
+            (3, 1) => apply_taps::<V, 3, 1>(job, all, job.init, job.accumulate),
+            (5, 1) => apply_taps::<V, 5, 1>(job, all, job.init, job.accumulate),
+            (7, 1) => apply_taps::<V, 7, 1>(job, all, job.init, job.accumulate),
+            (3, 2) => apply_taps::<V, 3, 2>(job, all, job.init, job.accumulate),
+            (5, 2) => apply_taps::<V, 5, 2>(job, all, job.init, job.accumulate),
+            _ => {
+                // Any other row of taps in groups, which add up in the destination.
+                for first in all.step_by(GROUP) {
+                    let group = first..taps.min(first + GROUP);
+                    let init = if first == 0 { job.init } else { V::Element::ZERO };
+                    apply_taps::<V, 0, 0>(job, group, init, job.accumulate || first > 0);
+                }
+            }
+        }
+    }
+}
+
+/// [`apply`] for some taps of each row of the filter: `TAPS` of them, `STEP` the stride, where
+/// these are known (else 0).
+///
+/// # Safety
+/// As [`Apply`]; the taps are the stencil's, at most [`GROUP`].
+#[inline(always)]
+unsafe fn apply_taps<V: Vector<Element: Element>, const TAPS: usize, const STEP: usize>(
+    job: &Apply<'_, V::Element>,
+    taps: Range<usize>,
+    init: V::Element,
+    accumulate: bool,
+) {
     let s = job.stencil;
     let [_, height, width] = s.source;
-    for z in 0..s.outputs[0] {
-        for y in 0..s.outputs[1] {
-            let row = s.output_base + z * s.output_pitches[0] + y * s.output_pitches[1];
-            for x in (0..s.outputs[2]).step_by(V::LANES) {
-                let count = (s.outputs[2] - x).min(V::LANES);
-                // SAFETY: `meet` keeps rows within the source and `lanes` keeps lanes within a
+    let step = if STEP > 0 { STEP } else { s.stride[2] };
+    let number = if TAPS > 0 { TAPS } else { taps.len() };
+    for (band, x) in bands(s, V::LANES) {
+        let count = (s.outputs[2] - x).min(V::LANES);
+        let mut windows = [Window::default(); GROUP];
+        for (window, tap) in windows.iter_mut().zip(taps.clone()) {
+            *window = Window::new(s, x, count, tap);
+        }
+        let whole = STEP == 1 && windows[..number].iter().all(|w| w.low == 0 && w.high == V::LANES);
+        for z in 0..s.outputs[0] {
+            for y in band.clone() {
+                let row = s.output_base + z * s.output_pitches[0] + y * s.output_pitches[1];
+                // SAFETY: `meet` keeps rows within the source and windows keep lanes within a
                 // row; taps and outputs are those of the stencil, which fits.
                 unsafe {
-                    let mut sum = V::splat(job.init);
+                    let mut sum = V::splat(init);
                     for tap_z in 0..s.taps[0] {
                         let Some(from_z) = s.meet(0, z, tap_z) else { continue };
                         for tap_y in 0..s.taps[1] {
                             let Some(from_y) = s.meet(1, y, tap_y) else { continue };
                             let from = job.source.add((from_z * height + from_y) * width);
-                            let taps = s.tap_base as isize
-                                + tap_z as isize * s.tap_pitches[0]
-                                + tap_y as isize * s.tap_pitches[1];
-                            let taps = job.weight.offset(taps);
-                            for tap_x in 0..s.taps[2] {
-                                let first = (x * s.stride[2] + tap_x * s.dilation[2]) as isize
-                                    + s.origin[2];
-                                let (low, high) = lanes(first, s.stride[2], width, count);
-                                let pixels = V::load_between(
-                                    from.wrapping_offset(first),
-                                    s.stride[2],
-                                    low,
-                                    high,
-                                );
-                                let tap = *taps.offset(tap_x as isize * s.tap_pitches[2]);
-                                sum = V::splat(tap).mul_add(pixels, sum);
+                            let weight = job.weight.offset(
+                                s.tap_base as isize
+                                    + tap_z as isize * s.tap_pitches[0]
+                                    + tap_y as isize * s.tap_pitches[1]
+                                    + taps.start as isize * s.tap_pitches[2],
+                            );
+                            for tap in 0..number {
+                                let Window { first, low, high } = windows[tap];
+                                let from = from.wrapping_offset(first);
+                                let pixels = if whole {
+                                    V::load(from)
+                                } else {
+                                    V::load_between(from, step, low, high)
+                                };
+                                let weight = *weight.offset(tap as isize * s.tap_pitches[2]);
+                                sum = V::splat(weight).mul_add(pixels, sum);
                             }
                         }
                     }
                     let pitch = s.output_pitches[2];
                     let to = job.output.add(row + x * pitch);
                     if pitch == 1 {
-                        if job.accumulate {
+                        if accumulate {
                             sum = V::load_first(to, count).add(sum);
                         }
                         sum.store_first(to, count);
                     } else {
-                        let mut lanes = [V::Element::ZERO; super::body::MAX_LANES];
+                        let mut lanes = [V::Element::ZERO; MAX_LANES];
                         sum.store(lanes.as_mut_ptr());
                         for (lane, &sum) in lanes[..count].iter().enumerate() {
                             let to = to.add(lane * pitch);
-                            *to = if job.accumulate { *to + sum } else { sum };
+                            *to = if accumulate { *to + sum } else { sum };
                         }
                     }
                 }
@@ -203,14 +271,18 @@ pub(super) unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, 
         for tap_y in 0..s.taps[1] {
             let mut tap_x = 0;
             while tap_x < s.taps[2] {
-                let left = s.taps[2] - tap_x;
+                let at = [tap_z, tap_y, tap_x];
                 // SAFETY: the taps are the stencil's, and the caller vouches for the job.
                 unsafe {
-                    tap_x += match left {
-                        1 => correlate_taps::<V, 1>(job, [tap_z, tap_y, tap_x]),
-                        2 => correlate_taps::<V, 2>(job, [tap_z, tap_y, tap_x]),
-                        3 | 5 | 6 => correlate_taps::<V, 3>(job, [tap_z, tap_y, tap_x]),
-                        _ => correlate_taps::<V, 4>(job, [tap_z, tap_y, tap_x]),
+                    tap_x += match (s.taps[2] - tap_x, s.stride[2]) {
+                        (1, _) => correlate_taps::<V, 1, 0>(job, at),
+                        (2, _) => correlate_taps::<V, 2, 0>(job, at),
+                        (3, 1) => correlate_taps::<V, 3, 1>(job, at),
+                        (3 | 5 | 6, 2) => correlate_taps::<V, 3, 2>(job, at),
+                        (4 | 7, 1) => correlate_taps::<V, 4, 1>(job, at),
+                        (5 | 6, 1) => correlate_taps::<V, 3, 1>(job, at),
+                        (_, 1) => correlate_taps::<V, 4, 1>(job, at),
+                        _ => correlate_taps::<V, 3, 0>(job, at),
                     };
                 }
             }
@@ -223,48 +295,56 @@ pub(super) unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, 
 /// # Safety
 /// As [`Correlate`], and the taps are the stencil's.
 #[inline(always)]
-unsafe fn correlate_taps<V: Vector<Element: Element>, const N: usize>(
+unsafe fn correlate_taps<V: Vector<Element: Element>, const N: usize, const STEP: usize>(
     job: &Correlate<'_, V::Element>,
     [tap_z, tap_y, tap_x]: [usize; 3],
 ) -> usize {
     let s = job.stencil;
     let [_, height, width] = s.source;
-    // SAFETY: as in `apply`.
+    let step = if STEP > 0 { STEP } else { s.stride[2] };
+    // SAFETY: as in `apply_taps`.
     unsafe {
         let zero = V::splat(V::Element::ZERO);
         let (mut totals, mut sums, mut steps) = ([zero; N], [zero; N], 0);
-        for z in 0..s.outputs[0] {
-            let Some(from_z) = s.meet(0, z, tap_z) else { continue };
-            for y in 0..s.outputs[1] {
-                let Some(from_y) = s.meet(1, y, tap_y) else { continue };
-                let from = job.source.add((from_z * height + from_y) * width);
-                let row = s.output_base + z * s.output_pitches[0] + y * s.output_pitches[1];
-                for x in (0..s.outputs[2]).step_by(V::LANES) {
-                    let count = (s.outputs[2] - x).min(V::LANES);
+        for (band, x) in bands(s, V::LANES) {
+            let count = (s.outputs[2] - x).min(V::LANES);
+            let mut windows = [Window::default(); N];
+            for (n, window) in windows.iter_mut().enumerate() {
+                *window = Window::new(s, x, count, tap_x + n);
+            }
+            let whole = STEP == 1 && windows.iter().all(|w| w.low == 0 && w.high == V::LANES);
+            for z in 0..s.outputs[0] {
+                let Some(from_z) = s.meet(0, z, tap_z) else { continue };
+                for y in band.clone() {
+                    let Some(from_y) = s.meet(1, y, tap_y) else { continue };
+                    let from = job.source.add((from_z * height + from_y) * width);
+                    let row = s.output_base + z * s.output_pitches[0] + y * s.output_pitches[1];
                     let errors = V::load_first(job.output.add(row + x), count);
-                    for (n, sum) in sums.iter_mut().enumerate() {
-                        let tap = tap_x + n;
-                        let first = (x * s.stride[2] + tap * s.dilation[2]) as isize + s.origin[2];
-                        let (low, high) = lanes(first, s.stride[2], width, count);
+                    for n in 0..N {
+                        let Window { first, low, high } = windows[n];
                         let from = from.wrapping_offset(first);
-                        let pixels = V::load_between(from, s.stride[2], low, high);
-                        *sum = errors.mul_add(pixels, *sum);
+                        let pixels = if whole {
+                            V::load(from)
+                        } else {
+                            V::load_between(from, step, low, high)
+                        };
+                        sums[n] = errors.mul_add(pixels, sums[n]);
                     }
                     steps += 1;
-                }
-                if steps >= STEPS {
-                    for n in 0..N {
-                        totals[n] = totals[n].add(sums[n]);
-                        sums[n] = zero;
+                    if steps == STEPS {
+                        for n in 0..N {
+                            totals[n] = totals[n].add(sums[n]);
+                            sums[n] = zero;
+                        }
+                        steps = 0;
                     }
-                    steps = 0;
                 }
             }
         }
         for n in 0..N {
-            let mut lanes = [V::Element::ZERO; super::body::MAX_LANES];
+            let mut lanes = [V::Element::ZERO; MAX_LANES];
             totals[n].add(sums[n]).store(lanes.as_mut_ptr());
-            let mut half = super::body::MAX_LANES / 2;
+            let mut half = MAX_LANES / 2;
             while half > 0 {
                 for lane in 0..half {
                     let other = lanes[lane + half];

@@ -27,7 +27,7 @@ pub(crate) struct Depthwise {
 impl Depthwise {
     /// The layer's stencils, if it is one filter per channel.
     pub(crate) fn new(shape: &Shape) -> Option<Self> {
-        if shape.group_in() != 1 || shape.layout() != Layout::ChannelsFirst {
+        if shape.group_in() != 1 || shape.groups() == 1 || shape.layout() != Layout::ChannelsFirst {
             return None;
         }
         let axes = shape.axes3();
