@@ -332,7 +332,6 @@ impl Patches {
             Layout::ChannelsFirst => (channels, 1),
             Layout::ChannelsLast => (1, channels),
         };
-        let rows = widths.rows(source.axes[2], copy.pitches.axes[2], inner);
         for image_index in 0..images {
             let from = (n + image_index) * source.image + first_channel * source.channel;
             let to = image_index * copy.pitches.image;
@@ -340,10 +339,14 @@ impl Patches {
                 for (y_to, y) in heights.positions() {
                     let to = to + z_to * to_axes[0] + y_to * to_axes[1];
                     let row = z.zip(y).map(|(z, y)| from + z * source.axes[0] + y * source.axes[1]);
-                    for channel in 0..outer {
-                        let to = &mut scratch[to + channel * copy.pitches.channel..];
-                        let row = row.map(|row| &image[row + channel * source.channel..]);
-                        rows.copy(row, to);
+                    for piece in 0..widths.pieces {
+                        let row_copy = widths.piece(piece, source.axes[2], to_axes[2], inner);
+                        let to = to + piece * widths.slots.tap * to_axes[2];
+                        for channel in 0..outer {
+                            let to = &mut scratch[to + channel * copy.pitches.channel..];
+                            let row = row.map(|row| &image[row + channel * source.channel..]);
+                            row_copy.run(row, to);
+                        }
                     }
                 }
             }
@@ -417,60 +420,62 @@ impl Stretches {
         })
     }
 
-    /// How the rows along this axis are copied, `inner` elements a pixel.
-    fn rows(&self, pitch: usize, to_pitch: usize, inner: usize) -> Rows<'_> {
-        Rows { axis: self, pitch, to_pitch, inner }
-    }
-
-    /// The slots of a piece that lie inside the image, and the element that the first holds.
-    fn inside(&self, piece: usize) -> (Range<usize>, usize) {
+    /// How one piece of a row along this axis is copied, `inner` elements a pixel, pixels `pitch`
+    /// and `to_pitch` elements apart.
+    fn piece(&self, piece: usize, pitch: usize, to_pitch: usize, inner: usize) -> RowCopy {
+        // The slots [begin, end) lie inside the image.
         let step = self.slots.step;
         let origin = self.origin + (piece * self.dilation) as isize;
         let begin = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
         let end = (self.source as isize - origin).max(0) as usize;
         let end = end.div_ceil(step).clamp(begin, self.len);
-        (begin..end, (origin + (begin * step) as isize).max(0) as usize)
+        RowCopy {
+            before: begin * to_pitch,
+            first: (origin + (begin * step) as isize).max(0) as usize * pitch,
+            count: end - begin,
+            len: (self.len - 1) * to_pitch + inner,
+            step: step * pitch,
+            to_pitch,
+            inner,
+        }
     }
 }
 
-/// The innermost axis of a copy: its rows, all alike.
-struct Rows<'a> {
-    axis: &'a Stretches,
-    /// Elements between neighbouring pixels of the image and of the copy.
-    pitch: usize,
+/// One piece of a row of a copy: zeros, then elements of the image, then zeros.
+struct RowCopy {
+    /// Zeros before the elements, and elements in all.
+    before: usize,
+    len: usize,
+    /// The first element that lies inside the image, and the pixels that do.
+    first: usize,
+    count: usize,
+    /// Elements between neighbouring pixels of the image and of the copy, and of one pixel.
+    step: usize,
     to_pitch: usize,
-    /// Elements of a pixel.
     inner: usize,
 }
 
-impl Rows<'_> {
+impl RowCopy {
     /// Copies one row of the image; all zeros without a row.
-    fn copy<T: Element>(&self, row: Option<&[T]>, to: &mut [T]) {
-        let Self { axis, pitch, to_pitch, inner } = *self;
-        for piece in 0..axis.pieces {
-            let to =
-                &mut to[piece * axis.slots.tap * to_pitch..][..(axis.len - 1) * to_pitch + inner];
-            let (inside, first) = axis.inside(piece);
-            let row = row.filter(|_| !inside.is_empty());
-            let Some(row) = row else {
-                to.fill(T::ZERO);
-                continue;
-            };
-            to[..inside.start * to_pitch].fill(T::ZERO);
-            if inside.end < axis.len {
-                to[inside.end * to_pitch..].fill(T::ZERO);
-            }
-            let (from, count) = (&row[first * pitch..], inside.len());
-            let (to, step) = (&mut to[inside.start * to_pitch..], axis.slots.step * pitch);
-            if step == inner && to_pitch == inner {
-                copy_short(&from[..count * inner], &mut to[..count * inner]);
-            } else if inner == 1 && to_pitch == 1 {
-                let from = from.iter().step_by(step);
-                to[..count].iter_mut().zip(from).for_each(|(to, &x)| *to = x);
-            } else {
-                for i in 0..count {
-                    copy_short(&from[i * step..][..inner], &mut to[i * to_pitch..][..inner]);
-                }
+    #[inline]
+    fn run<T: Element>(&self, row: Option<&[T]>, to: &mut [T]) {
+        let Self { before, len, first, count, step, to_pitch, inner } = *self;
+        let to = &mut to[..len];
+        let (Some(row), 1..) = (row, count) else {
+            to.fill(T::ZERO);
+            return;
+        };
+        let after = before + (count - 1) * to_pitch + inner;
+        to[..before].iter_mut().for_each(|x| *x = T::ZERO);
+        to[after..].iter_mut().for_each(|x| *x = T::ZERO);
+        let (from, to) = (&row[first..], &mut to[before..after]);
+        if step == inner && to_pitch == inner {
+            copy_short(&from[..count * inner], to);
+        } else if inner == 1 && to_pitch == 1 {
+            to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &x)| *to = x);
+        } else {
+            for i in 0..count {
+                copy_short(&from[i * step..][..inner], &mut to[i * to_pitch..][..inner]);
             }
         }
     }
