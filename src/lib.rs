@@ -47,22 +47,25 @@ mod error;
 mod gemm;
 mod im2col;
 #[allow(unsafe_code, reason = "intrinsics and raw tiles: every block says why it is sound")]
+#[allow(clippy::needless_range_loop, reason = "indices are register numbers")]
 mod kernel;
 mod parallel;
 mod pass;
 mod patches;
+mod plan;
 pub mod reference;
 mod scratch;
 mod shape;
 mod transposed;
 
-pub use conv::{Algorithm, Conv, Conv1d, Conv2d, Conv3d, Plan};
+pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
 pub use element::Element;
 pub use error::{Error, Size};
 pub use im2col::{col2im, im2col};
 pub use kernel::Isa;
 pub use parallel::Parallelism;
 pub use pass::{Pass, Write};
+pub use plan::{Algorithm, Plan};
 pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,

@@ -19,8 +19,8 @@
 
 use crate::element::Element;
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
-use crate::shape::{Layout, MAX_AXES};
-use core::ops::Range;
+use crate::shape::{Layout, MAX_AXES, Shape};
+use core::fmt;
 
 /// One spatial axis of a view: output `o` and tap `k` read `o * stride + k * dilation + origin`.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +93,25 @@ impl Source {
         self.walks.iter().map(|walk| walk.source).product()
     }
 
+    /// The input of a layer, as forward reads it.
+    pub(crate) fn input(shape: &Shape) -> Self {
+        let walks = shape.axes3().map(|axis| Walk {
+            source: axis.input,
+            outputs: axis.output,
+            taps: axis.kernel,
+            stride: axis.stride,
+            dilation: axis.dilation,
+            origin: -(axis.pad_begin as isize),
+        });
+        Self {
+            layout: shape.layout(),
+            batch: shape.batch(),
+            channels: shape.group_in(),
+            all_channels: shape.in_channels(),
+            walks,
+        }
+    }
+
     /// Elements between neighbouring images, channels, and elements of each axis.
     fn pitches(&self) -> Pitches {
         let [_, h, w] = self.walks.map(|walk| walk.source);
@@ -126,8 +145,8 @@ impl Source {
         }
     }
 
-    /// The reverse of [`by_layout`](Self::by_layout).
-    fn from_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
+    /// The channel's and the axes' values of four in the order of the layout: the reverse of [`by_layout`](Self::by_layout).
+    fn split_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
         match self.layout {
             Layout::ChannelsFirst => (a, [b, c, d]),
             Layout::ChannelsLast => (d, [a, b, c]),
@@ -152,6 +171,17 @@ pub(crate) struct Patches {
     /// How far each tap reads from the first.
     pub(crate) taps: Grid,
     copy: Option<Copy>,
+}
+
+impl fmt::Display for Patches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pixels, taps) = (self.pixels.table().len(), self.taps.table().len());
+        write!(f, "{pixels} pixels by {taps} taps at a time, ")?;
+        match &self.copy {
+            Some(copy) => write!(f, "from a copy of {} elements", copy.len),
+            None => write!(f, "from the image as it lies"),
+        }
+    }
 }
 
 /// Which part of the image a worker's scratch holds: group, first pixel, first tap.
@@ -196,7 +226,7 @@ impl Patches {
         // of them run at a quarter of the speed.
         let crowded = source.layout == Layout::ChannelsFirst
             && source.channels > 1
-            && pitches.channel % 512 == 0;
+            && pitches.channel.is_multiple_of(512);
         let [_, h, w] = &source.walks;
         let side_by_side = w.stride == 1
             && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
@@ -302,8 +332,8 @@ impl Patches {
         let source = self.source.pitches();
         let [n, o @ ..] = pixels.start;
         let [images, outputs @ ..] = pixels.sizes;
-        let (first_channel, first_tap) = self.source.from_layout(taps.start);
-        let (channels, tap_count) = self.source.from_layout(taps.sizes);
+        let (first_channel, first_tap) = self.source.split_layout(taps.start);
+        let (channels, tap_count) = self.source.split_layout(taps.sizes);
         // Each axis' stretches, with the sizes that this run has; the pitches stay the full run's.
         let stretches = [0, 1, 2].map(|a| {
             let walk = &self.source.walks[a];
@@ -357,7 +387,7 @@ impl Patches {
 impl Copy {
     fn new(source: &Source, pixel_run: [usize; 4], tap_run: [usize; 4], flat: bool) -> Self {
         let [images, outputs @ ..] = pixel_run;
-        let (channels, taps) = source.from_layout(tap_run);
+        let (channels, taps) = source.split_layout(tap_run);
         let mut slots = [0, 1, 2].map(|a| source.walks[a].slots(outputs[a], taps[a], flat));
         let [d, h, mut w] = slots.map(|slots| slots.len);
         let mut repeats = 1;
@@ -392,7 +422,7 @@ impl Copy {
 /// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
 fn spread(len: usize) -> usize {
     let lines = len.saturating_add(15) & !15;
-    if lines % 512 == 0 { lines.saturating_add(16) } else { lines }
+    if lines.is_multiple_of(512) { lines.saturating_add(16) } else { lines }
 }
 
 /// One axis of a copy as it is filled.

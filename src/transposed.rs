@@ -1,11 +1,11 @@
 //! A transposed convolution is `backward_data` called forward: the same products, with the
 //! roles of input and output exchanged. This file only renames.
 
-use crate::conv::{Algorithm, Plan};
 use crate::element::Element;
 use crate::error::{Error, Size};
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
+use crate::plan::{Algorithm, Plan};
 use crate::shape::{Layout, MAX_AXES, Params, Shape};
 use core::marker::PhantomData;
 

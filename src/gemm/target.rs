@@ -43,11 +43,6 @@ impl Target {
         Self { rows, lanes, base, lane_pitch, order }
     }
 
-    /// The grid of rows.
-    pub(crate) fn rows(&self) -> &Grid {
-        &self.rows
-    }
-
     /// Cells in all: every run of rows with every run of lanes.
     pub(crate) fn cells(&self) -> usize {
         self.rows.runs() * self.lanes.runs()

@@ -121,7 +121,7 @@ pub(crate) struct Kernel<T: 'static> {
 /// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
 /// `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
 /// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to.
-pub struct Multiply<T> {
+pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them are computed or not, as the kernel likes.
     pub(crate) count: usize,
     /// Vectors wanted: the lanes of the tile, and of b at every step. A tall kernel has one panel
@@ -146,7 +146,7 @@ pub struct Multiply<T> {
 ///
 /// Asked of the caller: every such element of `from` is initialised; the kernel's `lanes` elements
 /// at every such place of `to` are ours, and nothing else refers to them.
-pub struct Pack<T> {
+pub(crate) struct Pack<T> {
     pub(crate) from: *const T,
     pub(crate) blocks: usize,
     pub(crate) block_pitch: usize,
@@ -163,7 +163,7 @@ pub struct Pack<T> {
 /// Asked of the caller: every such element of `c`, for `rows` and `lanes` of the tile, is
 /// initialised if `accumulate`, and nothing else refers to it; no two are the same;
 /// `row_offsets` has `rows` entries, in ascending order.
-pub struct Store<T> {
+pub(crate) struct Store<T> {
     pub(crate) tile: *const T,
     pub(crate) tile_pitch: usize,
     pub(crate) rows: usize,
@@ -214,9 +214,6 @@ pub(crate) const MAX_TILE: usize = 28 * 16;
 
 /// The most rows of any tile.
 pub(crate) const MAX_ROWS: usize = 28;
-
-/// The most lanes of any tile.
-pub(crate) const MAX_LANES: usize = 64;
 
 /// The kernels of `isa`, which the caller has asked for by [`Isa::is_available`] or
 /// [`Isa::best`]; the portable ones otherwise.

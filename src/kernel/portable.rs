@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::Vector;
-use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 
 /// f32 in fours: the width of SSE2, NEON and simd128.

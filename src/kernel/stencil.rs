@@ -61,7 +61,7 @@ pub(crate) struct Stencils<T: 'static> {
 }
 
 /// `output (+)= init + source * weight`. The caller vouches for [`Stencil::fits`] and the ISA.
-pub struct Apply<'a, T> {
+pub(crate) struct Apply<'a, T> {
     stencil: &'a Stencil,
     source: *const T,
     weight: *const T,
@@ -71,7 +71,7 @@ pub struct Apply<'a, T> {
 }
 
 /// `weight (+)= source * output`. The caller vouches for [`Stencil::fits`] and the ISA.
-pub struct Correlate<'a, T> {
+pub(crate) struct Correlate<'a, T> {
     stencil: &'a Stencil,
     source: *const T,
     output: *const T,

@@ -4,12 +4,10 @@
 //! plane: an output channel of an image (forward), an input channel of an image (backward_data), a
 //! filter (backward_weight).
 
-use super::Write;
-use super::gather::phases;
+use super::phases::phases;
+use super::{Layer, Write};
 use crate::element::Element;
-use crate::kernel::Kernels;
 use crate::kernel::stencil::Stencil;
-use crate::parallel::Parallelism;
 use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
@@ -77,9 +75,7 @@ impl Depthwise {
     /// `output = source * weight + bias`, plane by plane.
     pub(crate) fn forward<T: Element>(
         &self,
-        shape: &Shape,
-        kernels: &Kernels<T>,
-        parallelism: Parallelism,
+        &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         [input, weight]: [&[T]; 2],
         bias: Option<&[T]>,
         output: &mut [T],
@@ -100,9 +96,7 @@ impl Depthwise {
     /// The errors of the input: the filters of its outputs, turned round.
     pub(crate) fn backward_data<T: Element>(
         &self,
-        shape: &Shape,
-        kernels: &Kernels<T>,
-        parallelism: Parallelism,
+        &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         [weight, grad_output]: [&[T]; 2],
         grad_input: &mut [T],
         write: Write,
@@ -131,9 +125,7 @@ impl Depthwise {
     /// The errors of each filter, summed over its plane of every image.
     pub(crate) fn backward_weight<T: Element>(
         &self,
-        shape: &Shape,
-        kernels: &Kernels<T>,
-        parallelism: Parallelism,
+        &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
         grad_weight: &mut [T],
         write: Write,

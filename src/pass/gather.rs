@@ -10,6 +10,8 @@
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
 
+use super::Layer;
+use super::phases::phases;
 use crate::element::Element;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
@@ -17,10 +19,11 @@ use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::{Kernel, Kernels};
 use crate::parallel::Parallelism;
-use crate::patches::{Held, Limits, Patches, Source, Walk, pixel_pitches};
+use crate::patches::{Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
-use crate::shape::{Axis, Layout, MAX_AXES, Shape};
+use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
+use core::fmt;
 
 /// Elements that a run may touch: with a panel of weights it has to stay in a L2 cache of 1 MiB.
 const TOUCHED: usize = 160 << 10;
@@ -110,7 +113,7 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
     let channels = share(load.channels, kernels.tall.lanes) * (1.0 + 11.0 / terms) + packing;
     // A lone row waits for its broadcasts, and each copied element serves fewer products.
     let few = if load.channels == 1 { 1.25 } else { 1.03 };
-    let copies = 4.0 * load.repeats as f64 / depth / terms.max(1.0).min(9.0);
+    let copies = 4.0 * load.repeats as f64 / depth / terms.clamp(1.0, 9.0);
     let pixels = share(load.pixels, kernels.wide.vector) * (few + 5.0 / terms) + copies;
     if pixels < channels { Lanes::Pixels } else { Lanes::Channels }
 }
@@ -118,21 +121,7 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
 impl Gathering {
     /// The products of forward.
     pub(crate) fn forward<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
-        let walks = shape.axes3().map(|axis| Walk {
-            source: axis.input,
-            outputs: axis.output,
-            taps: axis.kernel,
-            stride: axis.stride,
-            dilation: axis.dilation,
-            origin: -(axis.pad_begin as isize),
-        });
-        let source = Source {
-            layout: shape.layout(),
-            batch: shape.batch(),
-            channels: shape.group_in(),
-            all_channels: shape.in_channels(),
-            walks,
-        };
+        let source = Source::input(shape);
         let terms = shape.patch_len();
         let mut gathering = Self::new(shape, kernels, Direction::Forward, &[source]);
         let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
@@ -318,6 +307,28 @@ impl Gathering {
         Need { units, shared, piece: copy.saturating_add(own).next_multiple_of(16) }
     }
 
+    /// One line: how the pass is computed.
+    pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let products = self.products.len();
+        match self.lanes {
+            Lanes::Channels => write!(f, "lanes are channels, {} to a panel", self.width)?,
+            Lanes::Pixels => write!(f, "lanes are pixels, rows are channels")?,
+        }
+        match self.packing {
+            Packing::None => write!(f, "; weights read as they lie")?,
+            Packing::Shared => write!(f, "; weights packed once for all workers")?,
+            Packing::PerCell => write!(f, "; each panel of weights packed by its one reader")?,
+        }
+        if products != 1 {
+            write!(f, "; {products} products, one for each phase of the stride")?;
+        }
+        if let Some(product) = self.products.first() {
+            let cells: usize = self.products.iter().map(|product| product.target.cells()).sum();
+            write!(f, "; {cells} cells, {}", product.patches)?;
+        }
+        Ok(())
+    }
+
     /// Whether every element of the destination gets a sum: otherwise some are zero.
     pub(crate) fn fills(&self, shape: &Shape) -> bool {
         let pixels = |product: &Product| product.patches.pixels.len();
@@ -328,15 +339,14 @@ impl Gathering {
     /// Runs all products over one destination; `bias` has an element for each channel.
     pub(crate) fn run<T: Element>(
         &self,
-        shape: &Shape,
-        kernels: &Kernels<T>,
-        parallelism: Parallelism,
+        layer: &Layer<'_, T>,
         [image, weight]: [&[T]; 2],
         destination: &mut [T],
         bias: Option<&[T]>,
         accumulate: bool,
         scratch: &mut [T],
     ) {
+        let &Layer { shape, kernels, parallelism } = layer;
         let (shared, scratch) = scratch.split_at_mut(self.need().shared);
         let call = match self.packing {
             Packing::Shared => {
@@ -518,65 +528,4 @@ struct Call<'a, T: 'static> {
     weight: &'a [T],
     bias: Option<&'a [T]>,
     accumulate: bool,
-}
-
-/// The input elements of one axis that meet the same taps: every `stride`-th from `first` on.
-#[derive(Debug)]
-pub(super) struct Phase {
-    /// The first such element.
-    pub(super) first: usize,
-    /// The view of the outputs that they gather, in ascending order of outputs.
-    pub(super) walk: Walk,
-    /// Taps between those that the phase meets.
-    pub(super) step: usize,
-    /// Taps after the last that it meets.
-    pub(super) last: usize,
-}
-
-/// The phases of one axis that meet a tap.
-///
-/// Input `i` and tap `k` meet at output `o` if `i + pad = o * stride + k * dilation`. So `i` meets
-/// the taps for which `k * dilation` and `i + pad` leave the same remainder by the stride: every
-/// `stride / gcd(stride, dilation)`-th, from `k0` on.
-pub(super) fn phases(axis: &Axis) -> Vec<Phase> {
-    let Axis { input, kernel, output, stride, dilation, pad_begin, .. } = *axis;
-    let step = stride / gcd(stride, dilation);
-    let firsts = (0..kernel.min(step)).filter_map(|k0| {
-        // The smallest input that meets tap k0, which no smaller tap meets.
-        let (tap, pad) = (k0 * dilation % stride, pad_begin % stride);
-        let first = if tap >= pad { tap - pad } else { stride - (pad - tap) };
-        if first >= input {
-            return None;
-        }
-        let taps = (kernel - k0).div_ceil(step);
-        let reach = dilation / gcd(stride, dilation);
-        let (at, tap) = (first + pad_begin, k0 * dilation);
-        let output0 = if at >= tap {
-            ((at - tap) / stride) as isize
-        } else {
-            -(((tap - at) / stride) as isize)
-        };
-        let origin = output0 - ((taps - 1) * reach) as isize;
-        let outputs = (input - first).div_ceil(stride);
-        Some(Phase {
-            first,
-            walk: Walk { source: output, outputs, taps, stride: 1, dilation: reach, origin },
-            step,
-            last: kernel - 1 - k0 - (taps - 1) * step,
-        })
-    });
-    firsts.collect()
-}
-
-/// Products that backward_data would take, each with tables of its own.
-pub(crate) fn phase_count(shape: &Shape) -> usize {
-    let per_axis = |axis: &Axis| {
-        let step = axis.stride / gcd(axis.stride, axis.dilation);
-        axis.kernel.min(step)
-    };
-    shape.axes3().iter().map(per_axis).fold(1, usize::saturating_mul)
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -13,10 +13,13 @@ pub(crate) mod backward_weight;
 pub(crate) mod depthwise;
 pub(crate) mod forward;
 pub(crate) mod gather;
+pub(crate) mod phases;
 pub(crate) mod scatter;
 
 use crate::element::Element;
 use crate::gemm::textbook::Matrix;
+use crate::kernel::Kernels;
+use crate::parallel::Parallelism;
 use crate::shape::{Layout, Shape};
 use core::ops::Range;
 
@@ -42,6 +45,13 @@ pub enum Write {
     Overwrite,
     /// The result is added to the destination.
     Accumulate,
+}
+
+/// A layer as the implicit passes run it.
+pub(crate) struct Layer<'a, T: 'static> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) kernels: &'static Kernels<T>,
+    pub(crate) parallelism: Parallelism,
 }
 
 /// Where the matrices of one group lie in the tensors of one image: the only place that knows

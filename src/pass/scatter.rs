@@ -3,17 +3,17 @@
 //! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
 //! output channels, in panels transposed from the outputs' errors run by run.
 
-use super::Write;
+use super::{Layer, Write};
 use crate::element::Element;
 use crate::gemm::grid::{Grid, Run, dense};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernel;
-use crate::parallel::Parallelism;
-use crate::patches::{Held, Limits, Patches, Source, Walk};
+use crate::patches::{Held, Limits, Patches, Source};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Layout, Shape};
+use core::fmt;
 
 /// Pixels of a run, which are the terms between two visits of the destination.
 const PIXELS: usize = 1024;
@@ -39,21 +39,7 @@ pub(crate) struct Scatter {
 impl Scatter {
     /// Backward_weight, for panels `width` lanes wide.
     pub(crate) fn new(shape: &Shape, width: usize) -> Self {
-        let walks = shape.axes3().map(|axis| Walk {
-            source: axis.input,
-            outputs: axis.output,
-            taps: axis.kernel,
-            stride: axis.stride,
-            dilation: axis.dilation,
-            origin: -(axis.pad_begin as isize),
-        });
-        let source = Source {
-            layout: shape.layout(),
-            batch: shape.batch(),
-            channels: shape.group_in(),
-            all_channels: shape.in_channels(),
-            walks,
-        };
+        let source = Source::input(shape);
         let limits =
             Limits { pixels: PIXELS, taps: TAPS, touched: TOUCHED, keep_taps: false, flat: false };
         let patches = Patches::new(source, limits, &[], &[]);
@@ -85,33 +71,37 @@ impl Scatter {
         }
     }
 
+    /// One line: how the pass is computed.
+    pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rows are taps, lanes are output channels, {} to a panel", self.width)?;
+        write!(f, "; {} cells, {}", self.target.cells(), self.patches)
+    }
+
     /// Runs the product.
     pub(crate) fn run<T: Element>(
         &self,
-        shape: &Shape,
-        kernel: &Kernel<T>,
-        parallelism: Parallelism,
+        layer: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
         grad_weight: &mut [T],
         write: Write,
         scratch: &mut [T],
     ) {
         let cells = self.target.over(grad_weight);
-        parallelism.for_each(self.need(), cells, scratch, |cell, scratch, held| {
-            self.fill(shape, kernel, [input, grad_output], cell, write, scratch, held);
+        layer.parallelism.for_each(self.need(), cells, scratch, |cell, scratch, held| {
+            self.fill(layer, [input, grad_output], cell, write, scratch, held);
         });
     }
 
     fn fill<T: Element>(
         &self,
-        shape: &Shape,
-        kernel: &Kernel<T>,
+        layer: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
         mut cell: Cell<'_, T>,
         write: Write,
         scratch: &mut [T],
         held: &mut Held,
     ) {
+        let (shape, kernel) = (layer.shape, &layer.kernels.tall);
         let (taps, lanes) = (cell.rows(), cell.lanes());
         let (panels, copy) = scratch.split_at_mut(self.errors.table().len() * self.lanes + 16);
         let panels = aligned(panels);

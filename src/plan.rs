@@ -1,0 +1,455 @@
+//! The plan: what is chosen for a layer, and the passes on it.
+
+use crate::element::Element;
+use crate::error::{Error, check_len};
+use crate::kernel::{Isa, Kernels, kernels};
+use crate::parallel::Parallelism;
+use crate::pass::depthwise::Depthwise;
+use crate::pass::gather::Gathering;
+use crate::pass::phases::phase_count;
+use crate::pass::scatter::Scatter;
+use crate::pass::{Layer, Pass, Write, backward_bias, backward_data, backward_weight, forward};
+use crate::scratch::{Need, allocate};
+use crate::shape::Shape;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+
+/// How a plan computes its products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Algorithm {
+    /// The library's choice; results keep the documented error bound.
+    #[default]
+    Auto,
+    /// The textbook: cols is written out and multiplied by the crate `matrixmultiply`.
+    Explicit,
+    /// The library's own GEMM reads the patches straight from the image: cols never exists.
+    Implicit,
+}
+
+/// A layer, checked, with everything chosen: immutable, and free to share between threads.
+///
+/// Every pass takes dense slices with the lengths that [`shape`](Self::shape) gives, in the
+/// order of its [`Layout`](crate::Layout), and checks them before it writes anything. The plain form of a pass
+/// allocates its scratch; `*_with_scratch` takes the caller's, of any content, and allocates
+/// nothing itself (the explicit algorithm's `matrixmultiply` takes its packing buffers).
+pub struct Plan<T: 'static> {
+    shape: Shape,
+    parallelism: Parallelism,
+    kernels: &'static Kernels<T>,
+    path: Arc<Path>,
+}
+
+/// The products of the implicit algorithm.
+#[derive(Debug)]
+struct Products {
+    forward: Gathering,
+    backward_data: Gathering,
+    backward_weight: Scatter,
+}
+
+/// What a plan runs.
+#[derive(Debug)]
+enum Path {
+    /// The textbook: cols in memory.
+    Textbook,
+    /// Three products over the view.
+    Products(Box<Products>),
+    /// One filter per channel.
+    Depthwise(Box<Depthwise>),
+}
+
+impl<T: Element> Plan<T> {
+    /// Chooses how to compute a layer of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if the algorithm's own matrices don't fit the address space.
+    pub fn new(
+        shape: Shape,
+        algorithm: Algorithm,
+        parallelism: Parallelism,
+    ) -> Result<Self, Error> {
+        Self::with_kernels(shape, algorithm, parallelism, kernels(Isa::best()))
+    }
+
+    /// [`new`](Self::new) with the kernels of one ISA.
+    ///
+    /// # Errors
+    /// As `new`, and [`Error::Unsupported`] if this machine doesn't have the ISA.
+    pub fn with_isa(
+        shape: Shape,
+        algorithm: Algorithm,
+        parallelism: Parallelism,
+        isa: Isa,
+    ) -> Result<Self, Error> {
+        let kernels = T::kernels(isa).ok_or(Error::Unsupported { what: isa.name() })?;
+        Self::with_kernels(shape, algorithm, parallelism, kernels)
+    }
+
+    fn with_kernels(
+        shape: Shape,
+        algorithm: Algorithm,
+        parallelism: Parallelism,
+        kernels: &'static Kernels<T>,
+    ) -> Result<Self, Error> {
+        // Each phase is a product with tables of its own; thousands of them (kernels as large as
+        // their stride) are the textbook's.
+        let textbook = algorithm == Algorithm::Explicit || phase_count(&shape) > 64;
+        let path = if textbook {
+            shape.cols_len()?;
+            Path::Textbook
+        } else if let Some(depthwise) = Depthwise::new(&shape) {
+            Path::Depthwise(Box::new(depthwise))
+        } else {
+            Path::Products(Box::new(Products {
+                forward: Gathering::forward(&shape, kernels),
+                backward_data: Gathering::backward_data(&shape, kernels),
+                backward_weight: Scatter::new(&shape, kernels.tall.lanes),
+            }))
+        };
+        let path = Arc::new(path);
+        Ok(Self { shape, parallelism, kernels, path })
+    }
+
+    /// The layer's geometry and the lengths of its tensors.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The algorithm that was chosen, never [`Algorithm::Auto`].
+    pub fn algorithm(&self) -> Algorithm {
+        match &*self.path {
+            Path::Textbook => Algorithm::Explicit,
+            Path::Products(_) | Path::Depthwise(_) => Algorithm::Implicit,
+        }
+    }
+
+    /// The instruction set whose kernels are used.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa
+    }
+
+    /// Where the work runs.
+    pub fn parallelism(&self) -> Parallelism {
+        self.parallelism
+    }
+
+    /// What was chosen, in words: a line for the layer and one for each pass.
+    ///
+    /// ```
+    /// use im2col::{Conv2d, Layout};
+    /// let conv = Conv2d::<f32>::new([1, 64, 56, 56], [64, 64, 3, 3]).padding([1, 1]).plan()?;
+    /// println!("{}", conv.explain());
+    /// # assert!(conv.explain().contains("backward_weight"));
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn explain(&self) -> String {
+        alloc::format!("{}", Explain(self))
+    }
+
+    /// Elements of scratch that a call on the current pool can use.
+    pub fn scratch_len(&self, pass: Pass) -> usize {
+        let need = self.need(pass);
+        need.len(self.parallelism.workers(need))
+    }
+
+    /// Elements of scratch that one thread needs: with less, `*_with_scratch` is an error; with
+    /// less than [`scratch_len`](Self::scratch_len), fewer threads work and the bits are the same.
+    pub fn min_scratch_len(&self, pass: Pass) -> usize {
+        self.need(pass).len(1)
+    }
+
+    fn layer(&self) -> Layer<'_, T> {
+        let Self { shape, kernels, parallelism, .. } = self;
+        Layer { shape, kernels, parallelism: *parallelism }
+    }
+
+    fn need(&self, pass: Pass) -> Need {
+        let products = match &*self.path {
+            Path::Products(products) => products,
+            Path::Depthwise(_) => return Need::of_units(1),
+            Path::Textbook => {
+                return match pass {
+                    Pass::Forward => forward::explicit_need(&self.shape),
+                    Pass::BackwardData => backward_data::explicit_need(&self.shape),
+                    Pass::BackwardWeight => backward_weight::explicit_need(&self.shape),
+                };
+            }
+        };
+        match pass {
+            Pass::Forward => products.forward.need(),
+            Pass::BackwardData => products.backward_data.need(),
+            Pass::BackwardWeight => products.backward_weight.need(),
+        }
+    }
+
+    /// `output = W · cols + bias`.
+    ///
+    /// `bias` has one element per output channel.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
+    /// room for scratch; nothing is written.
+    pub fn forward(
+        &self,
+        input: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        output: &mut [T],
+    ) -> Result<(), Error> {
+        self.check_forward(input, weight, bias, output)?;
+        let mut scratch = allocate(self.scratch_len(Pass::Forward))?;
+        self.forward_with_scratch(input, weight, bias, output, &mut scratch)
+    }
+
+    /// [`forward`](Self::forward) with the caller's scratch.
+    ///
+    /// # Errors
+    /// As `forward`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
+    pub fn forward_with_scratch(
+        &self,
+        input: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        output: &mut [T],
+        scratch: &mut [T],
+    ) -> Result<(), Error> {
+        self.check_forward(input, weight, bias, output)?;
+        self.check_scratch(Pass::Forward, scratch)?;
+        let Self { shape, parallelism, path, .. } = self;
+        let sources = [input, weight];
+        match &**path {
+            Path::Textbook => {
+                forward::explicit(shape, *parallelism, sources, bias, output, scratch);
+            }
+            Path::Depthwise(depthwise) => {
+                depthwise.forward(&self.layer(), sources, bias, output);
+            }
+            Path::Products(products) => {
+                let forward = &products.forward;
+                forward.run(&self.layer(), sources, output, bias, false, scratch);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_forward(
+        &self,
+        input: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        output: &[T],
+    ) -> Result<(), Error> {
+        check_len("input", self.shape.input_len(), input.len())?;
+        check_len("weight", self.shape.weight_len(), weight.len())?;
+        if let Some(bias) = bias {
+            check_len("bias", self.shape.out_channels(), bias.len())?;
+        }
+        check_len("output", self.shape.output_len(), output.len())
+    }
+
+    /// `grad_input = col2im(grad_output · W)`: the error of the input.
+    ///
+    /// This is also a transposed convolution run forward: [`crate::ConvTranspose2d`] offers it
+    /// under that name.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
+    /// room for scratch; nothing is written.
+    #[doc(alias("dgrad", "backward_input", "conv_transpose"))]
+    pub fn backward_data(
+        &self,
+        weight: &[T],
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+    ) -> Result<(), Error> {
+        self.check_backward_data(weight, grad_output, grad_input)?;
+        let mut scratch = allocate(self.scratch_len(Pass::BackwardData))?;
+        self.backward_data_with_scratch(weight, grad_output, grad_input, write, &mut scratch)
+    }
+
+    /// [`backward_data`](Self::backward_data) with the caller's scratch.
+    ///
+    /// # Errors
+    /// As `backward_data`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
+    pub fn backward_data_with_scratch(
+        &self,
+        weight: &[T],
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) -> Result<(), Error> {
+        self.check_backward_data(weight, grad_output, grad_input)?;
+        self.check_scratch(Pass::BackwardData, scratch)?;
+        let Self { shape, parallelism, path, .. } = self;
+        let sources = [weight, grad_output];
+        match &**path {
+            Path::Textbook => {
+                backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
+            }
+            Path::Depthwise(depthwise) => {
+                depthwise.backward_data(&self.layer(), sources, grad_input, write);
+            }
+            Path::Products(products) => {
+                let product = &products.backward_data;
+                let accumulate = write == Write::Accumulate;
+                if !accumulate && !product.fills(shape) {
+                    grad_input.fill(T::ZERO);
+                }
+                let sources = [grad_output, weight];
+                let layer = self.layer();
+                product.run(&layer, sources, grad_input, None, accumulate, scratch);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_backward_data(&self, weight: &[T], dg: &[T], dv: &[T]) -> Result<(), Error> {
+        check_len("weight", self.shape.weight_len(), weight.len())?;
+        check_len("grad_output", self.shape.output_len(), dg.len())?;
+        check_len("grad_input", self.shape.input_len(), dv.len())
+    }
+
+    /// `grad_weight = grad_outputᵀ · cols`: the error of the weights, summed over the batch.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
+    /// room for scratch; nothing is written.
+    #[doc(alias("wgrad", "backward_filter"))]
+    pub fn backward_weight(
+        &self,
+        input: &[T],
+        grad_output: &[T],
+        grad_weight: &mut [T],
+        write: Write,
+    ) -> Result<(), Error> {
+        self.check_backward_weight(input, grad_output, grad_weight)?;
+        let mut scratch = allocate(self.scratch_len(Pass::BackwardWeight))?;
+        self.backward_weight_with_scratch(input, grad_output, grad_weight, write, &mut scratch)
+    }
+
+    /// [`backward_weight`](Self::backward_weight) with the caller's scratch.
+    ///
+    /// # Errors
+    /// As `backward_weight`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
+    pub fn backward_weight_with_scratch(
+        &self,
+        input: &[T],
+        grad_output: &[T],
+        grad_weight: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) -> Result<(), Error> {
+        self.check_backward_weight(input, grad_output, grad_weight)?;
+        self.check_scratch(Pass::BackwardWeight, scratch)?;
+        let Self { shape, parallelism, path, .. } = self;
+        let sources = [input, grad_output];
+        match &**path {
+            Path::Textbook => {
+                let parallelism = *parallelism;
+                backward_weight::explicit(shape, parallelism, sources, grad_weight, write, scratch);
+            }
+            Path::Depthwise(depthwise) => {
+                depthwise.backward_weight(&self.layer(), sources, grad_weight, write);
+            }
+            Path::Products(products) => {
+                let product = &products.backward_weight;
+                product.run(&self.layer(), sources, grad_weight, write, scratch);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_backward_weight(&self, input: &[T], dg: &[T], dw: &[T]) -> Result<(), Error> {
+        check_len("input", self.shape.input_len(), input.len())?;
+        check_len("grad_output", self.shape.output_len(), dg.len())?;
+        check_len("grad_weight", self.shape.weight_len(), dw.len())
+    }
+
+    /// `grad_bias[k]` = the sum of `grad_output` over the pixels of channel `k` and the batch.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice doesn't fit the shape; nothing is written.
+    pub fn backward_bias(
+        &self,
+        grad_output: &[T],
+        grad_bias: &mut [T],
+        write: Write,
+    ) -> Result<(), Error> {
+        check_len("grad_output", self.shape.output_len(), grad_output.len())?;
+        check_len("grad_bias", self.shape.out_channels(), grad_bias.len())?;
+        let Self { shape, parallelism, .. } = self;
+        backward_bias::backward_bias(shape, *parallelism, grad_output, grad_bias, write);
+        Ok(())
+    }
+
+    fn check_scratch(&self, pass: Pass, scratch: &[T]) -> Result<(), Error> {
+        let (expected, found) = (self.min_scratch_len(pass), scratch.len());
+        if found < expected { Err(Error::Scratch { expected, found }) } else { Ok(()) }
+    }
+}
+
+impl<T> Clone for Plan<T> {
+    fn clone(&self) -> Self {
+        let Self { shape, parallelism, kernels, path } = self;
+        Self { shape: *shape, parallelism: *parallelism, kernels, path: path.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Plan<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("shape", &self.shape.params())
+            .field("element", &core::any::type_name::<T>())
+            .field("isa", &self.kernels.isa)
+            .field("path", &self.path)
+            .field("parallelism", &self.parallelism)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The text of [`Plan::explain`].
+struct Explain<'a, T: 'static>(&'a Plan<T>);
+
+impl<T: Element> fmt::Display for Explain<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        let Kernels { isa, tall, wide, .. } = plan.kernels;
+        let element = core::any::type_name::<T>();
+        let passes = [
+            ("forward", Pass::Forward),
+            ("backward_data", Pass::BackwardData),
+            ("backward_weight", Pass::BackwardWeight),
+        ];
+        match &*plan.path {
+            Path::Textbook => writeln!(f, "explicit, {element}: cols in memory, matrixmultiply")?,
+            Path::Depthwise(_) => {
+                writeln!(f, "depthwise, {element} on {isa}: one filter per channel")?
+            }
+            Path::Products(_) => writeln!(
+                f,
+                "implicit, {element} on {isa}: tiles of {} x {} and {} x {}",
+                tall.rows, tall.lanes, wide.rows, wide.lanes
+            )?,
+        }
+        for (name, pass) in passes {
+            write!(f, "{name}: ")?;
+            match (&*plan.path, pass) {
+                (Path::Textbook, _) => write!(f, "one image and group at a time")?,
+                (Path::Depthwise(_), _) => write!(f, "a stencil over each plane as it lies")?,
+                (Path::Products(products), Pass::Forward) => products.forward.explain(f)?,
+                (Path::Products(products), Pass::BackwardData) => {
+                    products.backward_data.explain(f)?
+                }
+                (Path::Products(products), Pass::BackwardWeight) => {
+                    products.backward_weight.explain(f)?;
+                }
+            }
+            writeln!(f, "; scratch for one worker {} elements", plan.min_scratch_len(pass))?;
+        }
+        Ok(())
+    }
+}
