@@ -23,6 +23,8 @@ pub trait Element:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// Positive infinity.
+    const INFINITY: Self;
     /// The distance from 1 to the next larger number.
     const EPSILON: f64;
 
@@ -44,6 +46,7 @@ pub trait Element:
 impl Element for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const INFINITY: Self = f32::INFINITY;
     const EPSILON: f64 = f32::EPSILON as f64;
 
     fn from_f64(x: f64) -> Self {
@@ -54,6 +57,7 @@ impl Element for f32 {
 impl Element for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const INFINITY: Self = f64::INFINITY;
     const EPSILON: f64 = f64::EPSILON;
 
     fn from_f64(x: f64) -> Self {

@@ -1,6 +1,7 @@
 //! What can be wrong with a layer or a call, said so that the caller can mend it: what was
 //! wrong, what was found, what is allowed.
 
+use crate::pass::Pass;
 use core::fmt;
 
 /// Why a plan could not be made or a call was refused. Nothing was written.
@@ -89,6 +90,16 @@ pub enum Error {
         expected: usize,
         /// Elements found.
         found: usize,
+    },
+    /// Packed weights were used where they don't belong.
+    #[error("these weights were packed for {packed:?} of another {differs}: this call is {used:?}")]
+    PackedFor {
+        /// What differs: `"pass"`, `"shape"`, `"ISA"` or `"algorithm"`.
+        differs: &'static str,
+        /// The pass that they were packed for.
+        packed: Pass,
+        /// The pass that was called.
+        used: Pass,
     },
     /// Valid, but not offered by this build.
     #[error("{what} is not offered by this build")]

@@ -37,6 +37,7 @@
 
 extern crate alloc;
 
+mod activation;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers from C: every block says why it is sound")]
 pub mod capi;
@@ -49,6 +50,7 @@ mod im2col;
 #[allow(unsafe_code, reason = "intrinsics and raw tiles: every block says why it is sound")]
 #[allow(clippy::needless_range_loop, reason = "indices are register numbers")]
 mod kernel;
+mod packed;
 mod parallel;
 mod pass;
 mod patches;
@@ -58,11 +60,13 @@ mod scratch;
 mod shape;
 mod transposed;
 
+pub use activation::Activation;
 pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
 pub use element::Element;
 pub use error::{Error, Size};
 pub use im2col::{col2im, im2col};
 pub use kernel::Isa;
+pub use packed::PackedWeight;
 pub use parallel::Parallelism;
 pub use pass::{Pass, Write};
 pub use plan::{Algorithm, Plan};

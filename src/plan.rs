@@ -1,14 +1,18 @@
 //! The plan: what is chosen for a layer, and the passes on it.
 
+use crate::activation::Activation;
 use crate::element::Element;
 use crate::error::{Error, check_len};
 use crate::kernel::{Isa, Kernels, kernels};
+use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
 use crate::pass::depthwise::Depthwise;
 use crate::pass::gather::Gathering;
 use crate::pass::phases::phase_count;
 use crate::pass::scatter::Scatter;
-use crate::pass::{Layer, Pass, Write, backward_bias, backward_data, backward_weight, forward};
+use crate::pass::{
+    Layer, Pass, Storing, Weights, Write, backward_bias, backward_data, backward_weight, forward,
+};
 use crate::scratch::{Need, allocate};
 use crate::shape::Shape;
 use alloc::boxed::Box;
@@ -37,6 +41,7 @@ pub enum Algorithm {
 pub struct Plan<T: 'static> {
     shape: Shape,
     parallelism: Parallelism,
+    activation: Activation<T>,
     kernels: &'static Kernels<T>,
     path: Arc<Path>,
 }
@@ -109,7 +114,46 @@ impl<T: Element> Plan<T> {
             }))
         };
         let path = Arc::new(path);
-        Ok(Self { shape, parallelism, kernels, path })
+        Ok(Self { shape, parallelism, activation: Activation::None, kernels, path })
+    }
+
+    /// The same plan with an activation, which `forward` applies as it stores its outputs. The
+    /// backward passes take the gradient of what came before it.
+    pub fn with_activation(mut self, activation: Activation<T>) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Packs weights once for many calls of one pass.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the weights don't fit the shape, [`Error::OutOfMemory`] if there is no
+    /// room for them.
+    ///
+    /// ```
+    /// use im2col::{Conv2d, Pass};
+    /// let conv = Conv2d::<f32>::new([1, 8, 5, 5], [16, 8, 3, 3]).plan()?;
+    /// let packed = conv.pack_weight(Pass::Forward, &[0.5; 16 * 8 * 9])?;
+    /// let mut output = vec![0.0; conv.shape().output_len()];
+    /// for _request in 0..3 {
+    ///     conv.forward_packed(&[1.0; 8 * 25], &packed, None, &mut output)?;
+    /// }
+    /// assert_eq!(output[0], 36.0);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
+        check_len("weight", self.shape.weight_len(), weight.len())?;
+        let gathering = match (&*self.path, pass) {
+            (Path::Products(products), Pass::Forward) => Some(&products.forward),
+            (Path::Products(products), Pass::BackwardData) => Some(&products.backward_data),
+            _ => None,
+        };
+        let mut data = allocate(gathering.map_or(weight.len(), Gathering::packed_len))?;
+        match gathering {
+            Some(gathering) => gathering.pack(&self.layer(), weight, &mut data),
+            None => data.copy_from_slice(weight),
+        }
+        Ok(PackedWeight::new(self, pass, data))
     }
 
     /// The layer's geometry and the lengths of its tensors.
@@ -217,21 +261,69 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_forward(input, weight, bias, output)?;
         self.check_scratch(Pass::Forward, scratch)?;
-        let Self { shape, parallelism, path, .. } = self;
-        let sources = [input, weight];
-        match &**path {
+        self.run_forward(input, Weights::Raw(weight), bias, output, scratch);
+        Ok(())
+    }
+
+    /// [`forward`](Self::forward) with weights packed by [`pack_weight`](Self::pack_weight) for
+    /// [`Pass::Forward`].
+    ///
+    /// # Errors
+    /// As `forward`, and [`Error::PackedFor`] if the weights were packed for something else.
+    pub fn forward_packed(
+        &self,
+        input: &[T],
+        weight: &PackedWeight<T>,
+        bias: Option<&[T]>,
+        output: &mut [T],
+    ) -> Result<(), Error> {
+        weight.check(self, Pass::Forward)?;
+        self.check_forward_tensors(input, bias, output)?;
+        let mut scratch = allocate(self.scratch_len(Pass::Forward))?;
+        self.forward_packed_with_scratch(input, weight, bias, output, &mut scratch)
+    }
+
+    /// [`forward_packed`](Self::forward_packed) with the caller's scratch.
+    ///
+    /// # Errors
+    /// As `forward_packed`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
+    pub fn forward_packed_with_scratch(
+        &self,
+        input: &[T],
+        weight: &PackedWeight<T>,
+        bias: Option<&[T]>,
+        output: &mut [T],
+        scratch: &mut [T],
+    ) -> Result<(), Error> {
+        weight.check(self, Pass::Forward)?;
+        self.check_forward_tensors(input, bias, output)?;
+        self.check_scratch(Pass::Forward, scratch)?;
+        self.run_forward(input, Weights::Packed(weight.data()), bias, output, scratch);
+        Ok(())
+    }
+
+    fn run_forward(
+        &self,
+        input: &[T],
+        weights: Weights<'_, T>,
+        bias: Option<&[T]>,
+        output: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
+        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
+        match &*self.path {
             Path::Textbook => {
-                forward::explicit(shape, *parallelism, sources, bias, output, scratch);
+                let sources = [input, weight];
+                forward::explicit(&self.shape, self.parallelism, sources, store, output, scratch);
             }
             Path::Depthwise(depthwise) => {
-                depthwise.forward(&self.layer(), sources, bias, output);
+                depthwise.forward(&self.layer(), [input, weight], store, output);
             }
             Path::Products(products) => {
-                let forward = &products.forward;
-                forward.run(&self.layer(), sources, output, bias, false, scratch);
+                products.forward.run(&self.layer(), input, weights, output, store, scratch);
             }
         }
-        Ok(())
     }
 
     fn check_forward(
@@ -241,8 +333,17 @@ impl<T: Element> Plan<T> {
         bias: Option<&[T]>,
         output: &[T],
     ) -> Result<(), Error> {
-        check_len("input", self.shape.input_len(), input.len())?;
         check_len("weight", self.shape.weight_len(), weight.len())?;
+        self.check_forward_tensors(input, bias, output)
+    }
+
+    fn check_forward_tensors(
+        &self,
+        input: &[T],
+        bias: Option<&[T]>,
+        output: &[T],
+    ) -> Result<(), Error> {
+        check_len("input", self.shape.input_len(), input.len())?;
         if let Some(bias) = bias {
             check_len("bias", self.shape.out_channels(), bias.len())?;
         }
@@ -284,9 +385,61 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_backward_data(weight, grad_output, grad_input)?;
         self.check_scratch(Pass::BackwardData, scratch)?;
-        let Self { shape, parallelism, path, .. } = self;
+        let weights = Weights::Raw(weight);
+        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
+        Ok(())
+    }
+
+    /// [`backward_data`](Self::backward_data) with weights packed by
+    /// [`pack_weight`](Self::pack_weight) for [`Pass::BackwardData`].
+    ///
+    /// # Errors
+    /// As `backward_data`, and [`Error::PackedFor`] if the weights were packed for something else.
+    pub fn backward_data_packed(
+        &self,
+        weight: &PackedWeight<T>,
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+    ) -> Result<(), Error> {
+        weight.check(self, Pass::BackwardData)?;
+        self.check_backward_data_tensors(grad_output, grad_input)?;
+        let mut scratch = allocate(self.scratch_len(Pass::BackwardData))?;
+        self.backward_data_packed_with_scratch(weight, grad_output, grad_input, write, &mut scratch)
+    }
+
+    /// [`backward_data_packed`](Self::backward_data_packed) with the caller's scratch.
+    ///
+    /// # Errors
+    /// As `backward_data_packed`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
+    pub fn backward_data_packed_with_scratch(
+        &self,
+        weight: &PackedWeight<T>,
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) -> Result<(), Error> {
+        weight.check(self, Pass::BackwardData)?;
+        self.check_backward_data_tensors(grad_output, grad_input)?;
+        self.check_scratch(Pass::BackwardData, scratch)?;
+        let weights = Weights::Packed(weight.data());
+        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
+        Ok(())
+    }
+
+    fn run_backward_data(
+        &self,
+        weights: Weights<'_, T>,
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let Self { shape, parallelism, .. } = self;
+        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let sources = [weight, grad_output];
-        match &**path {
+        match &*self.path {
             Path::Textbook => {
                 backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
             }
@@ -299,16 +452,19 @@ impl<T: Element> Plan<T> {
                 if !accumulate && !product.fills(shape) {
                     grad_input.fill(T::ZERO);
                 }
-                let sources = [grad_output, weight];
+                let store = Storing { bias: None, accumulate, clamp: None };
                 let layer = self.layer();
-                product.run(&layer, sources, grad_input, None, accumulate, scratch);
+                product.run(&layer, grad_output, weights, grad_input, store, scratch);
             }
         }
-        Ok(())
     }
 
     fn check_backward_data(&self, weight: &[T], dg: &[T], dv: &[T]) -> Result<(), Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
+        self.check_backward_data_tensors(dg, dv)
+    }
+
+    fn check_backward_data_tensors(&self, dg: &[T], dv: &[T]) -> Result<(), Error> {
         check_len("grad_output", self.shape.output_len(), dg.len())?;
         check_len("grad_input", self.shape.input_len(), dv.len())
     }
@@ -392,10 +548,11 @@ impl<T: Element> Plan<T> {
     }
 }
 
-impl<T> Clone for Plan<T> {
+impl<T: Copy> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, parallelism, kernels, path } = self;
-        Self { shape: *shape, parallelism: *parallelism, kernels, path: path.clone() }
+        let Self { shape, parallelism, activation, kernels, path } = self;
+        let (shape, parallelism, activation) = (*shape, *parallelism, *activation);
+        Self { shape, parallelism, activation, kernels, path: path.clone() }
     }
 }
 

@@ -188,9 +188,15 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
 }
 
 /// A transposed layer, checked: the convolution whose [`Plan::backward_data`] it is.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TransposedPlan<T: 'static> {
     conv: Plan<T>,
+}
+
+impl<T: Copy> Clone for TransposedPlan<T> {
+    fn clone(&self) -> Self {
+        Self { conv: self.conv.clone() }
+    }
 }
 
 impl<T: Element> TransposedPlan<T> {

@@ -20,7 +20,8 @@ pub(crate) struct Stencil {
     pub(crate) stride: [usize; 3],
     pub(crate) dilation: [usize; 3],
     pub(crate) origin: [isize; 3],
-    /// The place of the first output and the pitches of the others.
+    /// The place of the first output and the pitches of the others; clamped outputs lie side by
+    /// side.
     pub(crate) output_base: usize,
     pub(crate) output_pitches: [usize; 3],
     /// The place of the first tap and the pitches of the others.
@@ -68,6 +69,7 @@ pub(crate) struct Apply<'a, T> {
     output: *mut T,
     init: T,
     accumulate: bool,
+    clamp: Option<[T; 2]>,
 }
 
 /// `weight (+)= source * output`. The caller vouches for [`Stencil::fits`] and the ISA.
@@ -80,7 +82,8 @@ pub(crate) struct Correlate<'a, T> {
 }
 
 impl<T: Element> Stencils<T> {
-    /// Writes (or adds to) the outputs of one filter over one plane, which start at `init`.
+    /// Writes (or adds to) the outputs of one filter over one plane, which start at `init`, and keeps
+    /// them within `clamp` at last.
     ///
     /// # Panics
     /// If the stencil leaves a slice: the caller's geometry is wrong.
@@ -91,10 +94,12 @@ impl<T: Element> Stencils<T> {
         output: &mut [T],
         init: T,
         accumulate: bool,
+        clamp: Option<[T; 2]>,
     ) {
         assert!(stencil.fits(source.len(), weight.len(), output.len()), "{stencil:?}");
         let (source, weight) = (source.as_ptr(), weight.as_ptr());
-        let job = Apply { stencil, source, weight, output: output.as_mut_ptr(), init, accumulate };
+        let output = output.as_mut_ptr();
+        let job = Apply { stencil, source, weight, output, init, accumulate, clamp };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
         unsafe { (self.apply)(&job) }
     }
@@ -198,6 +203,7 @@ unsafe fn apply_taps<V: Vector<Element: Element>, const TAPS: usize, const STEP:
     let [_, height, width] = s.source;
     let step = if STEP > 0 { STEP } else { s.stride[2] };
     let number = if TAPS > 0 { TAPS } else { taps.len() };
+    let last = taps.end == s.taps[2];
     for (band, x) in bands(s, V::LANES) {
         let count = (s.outputs[2] - x).min(V::LANES);
         let mut windows = [Window::default(); GROUP];
@@ -241,6 +247,9 @@ unsafe fn apply_taps<V: Vector<Element: Element>, const TAPS: usize, const STEP:
                     if pitch == 1 {
                         if accumulate {
                             sum = V::load_first(to, count).add(sum);
+                        }
+                        if let (Some([low, high]), true) = (job.clamp, last) {
+                            sum = sum.clamp(V::splat(low), V::splat(high));
                         }
                         sum.store_first(to, count);
                     } else {

@@ -5,7 +5,7 @@
 //! filter (backward_weight).
 
 use super::phases::phases;
-use super::{Layer, Write};
+use super::{Layer, Storing, Write};
 use crate::element::Element;
 use crate::kernel::stencil::Stencil;
 use crate::scratch::Need;
@@ -77,7 +77,7 @@ impl Depthwise {
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         [input, weight]: [&[T]; 2],
-        bias: Option<&[T]>,
+        store: Storing<'_, T>,
         output: &mut [T],
     ) {
         let (taps, pixels) = (shape.kernel_taps(), shape.input_pixels());
@@ -88,8 +88,8 @@ impl Depthwise {
             let (n, k) = (plane / shape.out_channels(), plane % shape.out_channels());
             let channel = n * shape.in_channels() + k / shape.group_out();
             let sources = [&input[channel * pixels..][..pixels], &weight[k * taps..][..taps]];
-            let init = bias.map_or(T::ZERO, |bias| bias[k]);
-            kernels.stencils.apply(&self.forward, sources, output, init, false);
+            let init = store.bias.map_or(T::ZERO, |bias| bias[k]);
+            kernels.stencils.apply(&self.forward, sources, output, init, false, store.clamp);
         });
     }
 
@@ -116,7 +116,8 @@ impl Depthwise {
                 let sources = [&grad_output[start..][..pixels], &weight[k * taps..][..taps]];
                 let accumulate = write == Write::Accumulate || k > c * outputs;
                 for stencil in &self.backward_data {
-                    kernels.stencils.apply(stencil, sources, grad_input, T::ZERO, accumulate);
+                    let (zero, none) = (T::ZERO, None);
+                    kernels.stencils.apply(stencil, sources, grad_input, zero, accumulate, none);
                 }
             }
         });

@@ -1,6 +1,6 @@
 //! `Y = W · cols`: every output is the product of a filter and the patch it lies on.
 
-use super::{cols_piece, groups, image};
+use super::{Storing, cols_piece, groups, image};
 use crate::element::Element;
 use crate::gemm::textbook::multiply;
 use crate::im2col::im2col_channels;
@@ -18,7 +18,7 @@ pub(crate) fn explicit<T: Element>(
     shape: &Shape,
     parallelism: Parallelism,
     [input, weight]: [&[T]; 2],
-    bias: Option<&[T]>,
+    Storing { bias, clamp, .. }: Storing<'_, T>,
     output: &mut [T],
     scratch: &mut [T],
 ) {
@@ -32,6 +32,9 @@ pub(crate) fn explicit<T: Element>(
             im2col_channels(shape, group.channels(), input, cols);
             let y = group.output(&mut output[group.output_start()..]);
             multiply(group.sizes(), group.weight(weight), group.cols(&*cols), y, bias.is_some());
+        }
+        if let Some([low, high]) = clamp {
+            output.iter_mut().for_each(|y| *y = y.clamp_to(low, high));
         }
     });
 }

@@ -10,15 +10,14 @@
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
 
-use super::Layer;
 use super::phases::phases;
+use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::{Kernel, Kernels};
-use crate::parallel::Parallelism;
 use crate::patches::{Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Layout, MAX_AXES, Shape};
@@ -340,22 +339,24 @@ impl Gathering {
     pub(crate) fn run<T: Element>(
         &self,
         layer: &Layer<'_, T>,
-        [image, weight]: [&[T]; 2],
+        image: &[T],
+        weights: Weights<'_, T>,
         destination: &mut [T],
-        bias: Option<&[T]>,
-        accumulate: bool,
+        store: Storing<'_, T>,
         scratch: &mut [T],
     ) {
         let &Layer { shape, kernels, parallelism } = layer;
         let (shared, scratch) = scratch.split_at_mut(self.need().shared);
-        let call = match self.packing {
-            Packing::Shared => {
+        let (weight, packed) = match (weights, self.packing) {
+            (Weights::Raw(weight), Packing::Shared) => {
                 let packed = &mut aligned(shared)[..self.packed_len()];
-                self.pack_all(shape, kernels, parallelism, weight, packed);
-                Call { shape, kernels, image, weight: &*packed, bias, accumulate }
+                self.pack(layer, weight, packed);
+                (&*packed, true)
             }
-            _ => Call { shape, kernels, image, weight, bias, accumulate },
+            (Weights::Raw(weight), _) => (weight, false),
+            (Weights::Packed(weight), _) => (weight, true),
         };
+        let call = Call { shape, kernels, image, weight, packed, store };
         let piece = self.need().piece;
         for product in &self.products {
             let need = Need { units: product.target.cells(), shared: 0, piece };
@@ -383,14 +384,14 @@ impl Gathering {
         let (copy, own) = scratch.split_at_mut(patches.copy_len().next_multiple_of(16));
         let first = group * self.per_group() + channel / self.width;
         let panels = match self.packing {
-            Packing::PerCell => {
+            Packing::PerCell if !call.packed => {
                 let own = &mut aligned(own)[..self.panel()];
                 self.pack_panel(call.shape, kernel, call.weight, first, own);
                 &*own
             }
             _ => &call.weight[first * self.panel()..],
         };
-        let bias = call.bias.map(|bias| &bias[lanes.range()]);
+        let bias = call.store.bias.map(|bias| &bias[lanes.range()]);
         for chunk in 0..patches.taps.runs() {
             let taps = patches.taps.run(chunk);
             let left = Left {
@@ -406,8 +407,8 @@ impl Gathering {
             let finish = Finish {
                 lane_bias: bias.filter(|_| chunk == 0),
                 row_bias: None,
-                accumulate: call.accumulate || chunk > 0,
-                clamp: None,
+                accumulate: call.store.accumulate || chunk > 0,
+                clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
             };
             multiply(kernel, &mut cell, left, right, finish);
         }
@@ -424,7 +425,7 @@ impl Gathering {
     ) {
         let Product { patches, weights, weights_base, rows, .. } = product;
         let (channels, pixels) = (cell.rows(), cell.lanes());
-        let bias = call.bias.map(|bias| &bias[channels.range()]);
+        let bias = call.store.bias.map(|bias| &bias[channels.range()]);
         for chunk in 0..patches.taps.runs() {
             let taps = patches.taps.run(chunk);
             let place = rows.place(channels.start) + weights_base + weights.run(chunk).base;
@@ -441,22 +442,24 @@ impl Gathering {
             let finish = Finish {
                 lane_bias: None,
                 row_bias: bias.filter(|_| chunk == 0),
-                accumulate: call.accumulate || chunk > 0,
-                clamp: None,
+                accumulate: call.store.accumulate || chunk > 0,
+                clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
             };
             multiply(&call.kernels.wide, &mut cell, left, right, finish);
         }
     }
 
-    /// Packs every panel.
-    fn pack_all<T: Element>(
+    /// Packs every panel; where the kernels read the weights as they lie, copies them.
+    pub(crate) fn pack<T: Element>(
         &self,
-        shape: &Shape,
-        kernels: &Kernels<T>,
-        parallelism: Parallelism,
+        &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         weight: &[T],
         packed: &mut [T],
     ) {
+        if self.packing == Packing::None {
+            packed.copy_from_slice(weight);
+            return;
+        }
         let panels = packed.chunks_mut(self.panel()).enumerate();
         let need = Need::of_units(panels.len());
         let none: &mut [T] = &mut [];
@@ -524,8 +527,9 @@ struct Call<'a, T: 'static> {
     shape: &'a Shape,
     kernels: &'a Kernels<T>,
     image: &'a [T],
-    /// The weights, packed where the pass packs them for all.
+    /// The weights, packed where the pass or the caller packed them for all.
     weight: &'a [T],
-    bias: Option<&'a [T]>,
-    accumulate: bool,
+    /// Whether they are packed.
+    packed: bool,
+    store: Storing<'a, T>,
 }

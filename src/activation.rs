@@ -1,0 +1,37 @@
+//! The function that a layer's outputs go through, where it is cheap enough to ride along.
+
+use crate::element::Element;
+
+/// What `forward` does to each output as it stores it.
+///
+/// ```
+/// use im2col::{Activation, Conv1d};
+/// let conv = Conv1d::<f32>::new([1, 1, 3], [1, 1, 1]).plan()?.with_activation(Activation::Relu);
+/// let mut output = [0.0; 3];
+/// conv.forward(&[-1.0, 0.5, 2.0], &[2.0], None, &mut output)?;
+/// assert_eq!(output, [0.0, 1.0, 4.0]);
+/// # Ok::<(), im2col::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Activation<T> {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(0, x)`; NaN stays NaN.
+    Relu,
+    /// `x` kept between the two; NaN stays NaN. `Clamp(0.0, 6.0)` is ReLU6.
+    #[doc(alias("relu6", "hardtanh"))]
+    Clamp(T, T),
+}
+
+impl<T: Element> Activation<T> {
+    /// The lowest and the highest output, if any.
+    pub(crate) fn bounds(self) -> Option<[T; 2]> {
+        match self {
+            Activation::None => None,
+            Activation::Relu => Some([T::ZERO, T::INFINITY]),
+            Activation::Clamp(low, high) => Some([low, high]),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Packed weights and activations: the same bits as without, and errors where they don't belong.
+
+use im2col::{
+    Activation, Algorithm, Error, Isa, Layout, Parallelism, Params, Pass, Plan, Shape, Write,
+};
+
+/// Layers that take each way through the passes: panels shared, panels of one cell, pixels in
+/// lanes, phases, depthwise, groups.
+fn layers() -> Vec<Shape> {
+    let base = Params {
+        batch: 2,
+        in_channels: 5,
+        out_channels: 7,
+        kernel: [3, 3, 1],
+        ..Params::default()
+    };
+    let grouped = |groups| Params { in_channels: 12, out_channels: 24, groups, ..base };
+    let padded = |p: Params| Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..p };
+    let sized = |p: Params, n| Params { input: [n, n, 1], ..p };
+    let mut layers = vec![
+        sized(base, 40),
+        padded(sized(Params { in_channels: 40, out_channels: 50, ..base }, 7)),
+        padded(sized(Params { in_channels: 3, out_channels: 2, ..base }, 20)),
+        padded(sized(Params { stride: [2, 2, 1], ..base }, 13)),
+        padded(sized(grouped(12), 17)),
+        padded(sized(grouped(3), 9)),
+        sized(Params { batch: 1, in_channels: 33, out_channels: 70, kernel: [1, 1, 1], ..base }, 4),
+    ];
+    for i in 0..layers.len() {
+        layers.push(Params { layout: Layout::ChannelsLast, ..layers[i] });
+    }
+    layers.into_iter().map(|params| Shape::new(params).unwrap()).collect()
+}
+
+fn plans() -> impl Iterator<Item = Plan<f32>> {
+    layers().into_iter().flat_map(|shape| {
+        let isas = Isa::ALL.into_iter().filter(|isa| isa.is_available());
+        let implicit = isas.map(move |isa| {
+            Plan::with_isa(shape, Algorithm::Implicit, Parallelism::Serial, isa).unwrap()
+        });
+        let explicit = Plan::new(shape, Algorithm::Explicit, Parallelism::Serial).unwrap();
+        implicit.chain([explicit])
+    })
+}
+
+/// Numbers with a prime period, of both signs.
+fn paint(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i % 251) as f32 / 16.0 - 7.0).collect()
+}
+
+#[test]
+fn packed_weights_give_the_same_bits() {
+    for plan in plans() {
+        let shape = *plan.shape();
+        let (x, w) = (paint(shape.input_len()), paint(shape.weight_len()));
+        let (g, b) = (paint(shape.output_len()), paint(shape.out_channels()));
+        let (mut raw, mut packed) = (vec![0.0; g.len()], vec![f32::NAN; g.len()]);
+        plan.forward(&x, &w, Some(&b), &mut raw).unwrap();
+        let weight = plan.pack_weight(Pass::Forward, &w).unwrap();
+        plan.forward_packed(&x, &weight, Some(&b), &mut packed).unwrap();
+        assert_eq!(raw, packed, "{plan:?}");
+        let (mut raw, mut packed) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
+        plan.backward_data(&w, &g, &mut raw, Write::Overwrite).unwrap();
+        let weight = plan.pack_weight(Pass::BackwardData, &w).unwrap();
+        plan.backward_data_packed(&weight, &g, &mut packed, Write::Overwrite).unwrap();
+        assert_eq!(raw, packed, "{plan:?}");
+    }
+}
+
+#[test]
+fn weights_packed_for_something_else_are_refused() {
+    let plans: Vec<_> = plans().collect();
+    let plan = &plans[0];
+    let weight = paint(plan.shape().weight_len());
+    let (x, g) = (paint(plan.shape().input_len()), paint(plan.shape().output_len()));
+    let differs = |result: Result<(), Error>| match result {
+        Err(Error::PackedFor { differs, .. }) => differs,
+        other => panic!("{other:?}"),
+    };
+    let mut y = vec![0.25; g.len()];
+    let backward = plan.pack_weight(Pass::BackwardData, &weight).unwrap();
+    assert_eq!(differs(plan.forward_packed(&x, &backward, None, &mut y)), "pass");
+    let other = plans.iter().find(|other| other.shape() != plan.shape()).unwrap();
+    let elsewhere = paint(other.shape().weight_len());
+    let elsewhere = other.pack_weight(Pass::Forward, &elsewhere).unwrap();
+    assert_eq!(differs(plan.forward_packed(&x, &elsewhere, None, &mut y)), "shape");
+    let same = |other: &&Plan<f32>| other.shape() == plan.shape() && other.isa() != plan.isa();
+    if let Some(other) = plans.iter().find(same) {
+        let packed = other.pack_weight(Pass::Forward, &weight).unwrap();
+        assert_eq!(differs(plan.forward_packed(&x, &packed, None, &mut y)), "ISA");
+    }
+    let forward = plan.pack_weight(Pass::Forward, &weight).unwrap();
+    let mut dx = vec![0.25; x.len()];
+    let result = plan.backward_data_packed(&forward, &g, &mut dx, Write::Overwrite);
+    assert_eq!(differs(result), "pass");
+    assert!(y.iter().chain(&dx).all(|&v| v == 0.25), "written on error");
+}
+
+#[test]
+fn activations_are_forward_kept_within_bounds() {
+    for plan in plans() {
+        let shape = *plan.shape();
+        let (mut x, w) = (paint(shape.input_len()), paint(shape.weight_len()));
+        x[3] = f32::NAN;
+        let b = paint(shape.out_channels());
+        let mut y = vec![0.0; shape.output_len()];
+        plan.forward(&x, &w, Some(&b), &mut y).unwrap();
+        for (activation, low, high) in
+            [(Activation::Relu, 0.0, f32::INFINITY), (Activation::Clamp(-3.0, 6.0), -3.0, 6.0)]
+        {
+            let mut clamped = vec![0.0; y.len()];
+            let plan = plan.clone().with_activation(activation);
+            plan.forward(&x, &w, Some(&b), &mut clamped).unwrap();
+            for (i, (&y, &c)) in y.iter().zip(&clamped).enumerate() {
+                // Not `clamp`: it would hide a NaN that was lost on either side.
+                let expected = if y < low {
+                    low
+                } else if y > high {
+                    high
+                } else {
+                    y
+                };
+                assert!(
+                    c == expected || (c.is_nan() && y.is_nan()),
+                    "{i}: {c} not {expected}, {plan:?}"
+                );
+            }
+        }
+    }
+}
