@@ -7,29 +7,36 @@ use im2col::{
 /// Layers that take each way through the passes: panels shared, panels of one cell, pixels in
 /// lanes, phases, depthwise, groups.
 fn layers() -> Vec<Shape> {
-    let base = Params {
-        batch: 2,
-        in_channels: 5,
-        out_channels: 7,
-        kernel: [3, 3, 1],
-        ..Params::default()
-    };
-    let grouped = |groups| Params { in_channels: 12, out_channels: 24, groups, ..base };
-    let padded = |p: Params| Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..p };
-    let sized = |p: Params, n| Params { input: [n, n, 1], ..p };
-    let mut layers = vec![
-        sized(base, 40),
-        padded(sized(Params { in_channels: 40, out_channels: 50, ..base }, 7)),
-        padded(sized(Params { in_channels: 3, out_channels: 2, ..base }, 20)),
-        padded(sized(Params { stride: [2, 2, 1], ..base }, 13)),
-        padded(sized(grouped(12), 17)),
-        padded(sized(grouped(3), 9)),
-        sized(Params { batch: 1, in_channels: 33, out_channels: 70, kernel: [1, 1, 1], ..base }, 4),
+    // [batch, C, K, groups], image, kernel, stride, padding.
+    let layers = [
+        ([2, 5, 7, 1], 40, 3, 1, 0),
+        ([2, 40, 50, 1], 7, 3, 1, 1),
+        ([2, 3, 2, 1], 20, 3, 1, 1),
+        ([2, 5, 7, 1], 13, 3, 2, 1),
+        ([2, 12, 24, 12], 17, 3, 1, 1),
+        ([2, 12, 24, 3], 9, 3, 1, 1),
+        ([1, 33, 70, 1], 4, 1, 1, 0),
     ];
-    for i in 0..layers.len() {
-        layers.push(Params { layout: Layout::ChannelsLast, ..layers[i] });
-    }
-    layers.into_iter().map(|params| Shape::new(params).unwrap()).collect()
+    let layouts = [Layout::ChannelsFirst, Layout::ChannelsLast];
+    let layers = layers.iter().flat_map(|layer| layouts.map(|layout| (layer, layout)));
+    let shape = |(&(channels, image, kernel, stride, padding), layout)| {
+        let [batch, in_channels, out_channels, groups]: [usize; 4] = channels;
+        Shape::new(Params {
+            axes: 2,
+            layout,
+            batch,
+            in_channels,
+            out_channels,
+            groups,
+            input: [image, image, 1],
+            kernel: [kernel, kernel, 1],
+            stride: [stride, stride, 1],
+            dilation: [1; 3],
+            pad_begin: [padding, padding, 0],
+            pad_end: [padding, padding, 0],
+        })
+    };
+    layers.map(|layer| shape(layer).unwrap()).collect()
 }
 
 fn plans() -> impl Iterator<Item = Plan<f32>> {
