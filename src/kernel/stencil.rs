@@ -43,6 +43,20 @@ impl Stencil {
             && self.tap_base as isize + taps(1) < weight as isize
     }
 
+    /// Whether this is a dense square filter over one plane, its outputs side by side: the shapes
+    /// worth unrolling.
+    fn is_square(&self) -> bool {
+        self.taps[0] == 1
+            && self.outputs[0] == 1
+            && self.source[0] == 1
+            && self.origin[0] == 0
+            && self.taps[1] == self.taps[2]
+            && self.stride[1] == self.stride[2]
+            && self.dilation[1] == 1
+            && self.dilation[2] == 1
+            && self.output_pitches[2] == 1
+    }
+
     /// The source element of an axis at which an output and a tap meet, if it isn't padding.
     #[inline(always)]
     fn meet(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
@@ -170,6 +184,11 @@ pub(super) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Eleme
     // SAFETY: the caller vouches for the job.
     unsafe {
         match (taps, step) {
+            (3, 1) if job.stencil.is_square() => apply_square::<V, 3, 1>(job),
+            (5, 1) if job.stencil.is_square() => apply_square::<V, 5, 1>(job),
+            (7, 1) if job.stencil.is_square() => apply_square::<V, 7, 1>(job),
+            (3, 2) if job.stencil.is_square() => apply_square::<V, 3, 2>(job),
+            (5, 2) if job.stencil.is_square() => apply_square::<V, 5, 2>(job),
             (3, 1) => apply_taps::<V, 3, 1>(job, all, job.init, job.accumulate),
             (5, 1) => apply_taps::<V, 5, 1>(job, all, job.init, job.accumulate),
             (7, 1) => apply_taps::<V, 7, 1>(job, all, job.init, job.accumulate),
@@ -181,6 +200,73 @@ pub(super) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Eleme
                     let group = first..taps.min(first + GROUP);
                     let init = if first == 0 { job.init } else { V::Element::ZERO };
                     apply_taps::<V, 0, 0>(job, group, init, job.accumulate || first > 0);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of outputs that a square filter makes at once.
+const ROWS: usize = 4;
+
+/// [`apply`] for a dense square filter over one plane: `ROWS` rows of outputs share the rows of the
+/// source that they read, so each element is loaded once for up to `TAPS` of them.
+///
+/// # Safety
+/// As [`Apply`]; the stencil [is square](Stencil::is_square), of `TAPS` taps and stride `STEP`.
+#[inline(always)]
+unsafe fn apply_square<V: Vector<Element: Element>, const TAPS: usize, const STEP: usize>(
+    job: &Apply<'_, V::Element>,
+) {
+    let s = job.stencil;
+    let width = s.source[2];
+    for (band, x) in bands(s, V::LANES) {
+        let count = (s.outputs[2] - x).min(V::LANES);
+        let mut windows = [Window::default(); TAPS];
+        for (tap, window) in windows.iter_mut().enumerate() {
+            *window = Window::new(s, x, count, tap);
+        }
+        let whole = STEP == 1 && windows.iter().all(|w| w.low == 0 && w.high == V::LANES);
+        for first_y in band.clone().step_by(ROWS) {
+            // SAFETY: rows outside the source are left out and windows keep lanes within a row;
+            // taps and outputs are those of the stencil, which fits.
+            unsafe {
+                let weight = job.weight.add(s.tap_base);
+                let mut sums = [V::splat(job.init); ROWS];
+                for row in 0..(ROWS - 1) * STEP + TAPS {
+                    let from_y = (first_y * STEP + row) as isize + s.origin[1];
+                    if from_y < 0 || from_y as usize >= s.source[1] {
+                        continue;
+                    }
+                    let from = job.source.add(from_y as usize * width);
+                    for tap_x in 0..TAPS {
+                        let Window { first, low, high } = windows[tap_x];
+                        let from = from.wrapping_offset(first);
+                        let pixels = if whole {
+                            V::load(from)
+                        } else {
+                            V::load_between(from, STEP, low, high)
+                        };
+                        for y in 0..ROWS {
+                            if row >= y * STEP && row - y * STEP < TAPS {
+                                let tap_y = (row - y * STEP) as isize;
+                                let place =
+                                    tap_y * s.tap_pitches[1] + tap_x as isize * s.tap_pitches[2];
+                                sums[y] = V::splat(*weight.offset(place)).mul_add(pixels, sums[y]);
+                            }
+                        }
+                    }
+                }
+                for (y, &sum) in (first_y..band.end).zip(&sums) {
+                    let mut sum = sum;
+                    let to = job.output.add(s.output_base + y * s.output_pitches[1] + x);
+                    if job.accumulate {
+                        sum = V::load_first(to, count).add(sum);
+                    }
+                    if let Some([low, high]) = job.clamp {
+                        sum = sum.clamp(V::splat(low), V::splat(high));
+                    }
+                    sum.store_first(to, count);
                 }
             }
         }
@@ -276,6 +362,15 @@ const STEPS: usize = 256;
 #[inline(always)]
 pub(super) unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, V::Element>) {
     let s = job.stencil;
+    if s.taps[2] == 3 && s.is_square() && s.stride[2] <= 2 {
+        // SAFETY: the caller vouches for the job.
+        return unsafe {
+            match s.stride[2] {
+                1 => correlate_square::<V, 3, 1>(job),
+                _ => correlate_square::<V, 3, 2>(job),
+            }
+        };
+    }
     for tap_z in 0..s.taps[0] {
         for tap_y in 0..s.taps[1] {
             let mut tap_x = 0;
@@ -351,23 +446,99 @@ unsafe fn correlate_taps<V: Vector<Element: Element>, const N: usize, const STEP
             }
         }
         for n in 0..N {
-            let mut lanes = [V::Element::ZERO; MAX_LANES];
-            totals[n].add(sums[n]).store(lanes.as_mut_ptr());
-            let mut half = MAX_LANES / 2;
-            while half > 0 {
-                for lane in 0..half {
-                    let other = lanes[lane + half];
-                    lanes[lane] += other;
-                }
-                half /= 2;
-            }
-            let place = s.tap_base as isize
-                + tap_z as isize * s.tap_pitches[0]
-                + tap_y as isize * s.tap_pitches[1]
-                + (tap_x + n) as isize * s.tap_pitches[2];
-            let to = job.weight.offset(place);
-            *to = if job.accumulate { *to + lanes[0] } else { lanes[0] };
+            finish(job, totals[n].add(sums[n]), [tap_z, tap_y, tap_x + n]);
         }
     }
     N
+}
+
+/// [`correlate`] for a dense square filter over one plane: every vector of errors meets all taps
+/// at once.
+///
+/// # Safety
+/// As [`Correlate`]; the stencil [is square](Stencil::is_square), of `TAPS` taps and stride `STEP`.
+#[inline(always)]
+unsafe fn correlate_square<V: Vector<Element: Element>, const TAPS: usize, const STEP: usize>(
+    job: &Correlate<'_, V::Element>,
+) {
+    let s = job.stencil;
+    let width = s.source[2];
+    // SAFETY: as in `apply_square`.
+    unsafe {
+        let zero = [[V::splat(V::Element::ZERO); TAPS]; TAPS];
+        let (mut totals, mut sums, mut steps) = (zero, zero, 0);
+        for (band, x) in bands(s, V::LANES) {
+            let count = (s.outputs[2] - x).min(V::LANES);
+            let mut windows = [Window::default(); TAPS];
+            for (tap, window) in windows.iter_mut().enumerate() {
+                *window = Window::new(s, x, count, tap);
+            }
+            let whole = STEP == 1 && windows.iter().all(|w| w.low == 0 && w.high == V::LANES);
+            for y in band {
+                let row = s.output_base + y * s.output_pitches[1];
+                let errors = V::load_first(job.output.add(row + x), count);
+                for tap_y in 0..TAPS {
+                    let from_y = (y * STEP + tap_y) as isize + s.origin[1];
+                    if from_y < 0 || from_y as usize >= s.source[1] {
+                        continue;
+                    }
+                    let from = job.source.add(from_y as usize * width);
+                    for tap_x in 0..TAPS {
+                        let Window { first, low, high } = windows[tap_x];
+                        let from = from.wrapping_offset(first);
+                        let pixels = if whole {
+                            V::load(from)
+                        } else {
+                            V::load_between(from, STEP, low, high)
+                        };
+                        sums[tap_y][tap_x] = errors.mul_add(pixels, sums[tap_y][tap_x]);
+                    }
+                }
+                steps += 1;
+            }
+            // A band has few rows: between two of them is soon enough.
+            if steps >= STEPS {
+                for tap_y in 0..TAPS {
+                    for tap_x in 0..TAPS {
+                        totals[tap_y][tap_x] = totals[tap_y][tap_x].add(sums[tap_y][tap_x]);
+                    }
+                }
+                (sums, steps) = (zero, 0);
+            }
+        }
+        for tap_y in 0..TAPS {
+            for tap_x in 0..TAPS {
+                finish(job, totals[tap_y][tap_x].add(sums[tap_y][tap_x]), [0, tap_y, tap_x]);
+            }
+        }
+    }
+}
+
+/// Adds the lanes of a tap's sum, halves upon halves, and writes it.
+///
+/// # Safety
+/// As [`Correlate`]; the tap is the stencil's.
+#[inline(always)]
+unsafe fn finish<V: Vector<Element: Element>>(
+    job: &Correlate<'_, V::Element>,
+    sum: V,
+    tap: [usize; 3],
+) {
+    let s = job.stencil;
+    let mut lanes = [V::Element::ZERO; MAX_LANES];
+    let place: isize = (0..3).map(|a| tap[a] as isize * s.tap_pitches[a]).sum();
+    // SAFETY: no vector has more than `MAX_LANES` lanes; the tap's place is within the weight.
+    unsafe {
+        sum.store(lanes.as_mut_ptr());
+        let mut half = MAX_LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                let other = lanes[lane + half];
+                lanes[lane] += other;
+            }
+            half /= 2;
+        }
+        let to = job.weight.offset(s.tap_base as isize + place);
+        *to = if job.accumulate { *to + lanes[0] } else { lanes[0] };
+    }
 }
