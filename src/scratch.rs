@@ -30,7 +30,9 @@ impl Need {
 
 /// The part of `scratch` from its first cache line on.
 pub(crate) fn aligned<T>(scratch: &mut [T]) -> &mut [T] {
-    let skip = scratch.as_ptr().align_offset(64).min(scratch.len());
+    // Alignment is for speed only: where it can't be had, there is none.
+    let skip = scratch.as_ptr().align_offset(64);
+    let skip = if skip < 64 / size_of::<T>().max(1) && skip <= scratch.len() { skip } else { 0 };
     &mut scratch[skip..]
 }
 

@@ -43,6 +43,16 @@ impl Target {
         Self { rows, lanes, base, lane_pitch, order }
     }
 
+    /// The grid of rows.
+    pub(crate) fn rows(&self) -> &Grid {
+        &self.rows
+    }
+
+    /// The grid of lanes.
+    pub(crate) fn lanes(&self) -> &Grid {
+        &self.lanes
+    }
+
     /// Cells in all: every run of rows with every run of lanes.
     pub(crate) fn cells(&self) -> usize {
         self.rows.runs() * self.lanes.runs()

@@ -9,7 +9,7 @@ use crate::scratch::Need;
 use crate::shape::Shape;
 
 /// The most elements that partial sums may take: 8 MiB of f64.
-const PARTIALS: usize = 1 << 20;
+pub(super) const PARTIALS: usize = 1 << 20;
 
 /// Into how many chunks the sum over the images is cut, by shape alone, so that chunks can be
 /// summed at once and the bits don't depend on who summed them.
@@ -63,7 +63,12 @@ pub(crate) fn explicit<T: Element>(
 }
 
 /// Adds partial sums of `len` elements in a fixed tree: neighbours, then pairs of neighbours.
-fn join<T: Element>(partials: &mut [T], len: usize, destination: &mut [T], write: Write) {
+pub(super) fn join<T: Element>(
+    partials: &mut [T],
+    len: usize,
+    destination: &mut [T],
+    write: Write,
+) {
     let add = |to: &mut [T], from: &[T]| to.iter_mut().zip(from).for_each(|(a, &b)| *a += b);
     let mut step = len;
     while step < partials.len() {

@@ -33,6 +33,9 @@ const TAPS: usize = 8192;
 /// Pixels of a run, which are the rows of a cell.
 const PIXELS: usize = 1568;
 
+/// Elements of the largest panel that a worker packs for itself.
+const OWN_PANEL: usize = 96 << 10;
+
 /// Multiplications that a cell should have, so that there are more cells than threads but each is
 /// worth handing out: some 50 µs.
 const CELL_WORK: usize = 3 << 20;
@@ -251,7 +254,7 @@ impl Gathering {
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
         let weights = Grid::new(source.tap_sizes(), weights, tap_run);
         let pixels = patches.pixels.table().len();
-        if !flat && self.alone && patches.pixels.runs() == 1 {
+        if !flat && self.alone && patches.pixels.runs() == 1 && self.panel() <= OWN_PANEL {
             self.packing = Packing::PerCell;
         }
         // Fewer channels to a cell until there is work for everybody.

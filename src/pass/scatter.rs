@@ -3,6 +3,7 @@
 //! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
 //! output channels, in panels transposed from the outputs' errors run by run.
 
+use super::backward_weight::{PARTIALS, join};
 use super::{Layer, Write};
 use crate::element::Element;
 use crate::gemm::grid::{Grid, Run, dense};
@@ -21,6 +22,9 @@ const PIXELS: usize = 1024;
 /// Taps of a run, which are the rows of a cell.
 const TAPS: usize = 616;
 
+/// Units of work that a layer should have, where it can.
+const CELLS: usize = 8;
+
 /// Elements of the image that a run may touch.
 const TOUCHED: usize = 128 << 10;
 
@@ -34,6 +38,8 @@ pub(crate) struct Scatter {
     /// Lanes of a panel, and of the longest run of lanes.
     width: usize,
     lanes: usize,
+    /// Parts of the sum over the pixels that are summed by themselves, as the shape decides.
+    parts: usize,
 }
 
 impl Scatter {
@@ -48,7 +54,8 @@ impl Scatter {
         let run = patches.pixels.table().len();
         // Enough cells for many threads, as long as they have panels of their own.
         let mut lanes = shape.group_out().next_multiple_of(width).min(8 * width);
-        while lanes > width && rows.runs() * shape.groups() * shape.group_out().div_ceil(lanes) < 8
+        while lanes > width
+            && rows.runs() * shape.groups() * shape.group_out().div_ceil(lanes) < CELLS
         {
             lanes = (lanes / 2).next_multiple_of(width);
         }
@@ -58,15 +65,24 @@ impl Scatter {
             [1, 1, 1, lanes.min(shape.group_out())],
         );
         let target = Target::new(rows, channels, 0, shape.patch_len(), Order::RowsOutside);
-        Self { patches, target, errors: Grid::line(run, width, run), width, lanes }
+        // Where there are few cells, the sum itself is cut.
+        let fits = PARTIALS / shape.weight_len();
+        let parts = CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1);
+        Self { patches, target, errors: Grid::line(run, width, run), width, lanes, parts }
     }
 
-    /// A copy and the panels of one run for each worker.
+    /// Elements of partial sums.
+    fn partials(&self) -> usize {
+        let elements = self.target.rows().len() * self.target.lanes().len();
+        if self.parts == 1 { 0 } else { self.parts * elements }
+    }
+
+    /// A copy and the panels of one run for each worker, and the partial sums.
     pub(crate) fn need(&self) -> Need {
         let panels = self.errors.table().len() * self.lanes;
         Need {
-            units: self.target.cells(),
-            shared: 0,
+            units: self.target.cells() * self.parts,
+            shared: self.partials(),
             piece: panels + 16 + self.patches.copy_len().next_multiple_of(16),
         }
     }
@@ -74,7 +90,7 @@ impl Scatter {
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rows are taps, lanes are output channels, {} to a panel", self.width)?;
-        write!(f, "; {} cells, {}", self.target.cells(), self.patches)
+        write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)
     }
 
     /// Runs the product.
@@ -86,17 +102,33 @@ impl Scatter {
         write: Write,
         scratch: &mut [T],
     ) {
-        let cells = self.target.over(grad_weight);
-        layer.parallelism.for_each(self.need(), cells, scratch, |cell, scratch, held| {
-            self.fill(layer, [input, grad_output], cell, write, scratch, held);
+        let (partials, scratch) = scratch.split_at_mut(self.partials());
+        let sources = [input, grad_output];
+        if self.parts == 1 {
+            let cells = self.target.over(grad_weight);
+            layer.parallelism.for_each(self.need(), cells, scratch, |cell, scratch, held| {
+                self.fill(layer, sources, cell, 0, write, scratch, held);
+            });
+            return;
+        }
+        let len = grad_weight.len();
+        let parts = partials.chunks_mut(len).enumerate();
+        let cells =
+            parts.flat_map(|(part, sums)| self.target.over(sums).map(move |cell| (part, cell)));
+        layer.parallelism.for_each(self.need(), cells, scratch, |(part, cell), scratch, held| {
+            self.fill(layer, sources, cell, part, Write::Overwrite, scratch, held);
         });
+        join(partials, len, grad_weight, write);
     }
 
+    /// Sums one part into one cell.
+    #[allow(clippy::too_many_arguments, reason = "all that a unit of work is")]
     fn fill<T: Element>(
         &self,
         layer: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
         mut cell: Cell<'_, T>,
+        part: usize,
         write: Write,
         scratch: &mut [T],
         held: &mut Held,
@@ -105,8 +137,10 @@ impl Scatter {
         let (taps, lanes) = (cell.rows(), cell.lanes());
         let (panels, copy) = scratch.split_at_mut(self.errors.table().len() * self.lanes + 16);
         let panels = aligned(panels);
-        for chunk in 0..self.patches.pixels.runs() {
-            let pixels = self.patches.pixels.run(chunk);
+        let runs = self.patches.pixels.runs();
+        let first = part * runs / self.parts;
+        for index in first..(part + 1) * runs / self.parts {
+            let pixels = self.patches.pixels.run(index);
             let panel_pitch = pixels.len * self.width;
             for (panel, to) in
                 (0..lanes.len).step_by(self.width).zip(panels.chunks_mut(panel_pitch))
@@ -122,7 +156,7 @@ impl Scatter {
             };
             let terms = &self.errors.table()[..pixels.len];
             let right = Right { data: &*panels, panel_pitch: Some(panel_pitch), terms };
-            let accumulate = chunk > 0 || write == Write::Accumulate;
+            let accumulate = index > first || write == Write::Accumulate;
             let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
             multiply(kernel, &mut cell, left, right, finish);
         }
