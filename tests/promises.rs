@@ -48,7 +48,8 @@ fn any_number_of_threads_gives_the_same_bits() {
         let params = Params { batch: params.batch + 7, ..params };
         let layer = Layer::<f32>::new(params, Fill::Normal);
         for plan in plans(layer.shape) {
-            let serial = Plan::new(layer.shape, plan.algorithm(), Parallelism::Serial).unwrap();
+            let (algorithm, isa) = (plan.algorithm(), plan.isa());
+            let serial = Plan::with_isa(layer.shape, algorithm, Parallelism::Serial, isa).unwrap();
             let bias = |plan: &Plan<f32>| {
                 let mut sums = vec![f32::NAN; params.out_channels];
                 plan.backward_bias(&layer.grad_output, &mut sums, Write::Overwrite).unwrap();

@@ -8,7 +8,8 @@
 
 pub mod layers;
 
-use im2col::{Algorithm, Element, Error, Parallelism, Params, Pass, Plan, Shape, Write, reference};
+use im2col::{Algorithm, Element, Error, Isa, Parallelism, Params, Pass};
+use im2col::{Plan, Shape, Write, reference};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -18,27 +19,32 @@ pub const PASSES: [Pass; 3] = [Pass::Forward, Pass::BackwardData, Pass::Backward
 /// Both ways to write.
 pub const WRITES: [Write; 2] = [Write::Overwrite, Write::Accumulate];
 
-/// One way to compute a layer. A further dimension (the ISA) goes here and into `cases`.
+/// One way to compute a layer, as a builder takes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     pub algorithm: Algorithm,
     pub parallelism: Parallelism,
 }
 
-/// Every case that this build may offer.
+/// Every case that this build may offer, on the kernels that the library chooses.
 pub fn cases() -> impl Iterator<Item = Case> {
     [Algorithm::Auto, Algorithm::Explicit, Algorithm::Implicit]
         .into_iter()
         .map(|algorithm| Case { algorithm, parallelism: Parallelism::Rayon })
 }
 
-/// A plan for every case that is offered; only `Implicit` may be unsupported.
+/// The ISAs of this machine. `isa.rs` fails where one is missing that should be there.
+pub fn isas() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+/// The library's choice and the textbook once, the implicit algorithm on every ISA.
 pub fn plans<T: Element>(shape: Shape) -> Vec<Plan<T>> {
-    let plan = |case: Case| match Plan::new(shape, case.algorithm, case.parallelism) {
-        Err(Error::Unsupported { .. }) if case.algorithm == Algorithm::Implicit => None,
-        plan => Some(plan.unwrap_or_else(|error| panic!("{case:?} of {shape:?}: {error}"))),
-    };
-    cases().filter_map(plan).collect()
+    let failed = |error: Error| -> Plan<T> { panic!("{shape:?}: {error}") };
+    let new = |algorithm| Plan::new(shape, algorithm, Parallelism::Rayon).unwrap_or_else(failed);
+    let on = |isa| Plan::with_isa(shape, Algorithm::Implicit, Parallelism::Rayon, isa);
+    let once = [Algorithm::Auto, Algorithm::Explicit].into_iter().map(new);
+    once.chain(isas().map(|isa| on(isa).unwrap_or_else(failed))).collect()
 }
 
 /// What the numbers of a tensor look like.

@@ -1,0 +1,48 @@
+//! Which kernels these tests ran on, and what `IM2COL_ISA` does to the choice.
+
+mod common;
+
+use common::isas;
+use im2col::Isa;
+use std::process::Command;
+
+/// Tests run on the ISAs that the machine has: so that none is left out unseen, the variable
+/// `IM2COL_REQUIRE_ISA` names those that have to be there, `avx512,avx2,portable`.
+#[test]
+fn required_isas_are_there() {
+    let used: Vec<_> = isas().map(Isa::name).collect();
+    println!("tested on {used:?}");
+    assert!(used.contains(&"portable"));
+    let required = std::env::var("IM2COL_REQUIRE_ISA").unwrap_or_default();
+    for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        assert!(used.contains(&name), "{name} is required, this machine has {used:?}");
+    }
+}
+
+/// The variable that makes this test say which ISA is best: the choice is made once a process.
+const SAY: &str = "IM2COL_TEST_SAY_BEST";
+
+#[test]
+fn im2col_isa_lowers_the_best() {
+    if std::env::var_os(SAY).is_some() {
+        println!("best is {}.", Isa::best());
+        return;
+    }
+    let best_with = |asked: Option<&str>| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "im2col_isa_lowers_the_best", "--nocapture"]).env(SAY, "1");
+        child.env_remove("IM2COL_ISA").envs(asked.map(|name| ("IM2COL_ISA", name)));
+        let output = child.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let name = text.split("best is ").nth(1).and_then(|rest| rest.split('.').next());
+        name.unwrap_or_else(|| panic!("no ISA in {text}")).to_owned()
+    };
+    let machine = isas().max().expect("portable, at least").name();
+    assert_eq!(best_with(None), machine);
+    for isa in isas() {
+        assert_eq!(best_with(Some(isa.name())), isa.name());
+    }
+    for name in ["", "AVX2", "portable ", "neon", "best"] {
+        assert_eq!(best_with(Some(name)), machine, "IM2COL_ISA={name:?}");
+    }
+}

@@ -1,0 +1,302 @@
+//! Limits on memory: what a call allocates, how much scratch a plan asks for, and what happens
+//! when there is none.
+
+#![allow(unsafe_code, reason = "an allocator that counts and fails")]
+
+mod common;
+
+use common::{Fill, Layer, PASSES, WRITES, isas};
+use im2col::{Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::alloc::{GlobalAlloc, Layout as Block, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The system's allocator, which counts what watched threads ask for and fails them on request.
+struct Watch;
+
+#[global_allocator]
+static WATCH: Watch = Watch;
+
+thread_local! {
+    /// Allocations of this thread are counted.
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+    /// How many allocations of this thread succeed before one fails; 0: none fails.
+    static FAIL: Cell<usize> = const { Cell::new(0) };
+}
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts an allocation; whether it may succeed.
+fn may_allocate() -> bool {
+    if WATCHED.try_with(Cell::get).unwrap_or(false) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+    let left = FAIL.try_with(|fail| fail.replace(fail.get().saturating_sub(1))).unwrap_or(0);
+    left != 1
+}
+
+// SAFETY: the system's allocator, or null.
+unsafe impl GlobalAlloc for Watch {
+    unsafe fn alloc(&self, block: Block) -> *mut u8 {
+        // SAFETY: the caller vouches for the block.
+        if may_allocate() { unsafe { System.alloc(block) } } else { std::ptr::null_mut() }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, block: Block) {
+        // SAFETY: every block is the system's.
+        unsafe { System.dealloc(at, block) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, block: Block, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        if may_allocate() {
+            unsafe { System.realloc(at, block, size) }
+        } else {
+            std::ptr::null_mut()
+        }
+    }
+}
+
+/// One test at a time: the count is everybody's.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Allocations of this thread while `work` runs.
+fn allocations(work: impl FnOnce()) -> usize {
+    COUNT.store(0, Ordering::Relaxed);
+    WATCHED.set(true);
+    work();
+    WATCHED.set(false);
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Layers that take every way through the implicit algorithm: lanes of channels, lanes of pixels,
+/// stencils, phases, groups, copies and images as they lie.
+fn layers() -> Vec<Params> {
+    let dense = Params {
+        batch: 2,
+        in_channels: 20,
+        out_channels: 18,
+        input: [20, 21, 1],
+        kernel: [3, 3, 1],
+        ..Params::default()
+    };
+    let same = Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..dense };
+    let each = |layer: Params| {
+        let strided = Params { stride: [2, 2, 1], ..layer };
+        let few = Params { in_channels: 3, out_channels: 3, ..layer };
+        [layer, strided, few, Params { groups: 2, ..layer }]
+    };
+    let depthwise = Params { in_channels: 18, groups: 18, ..same };
+    let first =
+        each(dense).into_iter().chain(each(same)).chain(each(depthwise).into_iter().take(2));
+    first.flat_map(|p| [p, Params { layout: Layout::ChannelsLast, ..p }]).collect()
+}
+
+fn check_serial<T: Element>() {
+    for params in layers() {
+        let layer = Layer::<T>::new(params, Fill::Uniform);
+        for isa in isas() {
+            let (algorithm, serial) = (Algorithm::Implicit, Parallelism::Serial);
+            let plan = Plan::<T>::with_isa(layer.shape, algorithm, serial, isa).unwrap();
+            for pass in PASSES {
+                for write in WRITES {
+                    let mut scratch = vec![T::ZERO; plan.scratch_len(pass)];
+                    let mut to = vec![T::ZERO; layer.len(pass)];
+                    let count = allocations(|| {
+                        layer.run_into(&plan, pass, write, Some(&mut scratch), &mut to).unwrap();
+                    });
+                    assert_eq!(count, 0, "{pass:?} {write:?} of {plan:?}");
+                }
+            }
+            let mut sums = vec![T::ZERO; params.out_channels];
+            let mut bias = || plan.backward_bias(&layer.grad_output, &mut sums, Write::Overwrite);
+            assert_eq!(allocations(|| bias().unwrap()), 0, "backward_bias of {plan:?}");
+        }
+    }
+}
+
+#[test]
+fn serial_calls_with_scratch_allocate_nothing() {
+    let _alone = alone();
+    assert!(allocations(|| drop(vec![1u8; 100])) > 0, "the count works");
+    check_serial::<f32>();
+    check_serial::<f64>();
+}
+
+/// Neither does the caller's thread nor any of the pool, once the pool's own queues have grown.
+#[test]
+#[cfg(feature = "rayon")]
+fn calls_on_a_pool_with_scratch_allocate_nothing() {
+    let _alone = alone();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for params in layers() {
+        let layer = Layer::<f32>::new(params, Fill::Uniform);
+        let plan = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Rayon).unwrap();
+        for pass in PASSES {
+            let mut scratch = vec![0.0; pool.install(|| plan.scratch_len(pass))];
+            let mut to = vec![0.0; layer.len(pass)];
+            let mut run = || {
+                let scratch = Some(&mut *scratch);
+                layer.run_into(&plan, pass, Write::Overwrite, scratch, &mut to).unwrap();
+            };
+            pool.install(|| (0..3).for_each(|_| run()));
+            const CALLS: usize = 20;
+            let watch = |on: bool| drop(pool.broadcast(|_| WATCHED.set(on)));
+            pool.install(|| {
+                watch(true);
+                COUNT.store(0, Ordering::Relaxed);
+                (0..CALLS).for_each(|_| run());
+                let count = COUNT.load(Ordering::Relaxed);
+                watch(false);
+                // A block of rayon's queue of injected jobs may fall among them, no more.
+                assert!(count < CALLS, "{count} in {CALLS} calls: {pass:?} of {plan:?}");
+            });
+        }
+    }
+}
+
+/// The promise: packed weights, rounded up to panels, and so much for each thread.
+const PER_THREAD: usize = 2 << 20;
+/// Partial sums of backward_weight.
+const PARTIALS: usize = 8 << 20;
+
+/// The widest panel of any tall kernel in f32.
+const PANEL: usize = 16;
+
+/// What the layer asks for beyond the promise, for one thread and for four.
+fn check_promise(params: Params) -> Vec<String> {
+    let shape = Shape::new(params).unwrap();
+    let mut broken = Vec::new();
+    for isa in isas() {
+        let (algorithm, rayon) = (Algorithm::Implicit, Parallelism::Rayon);
+        let plan = Plan::<f32>::with_isa(shape, algorithm, rayon, isa).unwrap();
+        if plan.algorithm() != Algorithm::Implicit {
+            continue;
+        }
+        let groups = shape.groups();
+        let panels = |channels: usize| groups * channels.next_multiple_of(PANEL) + PANEL;
+        for pass in PASSES {
+            let shared = 4 * match pass {
+                Pass::Forward => panels(shape.group_out()) * shape.patch_len(),
+                Pass::BackwardData => {
+                    panels(shape.group_in()) * shape.group_out() * shape.kernel_taps()
+                }
+                Pass::BackwardWeight => PARTIALS / 4,
+            };
+            let mut check = |threads: usize, len: usize| {
+                if 4 * len > shared + threads * PER_THREAD {
+                    let over = 4 * len - shared;
+                    broken.push(format!(
+                        "{pass:?} on {threads} threads of {isa}: {over} bytes beside {shared} shared, {params:?}"
+                    ));
+                }
+            };
+            check(1, plan.min_scratch_len(pass));
+            #[cfg(feature = "rayon")]
+            check(4, pool().install(|| plan.scratch_len(pass)));
+        }
+    }
+    broken
+}
+
+#[cfg(feature = "rayon")]
+fn pool() -> &'static rayon::ThreadPool {
+    static POOL: std::sync::OnceLock<rayon::ThreadPool> = std::sync::OnceLock::new();
+    POOL.get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap())
+}
+
+#[test]
+fn scratch_keeps_its_promise_on_a_large_image() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let layer = Params {
+            layout,
+            in_channels: 64,
+            out_channels: 64,
+            input: [2048, 2048, 1],
+            kernel: [3, 3, 1],
+            ..Params::default()
+        };
+        let padded = Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..layer };
+        for params in [layer, padded] {
+            assert_eq!(check_promise(params), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn scratch_keeps_its_promise_whatever_the_geometry() {
+    let mut rng = SmallRng::seed_from_u64(200);
+    let mut broken = Vec::new();
+    for _ in 0..200 {
+        let axes = rng.random_range(1..=3);
+        let groups = [1, 1, 1, 2, 8][rng.random_range(0..5)];
+        let most = [0, 200_000, 3000, 150][axes];
+        let mut params =
+            Params { axes, groups, batch: rng.random_range(1..=64), ..Params::default() };
+        if rng.random() {
+            params.layout = Layout::ChannelsLast;
+        }
+        let channels = |rng: &mut SmallRng| groups * (1 << rng.random_range(0..=11)) + groups;
+        params.in_channels = channels(&mut rng);
+        params.out_channels = channels(&mut rng);
+        for a in 0..axes {
+            params.kernel[a] = rng.random_range(1..=[0, 33, 9, 5][axes]);
+            params.stride[a] = rng.random_range(1..=4);
+            params.dilation[a] = rng.random_range(1..=40);
+            params.pad_begin[a] = rng.random_range(0..=params.kernel[a]);
+            params.pad_end[a] = rng.random_range(0..=params.kernel[a]);
+            params.input[a] = params.dilation[a] * params.kernel[a] + rng.random_range(0..=most);
+        }
+        broken.extend(check_promise(params));
+    }
+    assert!(broken.is_empty(), "{}:\n{}", broken.len(), broken.join("\n"));
+}
+
+/// The `n`-th allocation of a call fails: an error for every `n` that it has, nothing written,
+/// and the same plan works as soon as there is memory again.
+#[test]
+fn no_memory_for_scratch_is_an_error() {
+    let _alone = alone();
+    for params in layers() {
+        let layer = Layer::<f32>::new(params, Fill::Integers);
+        let plan = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Serial).unwrap();
+        for pass in PASSES {
+            let right = layer.run(&plan, pass, Write::Overwrite);
+            for n in 1.. {
+                let mut to = vec![7.0; layer.len(pass)];
+                FAIL.set(n);
+                let result = layer.run_into(&plan, pass, Write::Overwrite, None, &mut to);
+                let failed = FAIL.replace(0) == 0;
+                if !failed {
+                    assert_eq!((result, &to), (Ok(()), &right), "{pass:?} of {plan:?}");
+                    break;
+                }
+                let bytes = 4 * plan.scratch_len(pass);
+                assert_eq!(result, Err(Error::OutOfMemory { bytes }), "{pass:?} of {plan:?}");
+                assert!(to.iter().all(|&x| x == 7.0), "{pass:?} wrote, {plan:?}");
+            }
+        }
+    }
+}
+
+/// The textbook's scratch, too; what `matrixmultiply` takes for itself is not ours to fail.
+#[test]
+fn no_memory_for_cols_is_an_error() {
+    let _alone = alone();
+    let layer = Layer::<f64>::new(layers()[0], Fill::Integers);
+    let plan = Plan::new(layer.shape, Algorithm::Explicit, Parallelism::Serial).unwrap();
+    for pass in PASSES {
+        let mut to = vec![7.0; layer.len(pass)];
+        FAIL.set(1);
+        let result = layer.run_into(&plan, pass, Write::Overwrite, None, &mut to);
+        FAIL.set(0);
+        assert_eq!(result, Err(Error::OutOfMemory { bytes: 8 * plan.scratch_len(pass) }));
+        assert!(to.iter().all(|&x| x == 7.0));
+    }
+}
