@@ -70,7 +70,7 @@ typedef struct im2col_conv im2col_conv;
 typedef int32_t im2col_status;
 
 // A layer as its caller describes it. Arrays hold one entry per spatial axis, outermost first
-// ([D,] [H,] W); the entries past `spatial_dims` are ignored.
+// (`[D,] [H,] W`); the entries past `spatial_dims` are ignored.
 typedef struct im2col_conv_params {
     // 1, 2 or 3.
     uint32_t spatial_dims;

@@ -1,8 +1,8 @@
 //! The C interface, declared in `include/im2col.h` (generated from this file by cbindgen).
 //!
 //! Everything here is translation, nothing computes: raw pointers become slices of the plan's
-//! lengths, [`Error`]s and panics become a status and a message, and the element type that C
-//! passes as a number picks [`Plan<f32>`] or [`Plan<f64>`]. Types and constants bear their C
+//! lengths, errors and panics become a status and a message, and the element type that C
+//! passes as a number picks `Plan<f32>` or `Plan<f64>`. Types and constants bear their C
 //! names; the doc comments are the header's comments, so they speak to a C programmer.
 //!
 //! # Safety
@@ -68,7 +68,7 @@ pub const IM2COL_ALGORITHM_EXPLICIT: u32 = 1;
 pub const IM2COL_ALGORITHM_IMPLICIT: u32 = 2;
 
 /// A layer as its caller describes it. Arrays hold one entry per spatial axis, outermost first
-/// ([D,] [H,] W); the entries past `spatial_dims` are ignored.
+/// (`[D,] [H,] W`); the entries past `spatial_dims` are ignored.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct im2col_conv_params {

@@ -2,7 +2,7 @@
 //! roles of input and output exchanged. This file only renames.
 
 use crate::element::Element;
-use crate::error::{Error, Size};
+use crate::error::{Error, Size, check_len};
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
 use crate::plan::{Algorithm, Plan};
@@ -232,11 +232,12 @@ impl<T: Element> TransposedPlan<T> {
         bias: Option<&[T]>,
         output: &mut [T],
     ) -> Result<(), Error> {
+        let shape = self.conv.shape();
+        self.check([("input", input), ("weight", weight), ("output", &*output)])?;
         let Some(bias) = bias else {
             return self.conv.backward_data(weight, input, output, Write::Overwrite);
         };
-        let shape = self.conv.shape();
-        crate::error::check_len("bias", shape.in_channels(), bias.len())?;
+        check_len("bias", shape.in_channels(), bias.len())?;
         self.conv.backward_data(weight, input, output, Write::Overwrite)?;
         match shape.layout() {
             Layout::ChannelsFirst => {
@@ -263,6 +264,9 @@ impl<T: Element> TransposedPlan<T> {
         grad_output: &[T],
         grad_input: &mut [T],
     ) -> Result<(), Error> {
+        let tensors =
+            [("grad_output", grad_output), ("weight", weight), ("grad_input", &*grad_input)];
+        self.check(tensors)?;
         self.conv.forward(grad_output, weight, None, grad_input)
     }
 
@@ -277,7 +281,23 @@ impl<T: Element> TransposedPlan<T> {
         grad_weight: &mut [T],
         write: Write,
     ) -> Result<(), Error> {
+        let tensors =
+            [("input", input), ("grad_output", grad_output), ("grad_weight", &*grad_weight)];
+        self.check(tensors)?;
         self.conv.backward_weight(grad_output, input, grad_weight, write)
+    }
+
+    /// Checks lengths under this layer's own names: the convolution's are the other way round.
+    fn check(&self, tensors: [(&'static str, &[T]); 3]) -> Result<(), Error> {
+        for (what, tensor) in tensors {
+            let expected = match what {
+                "input" | "grad_input" => self.input_len(),
+                "output" | "grad_output" => self.output_len(),
+                _ => self.conv.shape().weight_len(),
+            };
+            check_len(what, expected, tensor.len())?;
+        }
+        Ok(())
     }
 }
 

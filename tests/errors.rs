@@ -232,7 +232,7 @@ fn refuse(good: &Layer<f32>, plan: &Plan<f32>, (pass, write): (Pass, Write), nam
             _ => &mut destination,
         };
         let expected = slice.len();
-        let found = expected.strict_add_signed(by);
+        let found = expected.checked_add_signed(by).unwrap();
         slice.resize(found, SENTINEL);
         let mut scratch = vec![SENTINEL; plan.scratch_len(pass)];
         for scratch in [None, Some(scratch.as_mut_slice())] {

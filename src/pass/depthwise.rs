@@ -7,6 +7,7 @@
 use super::phases::phases;
 use super::{Layer, Storing, Write};
 use crate::element::Element;
+use crate::gemm::TERMS;
 use crate::kernel::stencil::Stencil;
 use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
@@ -25,7 +26,11 @@ pub(crate) struct Depthwise {
 impl Depthwise {
     /// The layer's stencils, if it is one filter per channel.
     pub(crate) fn new(shape: &Shape) -> Option<Self> {
-        if shape.group_in() != 1 || shape.groups() == 1 || shape.layout() != Layout::ChannelsFirst {
+        // Larger filters, and many images of few pixels, would be sums without blocks.
+        let blocked =
+            shape.kernel_taps() <= TERMS && shape.batch() / TERMS <= shape.output_pixels();
+        let depthwise = shape.group_in() == 1 && shape.groups() > 1;
+        if !depthwise || !blocked || shape.layout() != Layout::ChannelsFirst {
             return None;
         }
         let axes = shape.axes3();
