@@ -51,8 +51,8 @@ unsafe impl GlobalAlloc for Watch {
     }
 
     unsafe fn realloc(&self, at: *mut u8, block: Block, size: usize) -> *mut u8 {
-        // SAFETY: as above.
         if may_allocate() {
+            // SAFETY: as above.
             unsafe { System.realloc(at, block, size) }
         } else {
             std::ptr::null_mut()

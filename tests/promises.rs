@@ -6,9 +6,7 @@ mod common;
 
 use common::layers::for_families;
 use common::{Fill, Layer, PASSES, WRITES, bits, nan, plans};
-use im2col::{
-    Element, Error, Layout, MAX_AXES, Parallelism, Params, Pass, Plan, Shape, Write, reference,
-};
+use im2col::{Element, Error, Layout, MAX_AXES, Params, Pass, Plan, Shape, Write, reference};
 
 /// Scratch of exactly what one thread needs, of more, and of what the pool can use: NaN-filled,
 /// as are the outputs, and the bits are those of the plan's own scratch.
@@ -49,7 +47,8 @@ fn any_number_of_threads_gives_the_same_bits() {
         let layer = Layer::<f32>::new(params, Fill::Normal);
         for plan in plans(layer.shape) {
             let (algorithm, isa) = (plan.algorithm(), plan.isa());
-            let serial = Plan::with_isa(layer.shape, algorithm, Parallelism::Serial, isa).unwrap();
+            let serial =
+                Plan::with_isa(layer.shape, algorithm, im2col::Parallelism::Serial, isa).unwrap();
             let bias = |plan: &Plan<f32>| {
                 let mut sums = vec![f32::NAN; params.out_channels];
                 plan.backward_bias(&layer.grad_output, &mut sums, Write::Overwrite).unwrap();
