@@ -7,6 +7,8 @@ pub(crate) mod grid;
 pub(crate) mod pack;
 pub(crate) mod target;
 pub(crate) mod textbook;
+#[cfg(test)]
+mod tests;
 
 use crate::element::Element;
 use crate::kernel::{Kernel, MAX_ROWS, MAX_TILE, Multiply, Store};

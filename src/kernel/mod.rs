@@ -12,6 +12,8 @@ mod avx512;
 mod body;
 mod portable;
 pub(crate) mod stencil;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 use crate::element::Element;

@@ -1,0 +1,347 @@
+//! Grids, targets, panels and the product of every kernel, against loops that a child could write.
+
+use super::grid::{AXES, Grid, dense, fit_tables, run_box};
+use super::pack::{Source, pack};
+use super::target::{Order, Target};
+use super::{Finish, Left, Right, TERMS, multiply};
+use crate::element::Element;
+use crate::kernel::{Isa, Kernel, Kernels};
+use alloc::vec;
+use alloc::vec::Vec;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// Both kernels of every ISA of this machine; whether b may lie as it likes, or has to be packed.
+fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
+    let kernels = Isa::ALL.into_iter().filter_map(T::kernels);
+    kernels.flat_map(|Kernels { isa, tall, wide, .. }| [(*isa, tall, false), (*isa, wide, true)])
+}
+
+fn number<T: Element>(rng: &mut SmallRng) -> T {
+    T::from_f64(f64::from(rng.random_range(-4..=4)))
+}
+
+fn numbers<T: Element>(rng: &mut SmallRng, len: usize) -> Vec<T> {
+    (0..len).map(|_| number(rng)).collect()
+}
+
+fn sizes(rng: &mut SmallRng) -> [usize; AXES] {
+    [(); AXES].map(|()| rng.random_range(1..=5))
+}
+
+/// Every position of a box, in row-major order.
+fn positions(sizes: [usize; AXES]) -> impl Iterator<Item = [usize; AXES]> {
+    let [_, b, c, d] = sizes;
+    (0..sizes.iter().product()).map(move |i| [i / (b * c * d), i / (c * d) % b, i / d % c, i % d])
+}
+
+#[test]
+fn runs_tile_the_grid_and_tables_agree_with_places() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    for _ in 0..300 {
+        let (sizes, pitches) = (sizes(&mut rng), [(); AXES].map(|()| rng.random_range(0..50)));
+        let most = rng.random_range(0..=sizes.iter().product::<usize>() + 1);
+        let run = run_box(sizes, most);
+        assert!(run.iter().product::<usize>() <= most.max(1), "{run:?} of {sizes:?}");
+        let grid = Grid::new(sizes, pitches, run);
+        assert_eq!(grid.table().len(), run.iter().product());
+        let all: Vec<_> = positions(sizes).collect();
+        let mut next = 0;
+        for index in 0..grid.runs() {
+            let run = grid.run(index);
+            assert_eq!(run.range(), next..next + run.len, "{grid:?}");
+            assert_eq!((run.start, run.len), (all[next], run.sizes.iter().product()), "{grid:?}");
+            for (i, &position) in all[run.range()].iter().enumerate() {
+                let place = run.base + grid.table()[i] as usize;
+                assert_eq!(place, grid.place(position), "{position:?} of {grid:?}");
+            }
+            next += run.len;
+        }
+        assert_eq!((next, grid.len()), (all.len(), all.len()), "{grid:?}");
+        assert_eq!(grid.reach(), all.iter().map(|&p| grid.place(p)).max().unwrap());
+    }
+}
+
+/// What `is_distinct_with` accepts is distinct, and dense arrays are accepted however their axes
+/// are shared out. (It may refuse what happens to be distinct.)
+#[test]
+fn distinct_grids_have_distinct_places() {
+    let mut rng = SmallRng::seed_from_u64(2);
+    let mut accepted = 0;
+    for _ in 0..2000 {
+        let grid = |rng: &mut SmallRng| {
+            let sizes = [(); AXES].map(|()| rng.random_range(1..=3));
+            let pitches =
+                [(); AXES].map(|()| [0, 1, 2, 3, 4, 6, 9, 12, 27, 30][rng.random_range(0..10)]);
+            Grid::new(sizes, pitches, [1; AXES])
+        };
+        let (a, b) = (grid(&mut rng), grid(&mut rng));
+        if a.is_distinct_with(&b) {
+            accepted += 1;
+            let (a, b) = (&a, &b);
+            let places = positions(a.run_all())
+                .flat_map(|p| positions(b.run_all()).map(move |q| a.place(p) + b.place(q)));
+            let mut places: Vec<_> = places.collect();
+            let count = places.len();
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), count, "{a:?} and {b:?}");
+        }
+    }
+    assert!(accepted > 20, "{accepted} of 2000");
+    let whole = [2, 3, 4, 5];
+    let [a, b, c, d] = dense(whole);
+    let (rows, lanes) = (Grid::new([2, 1, 4, 1], [a, 0, c, 0], [1; 4]), [1, 3, 1, 5]);
+    assert!(rows.is_distinct_with(&Grid::new(lanes, [0, b, 0, d], [1; 4])));
+    assert!(!rows.is_distinct_with(&Grid::new(lanes, [0, b, 0, d + 1], [1; 4])));
+}
+
+impl Grid {
+    /// The sizes that `run(i)` covers over all runs: those of the grid itself.
+    fn run_all(&self) -> [usize; AXES] {
+        let last = self.run(self.runs() - 1);
+        core::array::from_fn(|axis| last.start[axis] + last.sizes[axis])
+    }
+}
+
+#[test]
+fn tables_fit_or_are_cut() {
+    let most = u32::MAX as usize;
+    let wide = [0, 0, 0, most / 3];
+    assert_eq!(fit_tables([1, 1, 1, 4], &[wide]), [1, 1, 1, 4]);
+    assert_eq!(fit_tables([1, 1, 1, 5], &[wide]), [1, 1, 1, 3]);
+    assert_eq!(fit_tables([4, 2, 1, 2], &[[most, 1, 0, 1], wide]), [1, 2, 1, 2]);
+    assert_eq!(fit_tables([4, 2, 1, 2], &[[most - 2, 1, 0, 1], wide]), [2, 2, 1, 2]);
+    assert_eq!(fit_tables([2, 2, 1, 2], &[[usize::MAX; AXES]]), [1; AXES]);
+    assert_eq!(run_box([2, 3, 4, 5], 0), [1; AXES]);
+    assert_eq!(run_box([2, 3, 4, 5], 20), [1, 1, 4, 5]);
+    assert_eq!(run_box([2, 3, 4, 5], 39), [1, 1, 4, 5]);
+    assert_eq!(run_box([2, 3, 4, 5], 40), [1, 2, 4, 5]);
+}
+
+/// Cells are all of the matrix and no element twice, in either order.
+#[test]
+fn cells_are_disjoint_and_cover() {
+    let mut rng = SmallRng::seed_from_u64(3);
+    for order in [Order::RowsOutside, Order::LanesOutside] {
+        for _ in 0..100 {
+            let (row_sizes, lane_sizes) = (sizes(&mut rng), sizes(&mut rng));
+            let lanes: usize = lane_sizes.iter().product();
+            let lane_most = rng.random_range(1..=lanes);
+            let lane_pitches = dense(lane_sizes);
+            let row_pitches = dense(row_sizes).map(|pitch| pitch * (lanes + 2));
+            let row_most = rng.random_range(1..=row_sizes.iter().product());
+            let rows = Grid::new(row_sizes, row_pitches, run_box(row_sizes, row_most));
+            let lane_run = run_box(lane_sizes, lane_most);
+            let lane_grid = Grid::untabled(lane_sizes, lane_pitches, lane_run);
+            let base = rng.random_range(0..5);
+            let target = Target::new(rows, lane_grid, base, 1, order);
+            let count = row_sizes.iter().product::<usize>();
+            let mut data = vec![0u32; base + (count - 1) * (lanes + 2) + lanes];
+            let start = data.as_mut_ptr() as usize;
+            let mut touched = vec![0; data.len()];
+            let mut cells = 0;
+            for mut cell in target.over(&mut data) {
+                let place = (cell.start() as usize - start) / size_of::<u32>();
+                for &row in cell.row_offsets() {
+                    for lane in 0..cell.lanes().len {
+                        touched[place + row as usize + lane * cell.lane_pitch()] += 1;
+                    }
+                }
+                cells += 1;
+            }
+            assert_eq!(cells, target.cells());
+            for (i, &times) in touched.iter().enumerate() {
+                let inside = i >= base && (i - base) % (lanes + 2) < lanes;
+                assert_eq!(times, u32::from(inside), "element {i} of {target:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "overlap")]
+fn a_target_whose_elements_meet_is_refused() {
+    let (rows, lanes) = (Grid::line(3, 2, 3), Grid::line(3, 1, 3));
+    Target::new(rows, lanes, 0, 1, Order::RowsOutside);
+}
+
+/// Panels against their definition: columns along the memory and across it, forwards and
+/// backwards, in blocks, with fewer lanes than a panel has.
+fn check_pack<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(4);
+    for (isa, kernel, _) in kernels::<T>() {
+        let vector = kernel.vector;
+        for lanes in 1..=kernel.lanes {
+            for cols in [1, 2, vector - 1, vector, vector + 1, 3 * vector + 1] {
+                for (blocks, reversed, across) in
+                    [(1, false, true), (3, true, true), (2, false, false), (1, true, false)]
+                {
+                    let (cols, gap) = (cols.max(1), rng.random_range(0..3));
+                    let (lane, col) = if across { (cols + gap, 1) } else { (1, lanes + gap) };
+                    let block = if across { lanes * lane } else { cols * col } + gap;
+                    let reach = (lanes - 1) * lane + (cols - 1) * col + (blocks - 1) * block;
+                    let data: Vec<T> = (0..=reach).map(|i| T::from_f64(i as f64 + 1.0)).collect();
+                    let mut to = vec![T::from_f64(f64::NAN); blocks * cols * kernel.lanes];
+                    let source = Source { data: &data, lanes, lane, cols, col, blocks, block };
+                    pack(kernel, source, &mut to, reversed);
+                    for (i, &got) in to.iter().enumerate() {
+                        let (l, c) = (i % kernel.lanes, i / kernel.lanes % cols);
+                        let (b, c) =
+                            (i / kernel.lanes / cols, if reversed { cols - 1 - c } else { c });
+                        let place = b * block + c * col + l * lane;
+                        let expected = if l < lanes { data[place] } else { T::ZERO };
+                        assert!(
+                            got == expected,
+                            "{isa}: lane {l}, column {c}, block {b} of {lanes} x {cols}: {got}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn panels() {
+    check_pack::<f32>();
+    check_pack::<f64>();
+}
+
+/// A product to try: its sizes and how its result is finished.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    rows: usize,
+    lanes: usize,
+    terms: usize,
+    /// Lanes are neighbours in the result; otherwise rows are.
+    straight: bool,
+    /// b is packed in panels; otherwise its lanes lie side by side.
+    packed: bool,
+    bias: [bool; 2],
+    accumulate: bool,
+    clamp: bool,
+}
+
+fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut SmallRng) {
+    let Job { rows, lanes, terms, straight, packed, .. } = job;
+    // Rows and terms of a at any places; terms of b in any order.
+    let places = |rng: &mut SmallRng, count: usize, most: u32| -> Vec<u32> {
+        (0..count).map(|_| rng.random_range(0..most)).collect()
+    };
+    let (row_table, term_table) = (places(rng, rows, 300), places(rng, terms, 500));
+    let a = numbers::<T>(rng, 300 + 500);
+    let panels = lanes.div_ceil(kernel.lanes);
+    let (line, pitch) = if packed { (kernel.lanes, terms * kernel.lanes) } else { (lanes + 3, 0) };
+    // Where all lanes lie side by side, a vector needs that many behind it or before it.
+    let slack = if packed { 0 } else { lanes.next_multiple_of(kernel.vector) - lanes };
+    let lines: Vec<u32> = (0..terms).map(|t| ((terms - 1 - t) * line) as u32).collect();
+    let b =
+        numbers::<T>(rng, if packed { panels * pitch } else { (terms - 1) * line + lanes + slack });
+    let [lane_bias, row_bias] = [lanes, rows].map(|len| numbers::<T>(rng, len));
+    let (row_pitch, lane_pitch) = if straight { (lanes + 2, 1) } else { (1, rows + 2) };
+    let target = Target::new(
+        Grid::line(rows, row_pitch, rows),
+        Grid::untabled([1, 1, 1, lanes], [0, 0, 0, lane_pitch], [1, 1, 1, lanes]),
+        1,
+        lane_pitch,
+        Order::RowsOutside,
+    );
+    let len = 1 + (rows - 1) * row_pitch + (lanes - 1) * lane_pitch + 2;
+    let old =
+        if job.accumulate { numbers::<T>(rng, len) } else { vec![T::from_f64(f64::NAN); len] };
+    let mut c = old.clone();
+    let bounds = [T::from_f64(-20.0), T::from_f64(30.0)];
+    {
+        let mut cell = target.over(&mut c).next().unwrap();
+        let left = Left { data: &a, rows: &row_table, terms: &term_table };
+        let right = Right { data: &b, panel_pitch: packed.then_some(pitch), terms: &lines };
+        let finish = Finish {
+            lane_bias: job.bias[0].then_some(&*lane_bias),
+            row_bias: job.bias[1].then_some(&*row_bias),
+            accumulate: job.accumulate,
+            clamp: job.clamp.then_some(bounds),
+        };
+        multiply(kernel, &mut cell, left, right, finish);
+    }
+    let mut expected = old;
+    for (r, &row) in row_table.iter().enumerate() {
+        for lane in 0..lanes {
+            let mut sum = T::ZERO;
+            for t in 0..terms {
+                let (panel, l) =
+                    if packed { (lane / kernel.lanes, lane % kernel.lanes) } else { (0, lane) };
+                sum += a[row as usize + term_table[t] as usize]
+                    * b[panel * pitch + lines[t] as usize + l];
+            }
+            if job.bias[0] {
+                sum += lane_bias[lane];
+            }
+            if job.bias[1] {
+                sum += row_bias[r];
+            }
+            let place = 1 + r * row_pitch + lane * lane_pitch;
+            if job.accumulate {
+                sum += expected[place];
+            }
+            expected[place] = if job.clamp { sum.clamp_to(bounds[0], bounds[1]) } else { sum };
+        }
+    }
+    for (i, (&got, &expected)) in c.iter().zip(&expected).enumerate() {
+        let same = got == expected || (got.into().is_nan() && expected.into().is_nan());
+        assert!(same, "{isa} {job:?}: element {i} is {got}, expected {expected}");
+    }
+}
+
+/// Rows and lanes around every edge of every kernel's tile.
+fn check_edges<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    for (isa, kernel, free) in kernels::<T>() {
+        for rows in (1..=kernel.rows + 1).chain([2 * kernel.rows + 1]) {
+            let around = |n: usize| [n - 1, n, n + 1];
+            let lanes = [1, 2, 3].into_iter().chain(around(kernel.vector));
+            let lanes =
+                lanes.chain(around(kernel.lanes)).chain([2 * kernel.lanes + kernel.vector + 1]);
+            for lanes in lanes.filter(|&lanes| lanes > 0) {
+                for packed in [true, !free] {
+                    let [straight, accumulate, clamp] = [(); 3].map(|()| rng.random());
+                    let bias = [[false; 2], [true, false], [false, true]][rng.random_range(0..3)];
+                    let terms = rng.random_range(1..=9);
+                    let job = Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp };
+                    check_multiply(isa, kernel, job, &mut rng);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_around_every_edge() {
+    check_edges::<f32>();
+    check_edges::<f64>();
+}
+
+/// Sums that are cut into stretches of [`TERMS`].
+fn check_long<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(6);
+    for (isa, kernel, free) in kernels::<T>() {
+        for terms in [TERMS - 1, TERMS, TERMS + 1, 2 * TERMS, 2 * TERMS + 76] {
+            for (packed, bias) in
+                [(true, [true, false]), (false, [false, true]), (true, [false; 2])]
+            {
+                let packed = packed || !free;
+                let (rows, lanes) = (kernel.rows + 1, kernel.lanes + 1);
+                let (straight, accumulate) = (packed, !packed);
+                let job =
+                    Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp: false };
+                check_multiply(isa, kernel, job, &mut rng);
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_many_terms() {
+    check_long::<f32>();
+    check_long::<f64>();
+}

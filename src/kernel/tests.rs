@@ -1,0 +1,398 @@
+//! Every kernel of every ISA of this machine by itself: what it computes, and what it touches.
+
+use super::stencil::Stencil;
+use super::{Isa, Kernel, Kernels, Multiply, Store};
+use crate::element::Element;
+use alloc::vec;
+use alloc::vec::Vec;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+#[cfg(unix)]
+#[path = "../../tests/common/guarded.rs"]
+mod guarded;
+
+fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
+    Isa::ALL.into_iter().filter_map(T::kernels)
+}
+
+/// Both kernels of every ISA.
+fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>)> {
+    all().flat_map(|Kernels { isa, tall, wide, .. }| [(*isa, tall), (*isa, wide)])
+}
+
+fn number<T: Element>(rng: &mut SmallRng) -> T {
+    T::from_f64(f64::from(rng.random_range(-4..=4)))
+}
+
+fn nan<T: Element>() -> T {
+    T::from_f64(f64::NAN)
+}
+
+fn same<T: Element>(a: T, b: T) -> bool {
+    a == b || (a.into().is_nan() && b.into().is_nan())
+}
+
+/// `A * I = A`, onto a tile that holds something and onto one that doesn't, for every number of
+/// rows and vectors: every element is where it belongs, none is beyond the tile.
+fn check_identity<T: Element>() {
+    for (index, (isa, kernel)) in kernels::<T>().enumerate() {
+        let whole = kernel.lanes / kernel.vector;
+        // Tall kernels, which come first, have one width.
+        let least = if index % 2 == 0 { whole } else { 1 };
+        for vectors in least..=whole {
+            let lanes = vectors * kernel.vector;
+            let a: Vec<T> = (0..kernel.rows * lanes).map(|i| T::from_f64(i as f64 + 1.0)).collect();
+            let mut b = vec![T::ZERO; lanes * lanes];
+            (0..lanes).for_each(|i| b[i * lanes + i] = T::ONE);
+            let pointers: Vec<_> = a.chunks(lanes).map(<[T]>::as_ptr).collect();
+            let steps_a: Vec<u32> = (0..lanes as u32).rev().collect();
+            let steps_b: Vec<u32> = steps_a.iter().map(|&i| i * lanes as u32).collect();
+            for count in 1..=kernel.rows {
+                for accumulate in [false, true] {
+                    let before = if accumulate { T::ONE } else { nan() };
+                    let mut tile = vec![before; kernel.rows * lanes + 1];
+                    let job = Multiply {
+                        count,
+                        vectors,
+                        rows: pointers.as_ptr(),
+                        steps_a: steps_a.as_ptr(),
+                        b: b.as_ptr(),
+                        steps_b: steps_b.as_ptr(),
+                        terms: lanes,
+                        tile: tile.as_mut_ptr(),
+                        accumulate,
+                        prefetch: a.as_ptr(),
+                        prefetch_pitch: 0,
+                        prefetch_lines: 0,
+                    };
+                    // SAFETY: `rows` rows of a and `lanes` of b have `lanes` elements; the tile
+                    // has one more than the kernel may write.
+                    unsafe { (kernel.multiply)(&job) };
+                    let old = if accumulate { 1.0 } else { 0.0 };
+                    for (i, &got) in tile[..count * lanes].iter().enumerate() {
+                        assert_eq!(got.into(), i as f64 + 1.0 + old, "{isa}, {count} x {lanes}");
+                    }
+                    assert!(same(tile[kernel.rows * lanes], before), "{isa}, {count} x {lanes}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_times_identity_is_a() {
+    check_identity::<f32>();
+    check_identity::<f64>();
+}
+
+/// How the rows of a tile lie in memory.
+const GAPS: [fn(usize) -> usize; 4] =
+    [|r| r, |r| 3 * r, |r| if r < 5 { r } else { r + 7 }, |r| r + r / 3];
+
+/// Tiles of every height and width to rows and columns with and without gaps, added or not,
+/// clamped or not; NaN stays NaN, and what lies between is left alone.
+fn check_store<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    for (isa, kernel) in kernels::<T>() {
+        for (rows, lanes) in (1..=kernel.rows).flat_map(|r| (1..=kernel.lanes).map(move |l| (r, l)))
+        {
+            let gap = GAPS[rng.random_range(0..GAPS.len())];
+            let across: bool = rng.random();
+            let (row_pitch, lane_stride) =
+                if across { (1, gap(rows) + 2) } else { (lanes + rng.random_range(0..3), 1) };
+            let offsets: Vec<u32> = (0..rows).map(|r| (gap(r) * row_pitch) as u32).collect();
+            let tile_pitch = lanes.next_multiple_of(kernel.vector);
+            let mut tile: Vec<T> = (0..rows * tile_pitch).map(|_| number(&mut rng)).collect();
+            tile[(rows - 1) * tile_pitch + lanes / 2] = nan();
+            let len = offsets[rows - 1] as usize + (lanes - 1) * lane_stride + 3;
+            for (accumulate, clamp) in [(false, false), (true, true), (true, false), (false, true)]
+            {
+                let clamp = clamp.then_some([T::from_f64(-1.0), T::from_f64(2.0)]);
+                let old: Vec<T> = (0..len).map(|_| number(&mut rng)).collect();
+                let (mut got, mut expected) = (old.clone(), old);
+                for (r, &offset) in offsets.iter().enumerate() {
+                    for lane in 0..lanes {
+                        let to = &mut expected[offset as usize + lane * lane_stride];
+                        let sum = tile[r * tile_pitch + lane];
+                        let sum = if accumulate { *to + sum } else { sum };
+                        *to = clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+                    }
+                }
+                let job = Store {
+                    tile: tile.as_ptr(),
+                    tile_pitch,
+                    rows,
+                    lanes,
+                    c: got.as_mut_ptr(),
+                    row_offsets: offsets.as_ptr(),
+                    lane_stride,
+                    accumulate,
+                    clamp,
+                };
+                // SAFETY: the tile has `rows` rows, and the last place is within `got`.
+                unsafe { (kernel.store)(&job) };
+                for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
+                    assert!(
+                        same(got, expected),
+                        "{isa}: {rows} x {lanes}, {lane_stride} apart, rows at {offsets:?}, {accumulate}, {clamp:?}: element {i} is {got}, expected {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles_are_stored_where_they_belong() {
+    check_store::<f32>();
+    check_store::<f64>();
+}
+
+/// A stencil at random; with `square`, of the shapes that are unrolled.
+fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
+    let mut three = |low: usize, high: usize| [(); 3].map(|()| rng.random_range(low..=high));
+    let (mut taps, mut stride, mut dilation) = (three(1, 3), three(1, 3), three(1, 3));
+    let (mut outputs, mut source) = (three(1, 11), three(1, 12));
+    taps[2] = rng.random_range(1..=19);
+    outputs[2] = rng.random_range(1..=70);
+    source[2] = rng.random_range(1..=90);
+    if square {
+        let side = [3, 3, 5, 7, 2][rng.random_range(0..5)];
+        let step = rng.random_range(1..=2);
+        (taps, stride, dilation) = ([1, side, side], [1, step, step], [1; 3]);
+        (outputs[0], source[0]) = (1, 1);
+    }
+    let mut origin = [(); 3].map(|()| rng.random_range(-6i32..=2) as isize);
+    if square {
+        origin[0] = 0;
+    }
+    let pitch = if square || errors || rng.random() { 1 } else { rng.random_range(2..=3) };
+    let row = pitch * outputs[2] + rng.random_range(0..3);
+    let output_pitches = [row * outputs[1] + rng.random_range(0..3), row, pitch];
+    let turned = rng.random::<bool>();
+    let tap_pitches =
+        [taps[1] * taps[2], taps[2], 1].map(|p| p as isize * if turned { -1 } else { 1 });
+    let tap_base = if turned { taps.iter().product::<usize>() - 1 } else { 0 };
+    let output_base = rng.random_range(0..4);
+    Stencil {
+        source,
+        outputs,
+        taps,
+        stride,
+        dilation,
+        origin,
+        output_base,
+        output_pitches,
+        tap_base,
+        tap_pitches,
+    }
+}
+
+/// Calls `meet(source, output, tap)` wherever an output and a tap meet the source.
+fn meetings(s: &Stencil, mut meet: impl FnMut(usize, usize, usize)) {
+    let every =
+        |[a, b, c]: [usize; 3]| (0..a * b * c).map(move |i| [i / (b * c), i / c % b, i % c]);
+    for o in every(s.outputs) {
+        'taps: for k in every(s.taps) {
+            let mut at = [0; 3];
+            for a in 0..3 {
+                let x = (o[a] * s.stride[a] + k[a] * s.dilation[a]) as isize + s.origin[a];
+                if x < 0 || x >= s.source[a] as isize {
+                    continue 'taps;
+                }
+                at[a] = x as usize;
+            }
+            let source = (at[0] * s.source[1] + at[1]) * s.source[2] + at[2];
+            let output = s.output_base + (0..3).map(|a| o[a] * s.output_pitches[a]).sum::<usize>();
+            let tap = (0..3).map(|a| k[a] as isize * s.tap_pitches[a]).sum::<isize>();
+            meet(source, output, (s.tap_base as isize + tap) as usize);
+        }
+    }
+}
+
+/// The places of a stencil's outputs.
+fn outputs(s: &Stencil) -> Vec<usize> {
+    let [a, b, c] = s.outputs;
+    let place =
+        |o: [usize; 3]| s.output_base + (0..3).map(|a| o[a] * s.output_pitches[a]).sum::<usize>();
+    (0..a * b * c).map(|i| place([i / (b * c), i / c % b, i % c])).collect()
+}
+
+fn check_stencils<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(8);
+    for case in 0..300 {
+        let s = stencil(&mut rng, case % 2 == 0, false);
+        let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
+        let (source, weight) = (tensor(s.source.iter().product()), tensor(s.taps.iter().product()));
+        let places = outputs(&s);
+        let old = tensor(places[places.len() - 1] + 3);
+        let (init, accumulate) = (number::<T>(&mut rng), rng.random());
+        // Outputs apart are those of backward_data, which has no activation.
+        let clamp = s.output_pitches[2] == 1 && rng.random();
+        let clamp = clamp.then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
+        let mut expected = old.clone();
+        for &place in &places {
+            expected[place] = if accumulate { old[place] + init } else { init };
+        }
+        meetings(&s, |from, to, tap| expected[to] += source[from] * weight[tap]);
+        if let Some([low, high]) = clamp {
+            places.iter().for_each(|&place| expected[place] = expected[place].clamp_to(low, high));
+        }
+        for kernels in all::<T>() {
+            let mut got = old.clone();
+            kernels.stencils.apply(&s, [&source, &weight], &mut got, init, accumulate, clamp);
+            let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+            assert_eq!(wrong, None, "{}: {s:?}, {accumulate}, {clamp:?}", kernels.isa);
+        }
+    }
+    for case in 0..300 {
+        let mut s = stencil(&mut rng, case % 2 == 0, true);
+        if case % 10 == 0 {
+            // More rows than a lane sums up at once.
+            (s.outputs[1], s.source[1]) = (600, 601);
+            s.output_pitches[0] = s.output_pitches[1] * s.outputs[1];
+        }
+        let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
+        let places = outputs(&s);
+        let source = tensor(s.source.iter().product());
+        let mut errors = tensor(places[places.len() - 1] + 3);
+        // What lies between the outputs is none of them.
+        for (i, x) in errors.iter_mut().enumerate() {
+            if places.binary_search(&i).is_err() {
+                *x = nan();
+            }
+        }
+        let old = tensor(s.taps.iter().product());
+        let accumulate = rng.random();
+        let mut expected = if accumulate { old.clone() } else { vec![T::ZERO; old.len()] };
+        meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+        for kernels in all::<T>() {
+            let mut got = old.clone();
+            kernels.stencils.correlate(&s, [&source, &errors], &mut got, accumulate);
+            let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+            assert_eq!(wrong, None, "{}: {s:?}, {accumulate}", kernels.isa);
+        }
+    }
+}
+
+#[test]
+fn stencils_are_their_definition() {
+    check_stencils::<f32>();
+    check_stencils::<f64>();
+}
+
+/// Vectors by themselves, on elements that end and begin where a page does.
+#[cfg(unix)]
+mod vectors {
+    use super::guarded::{EDGES, Guarded};
+    use super::{Element, Isa, Vec, nan, same, vec};
+    use crate::kernel::vector::Vector;
+
+    fn check<V: Vector<Element: Element>>() {
+        let number = |i: usize| V::Element::from_f64(i as f64 + 1.0);
+        let zero = V::Element::ZERO;
+        let lanes = |v: V| {
+            let mut lanes = vec![nan::<V::Element>(); V::LANES];
+            // SAFETY: the machine has the ISA, here and below, and `lanes` a vector's elements.
+            unsafe { v.store(lanes.as_mut_ptr()) };
+            lanes
+        };
+        let row: Vec<_> = (0..V::LANES).map(number).collect();
+        for edge in EDGES {
+            for n in 0..=V::LANES {
+                let from = Guarded::new(edge, &row[..n]);
+                // SAFETY: `n` elements.
+                let v = lanes(unsafe { V::load_first(from.as_ptr(), n) });
+                assert_eq!(v[..n], row[..n]);
+                assert!(v[n..].iter().all(|&x| x == zero));
+
+                let mut to = Guarded::new(edge, &vec![zero; n]);
+                // SAFETY: `n` elements.
+                unsafe { V::load(row.as_ptr()).store_first(to.as_mut_ptr(), n) };
+                assert_eq!(to[..], row[..n]);
+            }
+            for step in [1, 2, 3, 5] {
+                for low in 0..=V::LANES {
+                    for high in 0..=V::LANES {
+                        let count = high.saturating_sub(low);
+                        let len = count.checked_sub(1).map_or(0, |last| last * step + 1);
+                        let line: Vec<_> = (0..len).map(number).collect();
+                        let from = Guarded::new(edge, &line);
+                        let p = from.as_ptr().wrapping_sub(low * step);
+                        // SAFETY: lanes `low..high` are the elements of `from`.
+                        let v = lanes(unsafe { V::load_between(p, step, low, high) });
+                        for (lane, &x) in v.iter().enumerate() {
+                            let inside = (low..high).contains(&lane);
+                            let expected = if inside { line[(lane - low) * step] } else { zero };
+                            assert_eq!(x, expected, "{low}..{high} by {step}");
+                        }
+                    }
+                }
+            }
+            for width in 1..=V::LANES {
+                for (gap, turned) in [(0, false), (3, false), (3, true)] {
+                    let rows: Vec<_> = (0..V::LANES)
+                        .map(|r| (0..width).map(|c| number(r * width + c)).collect::<Vec<_>>())
+                        .map(|row| Guarded::new(edge, &row))
+                        .collect();
+                    let pointers: Vec<_> = rows.iter().map(|row| row.as_ptr()).collect();
+                    let step = V::LANES + gap;
+                    let len = (width - 1) * step + V::LANES;
+                    let mut to = Guarded::new(edge, &vec![nan::<V::Element>(); len]);
+                    let (first, sign) = if turned { ((width - 1) * step, -1) } else { (0, 1) };
+                    // SAFETY: `width` elements at each pointer, `width` rows in `to`.
+                    unsafe {
+                        let to = to.as_mut_ptr().add(first);
+                        V::transpose(pointers.as_ptr(), width, to, sign * step as isize);
+                    }
+                    for (i, &x) in to.iter().enumerate() {
+                        let (c, lane) = (i / step, i % step);
+                        let c = if turned { width - 1 - c } else { c };
+                        let expected =
+                            if lane < V::LANES { number(lane * width + c) } else { nan() };
+                        assert!(same(x, expected), "{width} wide, {gap}, {turned}: {i} is {x}");
+                    }
+                }
+            }
+        }
+        let [low, high] = [-1.0, 2.0].map(V::Element::from_f64);
+        for x in [-5.0, -1.0, -0.5, 0.0, 2.0, 7.0, f64::INFINITY, f64::NAN] {
+            let x = V::Element::from_f64(x);
+            // SAFETY: as above.
+            let v = lanes(unsafe { V::splat(x).clamp(V::splat(low), V::splat(high)) });
+            assert!(v.iter().all(|&y| same(y, x.clamp_to(low, high))), "{x} is {v:?}");
+        }
+        // SAFETY: as above.
+        let v =
+            lanes(unsafe { V::splat(number(1)).mul_add(V::splat(number(2)), V::splat(number(3))) });
+        assert!(v.iter().all(|&x| x == V::Element::from_f64(10.0)));
+        // SAFETY: as above.
+        let v = lanes(unsafe { V::load(row.as_ptr()).add(V::splat(number(0))) });
+        assert!(v.iter().enumerate().all(|(i, &x)| x == number(i + 1)));
+    }
+
+    #[test]
+    fn portable() {
+        check::<[f32; 4]>();
+        check::<[f64; 2]>();
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn avx2() {
+        if Isa::Avx2.is_available() {
+            check::<core::arch::x86_64::__m256>();
+            check::<core::arch::x86_64::__m256d>();
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn avx512() {
+        if Isa::Avx512.is_available() {
+            check::<core::arch::x86_64::__m512>();
+            check::<core::arch::x86_64::__m512d>();
+        }
+    }
+}

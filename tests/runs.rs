@@ -1,0 +1,58 @@
+//! Layers that don't fit one run of anything: more pixels, more taps, more channels than the
+//! implicit algorithm takes at a time, so that runs follow each other and ends are ragged.
+
+mod common;
+
+use common::{Fill, Layer, PASSES, WRITES, check_pass, plans};
+use im2col::{Element, Layout, Params};
+
+fn check<T: Element>(params: Params) {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let layer = Layer::<T>::new(Params { layout, ..params }, Fill::Integers);
+        let plans = plans(layer.shape);
+        for pass in PASSES {
+            for write in WRITES {
+                let expected = layer.expected(pass, write);
+                for plan in &plans {
+                    check_pass(&layer, plan, (pass, write), &expected, 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// `[images, channels in, channels out, height, width]`, 3x3, with zeros around.
+fn layer([batch, in_channels, out_channels, h, w]: [usize; 5]) -> Params {
+    Params {
+        batch,
+        in_channels,
+        out_channels,
+        input: [h, w, 1],
+        kernel: [3, 3, 1],
+        pad_begin: [1, 1, 0],
+        pad_end: [1, 1, 0],
+        ..Params::default()
+    }
+}
+
+#[test]
+fn many_pixels() {
+    check::<f32>(layer([2, 3, 5, 45, 41]));
+    check::<f64>(Params { stride: [2, 2, 1], groups: 2, ..layer([1, 6, 18, 67, 70]) });
+    check::<f32>(Params { pad_begin: [0; 3], pad_end: [0; 3], ..layer([3, 2, 17, 40, 30]) });
+}
+
+#[test]
+fn many_taps() {
+    check::<f32>(layer([1, 950, 3, 4, 5]));
+    check::<f32>(layer([1, 920, 17, 3, 4]));
+    check::<f32>(layer([1, 3, 950, 4, 5]));
+    check::<f32>(layer([1, 17, 920, 3, 4]));
+}
+
+/// More rows than a lane of a stencil sums up before it joins a total.
+#[test]
+fn many_rows_of_one_filter() {
+    check::<f32>(Params { groups: 2, ..layer([1, 2, 2, 300, 35]) });
+    check::<f64>(Params { groups: 2, kernel: [2, 9, 1], ..layer([1, 2, 4, 290, 20]) });
+}
