@@ -2,8 +2,8 @@
 """The network of `cargo run --release --example train_digits` in PyTorch, to compare with.
 
 Same layers, first parameters from the same distribution, same batches of 32, same shifts, same
-learning rate, one thread; other random numbers. Prints for each seed the test accuracy and the
-seconds of training and test, as `train_digits -- --seeds 5` does.
+smoothing of the labels, same learning rate, one thread; other random numbers. Prints for each
+seed the test accuracy and the seconds of training and test, as `train_digits -- --seeds 5` does.
 
     python3 benches/peers/train_digits.py [--seeds 5] [--data examples/data]
 """
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-EPOCHS, BATCH, RATE, MOMENTUM = 20, 32, 0.05, 0.9
+EPOCHS, BATCH, RATE, MOMENTUM, SMOOTHING = 20, 32, 0.05, 0.9, 0.1
 
 
 def idx(path):
@@ -55,7 +55,8 @@ def train(model, images, labels):
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - epoch / EPOCHS)
         for picks in torch.randperm(len(images)).split(BATCH):
-            loss = F.cross_entropy(model(shifted(images[picks])), labels[picks])
+            scores = model(shifted(images[picks]))
+            loss = F.cross_entropy(scores, labels[picks], label_smoothing=SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

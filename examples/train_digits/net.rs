@@ -19,6 +19,9 @@ const CHANNELS: [usize; 2] = [16, 32];
 const KERNEL: usize = 3;
 /// How much of the last step goes into the next.
 const MOMENTUM: f32 = 0.9;
+/// How much of an image's truth is not its label's, but all classes' alike: a network that must
+/// not be sure reads the writers better whom it has never seen.
+const SMOOTHING: f32 = 0.1;
 
 /// What the network reads and how many kinds of it there are.
 #[derive(Clone, Copy)]
@@ -236,7 +239,7 @@ impl Tape {
     pub(crate) fn learn(&mut self, net: &mut Network, batch: &Batch) -> Result<f64, Error> {
         self.forward(net, &batch.images)?;
         let Sizes { image, classes } = net.sizes;
-        let loss = cross_entropy(&mut self.classes, classes, &batch.labels);
+        let loss = cross_entropy(&mut self.classes, classes, &batch.labels, SMOOTHING);
 
         let (grad, scratch) = (&self.classes, &mut self.scratch);
         self.linear.backward(&mut net.linear, &self.pooled, grad, scratch)?;

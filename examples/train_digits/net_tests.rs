@@ -54,7 +54,10 @@ fn loss(values: &Values, batch: &Batch) -> f64 {
         let rows = w3.chunks(features.len()).zip(b3);
         let dot = |row: &[f64]| row.iter().zip(features).map(|(w, x)| w * x).sum::<f64>();
         let scores: Vec<f64> = rows.map(|(row, bias)| dot(row) + bias).collect();
-        scores.iter().map(|score| score.exp()).sum::<f64>().ln() - scores[usize::from(label)]
+        let total = scores.iter().map(|score| score.exp()).sum::<f64>().ln();
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        let smoothing = f64::from(SMOOTHING);
+        total - (1.0 - smoothing) * scores[usize::from(label)] - smoothing * mean
     });
     losses.sum::<f64>() / BATCH as f64
 }
