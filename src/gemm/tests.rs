@@ -233,8 +233,11 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     let a = numbers::<T>(rng, 300 + 500);
     let panels = lanes.div_ceil(kernel.lanes);
     let (line, pitch) = if packed { (kernel.lanes, terms * kernel.lanes) } else { (lanes + 3, 0) };
-    // Where all lanes lie side by side, a vector needs that many behind it or before it.
-    let slack = if packed { 0 } else { lanes.next_multiple_of(kernel.vector) - lanes };
+    // The last vector reaches back over lanes of panels before it; only where there are too few of
+    // those may it read on.
+    let (first, excess) =
+        ((panels - 1) * kernel.lanes, lanes.next_multiple_of(kernel.vector) - lanes);
+    let slack = if packed { 0 } else { excess.saturating_sub(first) };
     let lines: Vec<u32> = (0..terms).map(|t| ((terms - 1 - t) * line) as u32).collect();
     let b =
         numbers::<T>(rng, if packed { panels * pitch } else { (terms - 1) * line + lanes + slack });

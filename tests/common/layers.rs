@@ -60,6 +60,16 @@ pub fn families() -> Vec<Family> {
         },
         Family { name: "sparse", kernel: 1..=2, stride: 3..=6, extra: 0..=14, ..DENSE },
         Family {
+            name: "phases",
+            axes: 1..=2,
+            groups: 1..=2,
+            channels: few.clone(),
+            kernel: 4..=9,
+            stride: 2..=4,
+            dilation: 1..=3,
+            ..DENSE
+        },
+        Family {
             name: "tiny",
             axes: 1..=3,
             batch: 1..=2,
