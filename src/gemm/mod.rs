@@ -6,9 +6,9 @@
 pub(crate) mod grid;
 pub(crate) mod pack;
 pub(crate) mod target;
-pub(crate) mod textbook;
 #[cfg(test)]
 mod tests;
+pub(crate) mod textbook;
 
 use crate::element::Element;
 use crate::kernel::{Kernel, MAX_ROWS, MAX_TILE, Multiply, Store};
