@@ -269,7 +269,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     }
     let mut expected = old;
     for (r, &row) in row_table.iter().enumerate() {
-        for lane in 0..lanes {
+        for (lane, &bias) in lane_bias.iter().enumerate().take(lanes) {
             let mut sum = T::ZERO;
             for t in 0..terms {
                 let (panel, l) =
@@ -278,7 +278,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
                     * b[panel * pitch + lines[t] as usize + l];
             }
             if job.bias[0] {
-                sum += lane_bias[lane];
+                sum += bias;
             }
             if job.bias[1] {
                 sum += row_bias[r];

@@ -20,8 +20,7 @@ pub(crate) struct Stencil {
     pub(crate) stride: [usize; 3],
     pub(crate) dilation: [usize; 3],
     pub(crate) origin: [isize; 3],
-    /// The place of the first output and the pitches of the others; clamped outputs lie side by
-    /// side.
+    /// The place of the first output and the pitches of the others.
     pub(crate) output_base: usize,
     pub(crate) output_pitches: [usize; 3],
     /// The place of the first tap and the pitches of the others.
@@ -343,7 +342,11 @@ unsafe fn apply_taps<V: Vector<Element: Element>, const TAPS: usize, const STEP:
                         sum.store(lanes.as_mut_ptr());
                         for (lane, &sum) in lanes[..count].iter().enumerate() {
                             let to = to.add(lane * pitch);
-                            *to = if accumulate { *to + sum } else { sum };
+                            let sum = if accumulate { *to + sum } else { sum };
+                            *to = match job.clamp {
+                                Some([low, high]) if last => sum.clamp_to(low, high),
+                                _ => sum,
+                            };
                         }
                     }
                 }
