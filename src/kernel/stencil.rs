@@ -384,10 +384,8 @@ pub(super) unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, 
                     tap_x += match (s.taps[2] - tap_x, s.stride[2]) {
                         (1, _) => correlate_taps::<V, 1, 0>(job, at),
                         (2, _) => correlate_taps::<V, 2, 0>(job, at),
-                        (3, 1) => correlate_taps::<V, 3, 1>(job, at),
+                        (3 | 5 | 6, 1) => correlate_taps::<V, 3, 1>(job, at),
                         (3 | 5 | 6, 2) => correlate_taps::<V, 3, 2>(job, at),
-                        (4 | 7, 1) => correlate_taps::<V, 4, 1>(job, at),
-                        (5 | 6, 1) => correlate_taps::<V, 3, 1>(job, at),
                         (_, 1) => correlate_taps::<V, 4, 1>(job, at),
                         _ => correlate_taps::<V, 3, 0>(job, at),
                     };

@@ -349,7 +349,8 @@ impl Gathering {
         scratch: &mut [T],
     ) {
         let &Layer { shape, kernels, parallelism } = layer;
-        let (shared, scratch) = scratch.split_at_mut(self.need().shared);
+        let Need { shared, piece, .. } = self.need();
+        let (shared, scratch) = scratch.split_at_mut(shared);
         let (weight, packed) = match (weights, self.packing) {
             (Weights::Raw(weight), Packing::Shared) => {
                 let packed = &mut aligned(shared)[..self.packed_len()];
@@ -360,7 +361,6 @@ impl Gathering {
             (Weights::Packed(weight), _) => (weight, true),
         };
         let call = Call { shape, kernels, image, weight, packed, store };
-        let piece = self.need().piece;
         for product in &self.products {
             let need = Need { units: product.target.cells(), shared: 0, piece };
             let cells = product.target.over(destination);
