@@ -83,6 +83,16 @@ pub enum Error {
         /// Elements found.
         found: usize,
     },
+    /// A tap, a channel or a position was asked for that the layer doesn't have.
+    #[error("{what} {found}: this layer has {len} of them, counted from 0")]
+    Index {
+        /// `"output channel"`, `"tap"` or `"output position"`.
+        what: &'static str,
+        /// How many there are.
+        len: usize,
+        /// The one asked for.
+        found: usize,
+    },
     /// The scratch is too short for even one thread.
     #[error("scratch has {found} elements: this pass wants at least {expected}")]
     Scratch {
@@ -136,4 +146,9 @@ impl fmt::Display for Size {
 /// `Ok` if the slice `what` has the `expected` number of elements.
 pub(crate) fn check_len(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// `Ok` if `found` is the number of one of `len` things called `what`.
+pub(crate) fn check_index(what: &'static str, len: usize, found: usize) -> Result<(), Error> {
+    if found < len { Ok(()) } else { Err(Error::Index { what, len, found }) }
 }

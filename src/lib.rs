@@ -30,7 +30,8 @@
 //!
 //! One, two or three spatial axes, any stride, dilation, per-side padding and groups, f32 and
 //! f64, channels first and channels last. [`mod@reference`] holds the naive loops that judge
-//! everything else; [`im2col()`] and [`col2im()`] are the patch matrix and its adjoint.
+//! everything else; [`im2col()`] and [`col2im()`] are the patch matrix and its adjoint;
+//! [`Shape::patches`] says which input element each of its elements is.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -53,6 +54,7 @@ mod kernel;
 mod packed;
 mod parallel;
 mod pass;
+mod patch_map;
 mod patches;
 mod plan;
 pub mod reference;
@@ -69,6 +71,7 @@ pub use kernel::Isa;
 pub use packed::PackedWeight;
 pub use parallel::Parallelism;
 pub use pass::{Pass, Write};
+pub use patch_map::{PatchMap, Term};
 pub use plan::{Algorithm, Plan};
 pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
