@@ -60,6 +60,8 @@ mod plan;
 pub mod reference;
 mod scratch;
 mod shape;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transposed;
 
 pub use activation::Activation;

@@ -2,10 +2,7 @@
 //! pixel of the image that the tap reads there, or zero where that is padding. And `col2im` is
 //! exactly its adjoint.
 
-mod common;
-
-use common::layers::for_families;
-use common::{Fill, bits, dot, nan, numbers};
+use im2col::testing::{Fill, bits, dot, for_families, nan, numbers};
 use im2col::{Element, Layout, MAX_AXES, Params, Shape, Write, col2im, im2col};
 
 /// Where element `(channel, tap, pixel)` of cols lies, and what it has to be: `None` is padding.

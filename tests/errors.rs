@@ -1,9 +1,7 @@
 //! Every error from every entry point: which one it is, what it says, and that nothing was
 //! written. Sizes come from callers' files and arithmetic, so every number has to be answered.
 
-mod common;
-
-use common::{Layer, PASSES, WRITES, numbers};
+use im2col::testing::{Fill, Layer, PASSES, WRITES, numbers, plans};
 use im2col::{
     Algorithm, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error, Layout,
     Parallelism, Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
@@ -198,8 +196,8 @@ fn builders_refuse_what_shapes_refuse() {
 #[test]
 fn every_length_is_checked_before_anything_is_written() {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-        let good = Layer::<f32>::new(Params { layout, ..params() }, common::Fill::Integers);
-        for plan in common::plans(good.shape) {
+        let good = Layer::<f32>::new(Params { layout, ..params() }, Fill::Integers);
+        for plan in plans(good.shape) {
             for (pass, write) in PASSES.into_iter().flat_map(|p| WRITES.map(|w| (p, w))) {
                 for name in slices(pass, write) {
                     refuse(&good, &plan, (pass, write), name);
@@ -223,7 +221,7 @@ fn refuse(good: &Layer<f32>, plan: &Plan<f32>, (pass, write): (Pass, Write), nam
     const SENTINEL: f32 = 12345.0;
     for by in [-1, 1] {
         let mut layer = good.clone();
-        let mut destination = vec![SENTINEL; layer.len(pass)];
+        let mut destination = vec![SENTINEL; layer.destination_len(pass)];
         let slice = match name {
             "input" => &mut layer.input,
             "weight" => &mut layer.weight,
@@ -248,11 +246,12 @@ fn refuse(good: &Layer<f32>, plan: &Plan<f32>, (pass, write): (Pass, Write), nam
 
 #[test]
 fn scratch_too_short_writes_nothing() {
-    let layer = Layer::<f64>::new(params(), common::Fill::Integers);
-    for plan in common::plans(layer.shape) {
+    let layer = Layer::<f64>::new(params(), Fill::Integers);
+    for plan in plans(layer.shape) {
         for pass in PASSES {
             let Some(found) = plan.min_scratch_len(pass).checked_sub(1) else { continue };
-            let (mut destination, mut scratch) = (vec![7.0; layer.len(pass)], vec![7.0; found]);
+            let (mut destination, mut scratch) =
+                (vec![7.0; layer.destination_len(pass)], vec![7.0; found]);
             let scratch = Some(scratch.as_mut_slice());
             let to = &mut destination;
             let error = layer.run_into(&plan, pass, Write::Overwrite, scratch, to).unwrap_err();
@@ -266,7 +265,7 @@ fn scratch_too_short_writes_nothing() {
 
 #[test]
 fn lengths_of_bias_cols_and_reference() {
-    let layer = Layer::<f32>::new(params(), common::Fill::Integers);
+    let layer = Layer::<f32>::new(params(), Fill::Integers);
     let (shape, short) = (&layer.shape, [7.0; 1]);
     let length = |what, expected| Error::Length { what, expected, found: 1 };
     let plan = Plan::new(*shape, Algorithm::Auto, Parallelism::Serial).unwrap();
@@ -279,8 +278,7 @@ fn lengths_of_bias_cols_and_reference() {
     assert_eq!((refused, sums), (length("grad_bias", 9), [7.0; 1]));
 
     let cols_len = shape.cols_len().unwrap();
-    let (image, cols) =
-        (numbers::<f32>(common::Fill::Integers, 0, shape.image_len()), vec![7.0; cols_len]);
+    let (image, cols) = (numbers::<f32>(Fill::Integers, 0, shape.image_len()), vec![7.0; cols_len]);
     let mut to = cols.clone();
     assert_eq!(im2col(shape, &short, &mut to).unwrap_err(), length("image", shape.image_len()));
     assert_eq!(to, cols);

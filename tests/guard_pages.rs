@@ -3,13 +3,9 @@
 
 #![cfg(unix)]
 
-mod common;
-#[path = "common/guarded.rs"]
-mod guarded;
-
-use common::layers::for_families;
-use common::{Fill, Layer, PASSES, WRITES, bits, nan, plans};
-use guarded::{EDGES, Edge, Guarded};
+use im2col::testing::{
+    EDGES, Edge, Fill, Guarded, Layer, PASSES, WRITES, bits, for_families, nan, plans,
+};
 use im2col::{Element, Params, Pass, Plan, Write};
 
 fn run<T: Element>(

@@ -1,9 +1,7 @@
 //! Which kernels these tests ran on, and what `IM2COL_ISA` does to the choice.
 
-mod common;
-
-use common::isas;
 use im2col::Isa;
+use im2col::testing::isas;
 use std::process::Command;
 
 /// Tests run on the ISAs that the machine has: so that none is left out unseen, the variable

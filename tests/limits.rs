@@ -3,9 +3,7 @@
 
 #![allow(unsafe_code, reason = "an allocator that counts and fails")]
 
-mod common;
-
-use common::{Fill, Layer, PASSES, WRITES, isas};
+use im2col::testing::{Fill, Layer, PASSES, WRITES, isas};
 use im2col::{Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -107,7 +105,7 @@ fn check_serial<T: Element>() {
             for pass in PASSES {
                 for write in WRITES {
                     let mut scratch = vec![T::ZERO; plan.scratch_len(pass)];
-                    let mut to = vec![T::ZERO; layer.len(pass)];
+                    let mut to = vec![T::ZERO; layer.destination_len(pass)];
                     let count = allocations(|| {
                         layer.run_into(&plan, pass, write, Some(&mut scratch), &mut to).unwrap();
                     });
@@ -140,7 +138,7 @@ fn calls_on_a_pool_with_scratch_allocate_nothing() {
         let plan = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Rayon).unwrap();
         for pass in PASSES {
             let mut scratch = vec![0.0; pool.install(|| plan.scratch_len(pass))];
-            let mut to = vec![0.0; layer.len(pass)];
+            let mut to = vec![0.0; layer.destination_len(pass)];
             let mut run = || {
                 let scratch = Some(&mut *scratch);
                 layer.run_into(&plan, pass, Write::Overwrite, scratch, &mut to).unwrap();
@@ -269,7 +267,7 @@ fn no_memory_for_scratch_is_an_error() {
         for pass in PASSES {
             let right = layer.run(&plan, pass, Write::Overwrite);
             for n in 1.. {
-                let mut to = vec![7.0; layer.len(pass)];
+                let mut to = vec![7.0; layer.destination_len(pass)];
                 FAIL.set(n);
                 let result = layer.run_into(&plan, pass, Write::Overwrite, None, &mut to);
                 let failed = FAIL.replace(0) == 0;
@@ -292,7 +290,7 @@ fn no_memory_for_cols_is_an_error() {
     let layer = Layer::<f64>::new(layers()[0], Fill::Integers);
     let plan = Plan::new(layer.shape, Algorithm::Explicit, Parallelism::Serial).unwrap();
     for pass in PASSES {
-        let mut to = vec![7.0; layer.len(pass)];
+        let mut to = vec![7.0; layer.destination_len(pass)];
         FAIL.set(1);
         let result = layer.run_into(&plan, pass, Write::Overwrite, None, &mut to);
         FAIL.set(0);

@@ -3,9 +3,7 @@
 //! is off by up to `terms * eps / 2`. The contract is blocked summation: an error of
 //! `c * eps * Σ|a||b|` where c is about `block + terms / block`.
 
-mod common;
-
-use common::{Layer, PASSES, WRITES, assert_within, check_pass, plans};
+use im2col::testing::{Call, Expected, Fill, Layer, Tolerance, calls, plans};
 use im2col::{Conv1d, Element, Layout, Params, Write};
 
 /// c of the products: the depth of a block, plus a term for each block that is added.
@@ -68,19 +66,17 @@ fn long_sums() -> [Params; 4] {
 fn check_products<T: Element>() {
     for params in long_sums() {
         for hurt in HURT {
-            let mut layer = Layer::<T>::new(params, common::Fill::Uniform);
+            let mut layer = Layer::<T>::new(params, Fill::Uniform);
             layer.input = hurtful(hurt, layer.input.len());
             layer.weight = hurtful(hurt, layer.weight.len());
             layer.grad_output = hurtful(hurt, layer.grad_output.len());
-            for pass in PASSES {
-                for write in WRITES {
-                    let expected = layer.expected(pass, write);
-                    // The judge sums in f64, one term after the other.
-                    let judge = if T::EPSILON == f64::EPSILON { expected.terms } else { 0 };
-                    let factor = blocked(expected.terms) + judge as f64;
-                    for plan in plans(layer.shape) {
-                        check_pass(&layer, &plan, (pass, write), &expected, factor);
-                    }
+            for (pass, write) in calls() {
+                let expected = layer.expected(Call::Pass(pass, write));
+                // The judge sums in f64, one term after the other.
+                let judge = if T::EPSILON == f64::EPSILON { expected.terms } else { 0 };
+                let factor = blocked(expected.terms) + judge as f64;
+                for plan in plans(layer.shape) {
+                    expected.assert_plan(&plan, Tolerance::Factor(factor));
                 }
             }
         }
@@ -112,8 +108,9 @@ fn compensated(numbers: impl Iterator<Item = f64>) -> f64 {
 /// thousandth of the sum in f32.
 fn check_bias<T: Element>(layout: Layout) {
     let (batch, channels, pixels) = (4, 3, 250_000);
-    let layer = Conv1d::<T>::new([batch, 1, pixels], [channels, 1, 1]).layout(layout);
-    let plan = layer.plan().unwrap();
+    let conv = Conv1d::<T>::new([batch, 1, pixels], [channels, 1, 1]).layout(layout);
+    let plan = conv.plan().unwrap();
+    let mut layer = Layer::new(*plan.shape().params(), Fill::Integers);
     for hurt in HURT {
         let dg: Vec<T> = hurtful(hurt, plan.shape().output_len());
         let channel = |o: usize| match layout {
@@ -124,12 +121,11 @@ fn check_bias<T: Element>(layout: Layout) {
             let numbers = |k| (0..dg.len()).filter(move |&o| channel(o) == k);
             (0..channels).map(|k| compensated(numbers(k).map(|o| of(dg[o].into())))).collect()
         };
-        let terms = batch * pixels;
-        let expected = common::Expected { values: sums(|x| x), magnitudes: sums(f64::abs), terms };
-        let mut got = vec![T::ZERO; channels];
-        plan.backward_bias(&dg, &mut got, Write::Overwrite).unwrap();
-        let what = format!("backward_bias of {hurt:?} numbers, {plan:?}");
-        assert_within(&what, &got, &expected, tree(terms));
+        let (values, magnitudes) = (sums(|x| x), sums(f64::abs));
+        layer.grad_output = dg;
+        let naive = layer.expected(Call::Bias(Write::Overwrite));
+        let expected = Expected { values, magnitudes, ..naive };
+        expected.assert_plan(&plan, Tolerance::Factor(tree(batch * pixels)));
     }
 }
 

@@ -1,99 +1,142 @@
-//! Every pass against the naive loops: every family of layers, both layouts, both types, both
-//! ways to write, every algorithm. What the passes promise beyond numbers is in
-//! `promises.rs`.
+//! Every pass against the naive loops: a test for each family of layers on each ISA, and on the
+//! textbook. Both layouts, both types, both ways to write. What the passes promise beyond numbers
+//! is in `promises.rs`.
+//!
+//! The names are made as the tests run: `cargo test --test passes depthwise/avx2` runs those of
+//! one family on one ISA. Those of an ISA that this machine lacks are listed as ignored.
 
-mod common;
-
-use common::layers::{for_families, for_layers, tiny};
-use common::{
-    EXACT, Expected, Fill, Layer, PASSES, ROUNDED, WRITES, assert_within, check_pass, contract,
-    dot, nan, numbers, plans,
+use im2col::testing::{
+    Call, EXACT, Family, Layer, PASSES, ROUNDED, Tolerance, WRITES, assert_adjoint,
+    assert_gradient, bits, calls, dot, families, for_layers, numbers,
 };
-use im2col::{Element, Params, Pass, Plan, Write, reference};
+use im2col::testing::{Fill, nan};
+use im2col::{Algorithm, Element, Isa, Parallelism, Params, Pass, Plan, Shape, Write};
+use libtest_mimic::{Arguments, Failed, Trial};
 
-/// All passes, writes and cases of a layer against the naive loops.
-fn check_layer<T: Element>(params: Params, fill: Fill, factor: impl Fn(usize) -> f64) {
-    let layer = Layer::<T>::new(params, fill);
-    let plans = plans(layer.shape);
-    for pass in PASSES {
-        for write in WRITES {
-            let expected = layer.expected(pass, write);
-            for plan in &plans {
-                check_pass(&layer, plan, (pass, write), &expected, factor(expected.terms));
-            }
+/// What computes a layer.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Textbook,
+    Kernels(Isa),
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Textbook => "textbook",
+            Way::Kernels(isa) => isa.name(),
         }
     }
-    plans.iter().for_each(|plan| check_bias(&layer, plan, &factor));
-}
 
-fn check_bias<T: Element>(layer: &Layer<T>, plan: &Plan<T>, factor: impl Fn(usize) -> f64) {
-    let (shape, dg) = (&layer.shape, &layer.grad_output);
-    for write in WRITES {
-        let old: &[T] = if write == Write::Accumulate { &layer.bias } else { &[] };
-        let sum = |layer: &Layer<T>, old: &[T]| {
-            let mut sums = reference::backward_bias(shape, &layer.grad_output).unwrap();
-            sums.iter_mut().zip(old).for_each(|(sum, &x)| *sum += x.into());
-            sums
-        };
-        let absolute = layer.map(|x| T::from_f64(x.into().abs()));
-        let expected = Expected {
-            values: sum(layer, old),
-            magnitudes: sum(&absolute, &absolute.bias[..old.len()]),
-            terms: shape.batch() * shape.output_pixels() + 1,
-        };
-        let mut got = vec![nan(); shape.out_channels()];
-        got[..old.len()].copy_from_slice(old);
-        plan.backward_bias(dg, &mut got, write).unwrap();
-        let what = format!("backward_bias {write:?} of {plan:?}");
-        assert_within(&what, &got, &expected, factor(expected.terms));
+    fn is_available(self) -> bool {
+        match self {
+            Way::Textbook => true,
+            Way::Kernels(isa) => isa.is_available(),
+        }
+    }
+
+    fn plan<T: Element>(self, shape: Shape) -> Plan<T> {
+        let parallelism = Parallelism::Rayon;
+        match self {
+            Way::Textbook => Plan::new(shape, Algorithm::Explicit, parallelism),
+            Way::Kernels(isa) => Plan::with_isa(shape, Algorithm::Implicit, parallelism, isa),
+        }
+        .unwrap_or_else(|error| panic!("{shape:?}: {error}"))
     }
 }
 
-fn check_exact<T: Element>() {
-    for_families(24, |params| EXACT.iter().for_each(|&f| check_layer::<T>(params, f, |_| 0.0)));
+/// A check of one layer on one way.
+type Check = fn(Way, Params);
+
+/// Every check with its name, and the layers that it takes of each family.
+const CHECKS: [(&str, u32, Check); 4] = [
+    ("exact", 20, |way, params| {
+        check_fills::<f32>(way, params, &EXACT, Tolerance::Exact);
+        check_fills::<f64>(way, params, &EXACT, Tolerance::Exact);
+    }),
+    ("contract", 12, |way, params| {
+        check_fills::<f32>(way, params, &ROUNDED, Tolerance::Contract);
+        check_fills::<f64>(way, params, &ROUNDED, Tolerance::Contract);
+    }),
+    ("adjoint", 20, |way, params| {
+        check_adjoints::<f32>(way, params);
+        check_adjoints::<f64>(way, params);
+    }),
+    ("accumulates", 4, check_accumulating),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Calls spread over rayon's pool: its threads and the machine's are the same ones.
+    arguments.test_threads = arguments.test_threads.or(Some(available_threads()));
+    libtest_mimic::run(&arguments, trials()).exit();
 }
 
-fn check_rounded<T: Element>() {
-    for_families(16, |params| ROUNDED.iter().for_each(|&f| check_layer::<T>(params, f, contract)));
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-#[test]
-fn f32_integers_are_exact() {
-    check_exact::<f32>();
+fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let ways = Isa::ALL.into_iter().map(Way::Kernels).chain([Way::Textbook]);
+    for way in ways {
+        for family in families() {
+            for (name, count, check) in CHECKS {
+                trials.push(trial(way, family.clone(), name, count, check));
+            }
+        }
+        let (family, check) = (Family::tiny(), check_finite_differences);
+        trials.push(trial(way, family, "finite-differences", 24, check));
+    }
+    trials
 }
 
-#[test]
-fn f64_integers_are_exact() {
-    check_exact::<f64>();
+fn trial(way: Way, family: Family, name: &str, count: u32, check: Check) -> Trial {
+    let name = format!("{}/{}/{name}", family.name, way.name());
+    let run = move || {
+        for_layers(&family, count, |params| check(way, params));
+        Ok::<(), Failed>(())
+    };
+    Trial::test(name, run).with_ignored_flag(!way.is_available())
 }
 
-#[test]
-fn f32_is_within_the_contract() {
-    check_rounded::<f32>();
-}
-
-#[test]
-fn f64_is_within_the_contract() {
-    check_rounded::<f64>();
+/// All passes and writes of a layer against the naive loops.
+fn check_fills<T: Element>(way: Way, params: Params, fills: &[Fill], tolerance: Tolerance) {
+    for &fill in fills {
+        let layer = Layer::<T>::new(params, fill);
+        let plan = way.plan(layer.shape);
+        let passes = calls().map(|(pass, write)| Call::Pass(pass, write));
+        for call in passes.chain(WRITES.map(Call::Bias)) {
+            layer.expected(call).assert_plan(&plan, tolerance);
+        }
+    }
 }
 
 /// `<conv(x, w), g> = <w, dW> = <x, dV>`: with integers, to the last bit.
-fn check_adjoints<T: Element>(params: Params) {
+fn check_adjoints<T: Element>(way: Way, params: Params) {
     let layer = Layer::<T>::new(params, Fill::Integers);
-    for plan in plans(layer.shape) {
-        let [y, dv, dw] = PASSES.map(|pass| layer.run(&plan, pass, Write::Overwrite));
-        let product = dot(&y, &layer.grad_output);
-        assert_eq!(product, dot(&layer.weight, &dw), "<y, g> = <w, dW> of {plan:?}");
-        assert_eq!(product, dot(&layer.input, &dv), "<y, g> = <x, dV> of {plan:?}");
-    }
+    let plan = way.plan::<T>(layer.shape);
+    let run = |pass| layer.run(&plan, pass, Write::Overwrite);
+    let (x, w, g) = (&layer.input, &layer.weight, &layer.grad_output);
+    let forward = |_: &[T]| run(Pass::Forward);
+    let what = format!("{plan:?}");
+    assert_adjoint(&what, x, g, forward, |_| run(Pass::BackwardData), 0.0);
+    assert_adjoint(&what, w, g, forward, |_| run(Pass::BackwardWeight), 0.0);
 }
 
-#[test]
-fn gradients_are_adjoints_of_forward() {
-    for_families(24, |params| {
-        check_adjoints::<f32>(params);
-        check_adjoints::<f64>(params);
-    });
+/// Accumulating twice is the gradient twice, on top of what was there.
+fn check_accumulating(way: Way, params: Params) {
+    let layer = Layer::<f32>::new(params, Fill::Integers);
+    let plan = way.plan(layer.shape);
+    for pass in [Pass::BackwardData, Pass::BackwardWeight] {
+        let once = layer.run(&plan, pass, Write::Overwrite);
+        let mut twice: Vec<f32> = numbers(Fill::Integers, 9, once.len());
+        let sum: Vec<f32> = twice.iter().zip(&once).map(|(a, b)| a + 2.0 * b).collect();
+        for _ in 0..2 {
+            layer.run_into(&plan, pass, Write::Accumulate, None, &mut twice).unwrap();
+        }
+        assert_eq!(bits(&twice), bits(&sum), "{pass:?} of {plan:?}");
+    }
 }
 
 /// `E = Σ y² / 2`, so that `dE/dy = y`.
@@ -105,54 +148,27 @@ fn energy(layer: &Layer<f64>, plan: &Plan<f64>) -> (f64, Vec<f64>) {
 /// The gradients against what a small step of each number does to the energy, through the
 /// library's own forward alone. `E` is a square, so central differences have no error of their
 /// own and whole steps stay exact.
-#[test]
-fn gradients_are_finite_differences() {
-    for_layers(&tiny(), 24, |params| {
-        let mut layer = Layer::<f64>::new(params, Fill::Integers);
-        for plan in plans(layer.shape) {
-            let (_, y) = energy(&layer, &plan);
-            layer.grad_output = y;
-            let mut db = vec![f64::NAN; layer.bias.len()];
-            plan.backward_bias(&layer.grad_output, &mut db, Write::Overwrite).unwrap();
-            let dv = layer.run(&plan, Pass::BackwardData, Write::Overwrite);
-            let dw = layer.run(&plan, Pass::BackwardWeight, Write::Overwrite);
-            type Field = fn(&mut Layer<f64>) -> &mut Vec<f64>;
-            let fields: [(&str, &[f64], Field); 3] = [
-                ("grad_input", &dv, |layer| &mut layer.input),
-                ("grad_weight", &dw, |layer| &mut layer.weight),
-                ("grad_bias", &db, |layer| &mut layer.bias),
-            ];
-            for (name, gradient, field) in fields {
-                for (i, &slope) in gradient.iter().enumerate() {
-                    let mut at = |step: f64| {
-                        field(&mut layer)[i] += step;
-                        let (energy, _) = energy(&layer, &plan);
-                        field(&mut layer)[i] -= step;
-                        energy
-                    };
-                    let difference = (at(1.0) - at(-1.0)) / 2.0;
-                    assert_eq!(slope, difference, "{name}[{i}] of {plan:?}");
-                }
-            }
-        }
-    });
-}
-
-/// Accumulating twice is the gradient twice, on top of what was there.
-#[test]
-fn accumulating_twice_doubles() {
-    for_families(4, |params| {
-        let layer = Layer::<f32>::new(params, Fill::Integers);
-        for plan in plans(layer.shape) {
-            for pass in [Pass::BackwardData, Pass::BackwardWeight] {
-                let once = layer.run(&plan, pass, Write::Overwrite);
-                let mut twice: Vec<f32> = numbers(Fill::Integers, 9, once.len());
-                let sum: Vec<f32> = twice.iter().zip(&once).map(|(a, b)| a + 2.0 * b).collect();
-                for _ in 0..2 {
-                    layer.run_into(&plan, pass, Write::Accumulate, None, &mut twice).unwrap();
-                }
-                assert_eq!(twice, sum, "{pass:?} of {plan:?}");
-            }
-        }
-    });
+fn check_finite_differences(way: Way, params: Params) {
+    let mut layer = Layer::<f64>::new(params, Fill::Integers);
+    let plan = way.plan(layer.shape);
+    let (_, y) = energy(&layer, &plan);
+    layer.grad_output = y;
+    let mut db = vec![nan(); layer.bias.len()];
+    plan.backward_bias(&layer.grad_output, &mut db, Write::Overwrite).unwrap();
+    let [dv, dw] = [PASSES[1], PASSES[2]].map(|pass| layer.run(&plan, pass, Write::Overwrite));
+    type Field = fn(&mut Layer<f64>) -> &mut Vec<f64>;
+    let fields: [(&str, &[f64], Field); 3] = [
+        ("grad_input", &dv, |layer| &mut layer.input),
+        ("grad_weight", &dw, |layer| &mut layer.weight),
+        ("grad_bias", &db, |layer| &mut layer.bias),
+    ];
+    for (name, gradient, field) in fields {
+        let mut moved = layer.clone();
+        let x = field(&mut moved).clone();
+        let at = |x: &[f64]| {
+            field(&mut moved).copy_from_slice(x);
+            energy(&moved, &plan).0
+        };
+        assert_gradient(&format!("{name} of {plan:?}"), &x, gradient, at, 1.0, 0.0);
+    }
 }

@@ -1,10 +1,7 @@
 //! The map of the patches against everything that walks over them in another way: `im2col`,
 //! `col2im`, the naive loops and the passes.
 
-mod common;
-
-use common::layers::for_families;
-use common::{Fill, numbers, plans};
+use im2col::testing::{Fill, for_families, numbers, plans};
 use im2col::{Conv2d, Error, Layout, Params, PatchMap, Shape, Term, Write};
 use im2col::{col2im, im2col, reference};
 

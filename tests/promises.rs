@@ -2,10 +2,7 @@
 //! whatever memory, nothing read that they don't own, and no number hidden or made up where the
 //! naive loop meets infinities and NaN.
 
-mod common;
-
-use common::layers::for_families;
-use common::{Fill, Layer, PASSES, WRITES, bits, nan, plans};
+use im2col::testing::{Call, Fill, Layer, PASSES, bits, calls, for_families, nan, plans};
 use im2col::{Element, Error, Layout, MAX_AXES, Params, Pass, Plan, Shape, Write, reference};
 
 /// Scratch of exactly what one thread needs, of more, and of what the pool can use: NaN-filled,
@@ -30,11 +27,6 @@ fn scratch_of_any_length_and_content_gives_the_same_bits() {
             }
         }
     });
-}
-
-/// Every pass with every way to write.
-fn calls() -> impl Iterator<Item = (Pass, Write)> {
-    PASSES.into_iter().flat_map(|pass| WRITES.map(|write| (pass, write)))
 }
 
 #[test]
@@ -107,7 +99,7 @@ fn run_misaligned(
     let mut all = shift(&layer.before(pass, write));
     let mut scratch = shift(&vec![f32::NAN; plan.scratch_len(pass)]);
     let s = &mut scratch[within(plan.scratch_len(pass))];
-    let to = &mut all[within(layer.len(pass))];
+    let to = &mut all[within(layer.destination_len(pass))];
     match pass {
         Pass::Forward => {
             let bias = (write == Write::Accumulate).then_some(bias);
@@ -117,9 +109,9 @@ fn run_misaligned(
         Pass::BackwardWeight => plan.backward_weight_with_scratch(input, dg, to, write, s),
     }
     .unwrap();
-    let outside = all[..offset].iter().chain(&all[offset + layer.len(pass)..]);
+    let outside = all[..offset].iter().chain(&all[offset + layer.destination_len(pass)..]);
     assert!(outside.into_iter().all(|x| x.is_nan()), "{pass:?} of {plan:?} wrote outside");
-    all[within(layer.len(pass))].to_vec()
+    all[within(layer.destination_len(pass))].to_vec()
 }
 
 /// One image, repeated: every copy answers with the same bits.
@@ -164,7 +156,7 @@ fn check_non_finite(clean: Layer<f32>, value: f32) {
         for plan in plans(layer.shape) {
             for pass in PASSES {
                 let got = layer.run(&plan, pass, Write::Overwrite);
-                let must = layer.expected(pass, Write::Overwrite).values;
+                let must = layer.expected(Call::Pass(pass, Write::Overwrite)).values;
                 let may = padded(pass);
                 for (i, got) in got.iter().enumerate() {
                     let said = (got.is_finite(), must[i].is_finite(), may[i].is_finite());
@@ -248,7 +240,7 @@ fn overwriting_never_reads_the_destination() {
         for plan in plans(layer.shape) {
             for pass in PASSES {
                 let onto_nan = layer.run(&plan, pass, Write::Overwrite);
-                let mut onto_numbers = vec![7.0; layer.len(pass)];
+                let mut onto_numbers = vec![7.0; layer.destination_len(pass)];
                 layer
                     .run_into(&plan, pass, Write::Overwrite, None, &mut onto_numbers)
                     .expect("the layer's own lengths");

@@ -1,22 +1,16 @@
 //! Layers that don't fit one run of anything: more pixels, more taps, more channels than the
 //! implicit algorithm takes at a time, so that runs follow each other and ends are ragged.
 
-mod common;
-
-use common::{Fill, Layer, PASSES, WRITES, check_pass, plans};
+use im2col::testing::{Call, Fill, Layer, Tolerance, calls, plans};
 use im2col::{Element, Layout, Params};
 
 fn check<T: Element>(params: Params) {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         let layer = Layer::<T>::new(Params { layout, ..params }, Fill::Integers);
         let plans = plans(layer.shape);
-        for pass in PASSES {
-            for write in WRITES {
-                let expected = layer.expected(pass, write);
-                for plan in &plans {
-                    check_pass(&layer, plan, (pass, write), &expected, 0.0);
-                }
-            }
+        for (pass, write) in calls() {
+            let expected = layer.expected(Call::Pass(pass, write));
+            plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
         }
     }
 }

@@ -9,9 +9,7 @@
 //!
 //! All numbers are primes, so that no two sums coincide and no index can be mistaken.
 
-mod common;
-
-use common::plans;
+use im2col::testing::plans;
 use im2col::{Conv1d, Conv2d, Element, Layout, Plan, Write};
 
 const V: [f64; 9] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0];

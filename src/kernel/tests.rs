@@ -8,10 +8,6 @@ use alloc::vec::Vec;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-#[cfg(unix)]
-#[path = "../../tests/common/guarded.rs"]
-mod guarded;
-
 fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
     Isa::ALL.into_iter().filter_map(T::kernels)
 }
@@ -285,9 +281,9 @@ fn stencils_are_their_definition() {
 /// Vectors by themselves, on elements that end and begin where a page does.
 #[cfg(unix)]
 mod vectors {
-    use super::guarded::{EDGES, Guarded};
     use super::{Element, Isa, Vec, nan, same, vec};
     use crate::kernel::vector::Vector;
+    use crate::testing::{EDGES, Guarded};
 
     fn check<V: Vector<Element: Element>>() {
         let number = |i: usize| V::Element::from_f64(i as f64 + 1.0);

@@ -1,7 +1,6 @@
 //! Memory between two pages that fault: whatever touches an element too many dies of it.
 
-#![allow(unsafe_code, dead_code, unreachable_pub, reason = "pages come from the system")]
-
+use crate::element::Element;
 use core::ptr::{null_mut, slice_from_raw_parts_mut};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 
@@ -14,16 +13,31 @@ pub enum Edge {
     End,
 }
 
+/// Both edges.
 pub const EDGES: [Edge; 2] = [Edge::Start, Edge::End];
 
-/// Elements that reach an edge of their pages.
+/// Elements that reach an edge of their pages: a slice whose neighbour can't be touched.
+///
+/// A vector load that is one element too long reads a neighbour that is usually there; here it
+/// ends the process.
+///
+/// ```
+/// use im2col::testing::{Edge, Guarded};
+/// let tensor = Guarded::new(Edge::End, &[1.0f32, 2.0, 3.0]);
+/// assert_eq!(tensor.iter().sum::<f32>(), 6.0);
+/// // One more would end the process: `tensor.as_ptr().add(3).read()`.
+/// ```
 pub struct Guarded<T> {
     map: *mut u8,
     bytes: usize,
     elements: *mut [T],
 }
 
-impl<T: Copy> Guarded<T> {
+impl<T: Element> Guarded<T> {
+    /// A copy of `from` at an edge of pages of its own.
+    ///
+    /// # Panics
+    /// If the system has no such pages.
     pub fn new(edge: Edge, from: &[T]) -> Self {
         // SAFETY: a question about the system.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;

@@ -1,0 +1,117 @@
+//! How far an answer may be off, and whether it is.
+
+use super::layer::{Call, Layer};
+use super::report::Mismatch;
+use crate::element::Element;
+use crate::plan::Plan;
+
+/// What a call has to answer.
+#[derive(Debug)]
+pub struct Expected<'a, T> {
+    /// The layer that was asked.
+    pub layer: &'a Layer<T>,
+    /// What was asked.
+    pub call: Call,
+    /// The answer, summed in f64.
+    pub values: Vec<f64>,
+    /// `Σ|a||b|` of every value, with the bias or what was there before.
+    pub magnitudes: Vec<f64>,
+    /// The most terms in the sum of one value.
+    pub terms: usize,
+}
+
+/// How far each element may be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// Not at all: for [`EXACT`](super::EXACT) numbers.
+    Exact,
+    /// What rounding does to random numbers in whatever order they are summed: [`contract`].
+    Contract,
+    /// By this times `ε · Σ|a||b|`: for a bound of your own.
+    Factor(f64),
+}
+
+impl Tolerance {
+    /// What `ε · Σ|a||b|` is multiplied with for a sum of so many terms.
+    pub fn factor(self, terms: usize) -> f64 {
+        match self {
+            Tolerance::Exact => 0.0,
+            Tolerance::Contract => contract(terms),
+            Tolerance::Factor(factor) => factor,
+        }
+    }
+}
+
+/// The contract for random numbers: an element may be off by this times `ε · Σ|a||b|`.
+///
+/// Each of the `terms` additions rounds by at most `ε / 2` of the sum so far. On random numbers
+/// the roundings cancel, so the error is about their number's square root: twice that, and a
+/// little for short sums.
+pub fn contract(terms: usize) -> f64 {
+    4.0 + 2.0 * (terms as f64).sqrt()
+}
+
+impl<T: Element> Expected<'_, T> {
+    /// Says where an answer is wrong; `what` computed it.
+    ///
+    /// # Errors
+    /// The first element that is off by more than allowed, or is NaN where a number is expected.
+    /// Where an infinity or NaN is expected, the same is found.
+    pub fn check(&self, what: &str, got: &[T], tolerance: Tolerance) -> Result<(), Mismatch> {
+        if got.len() != self.values.len() {
+            return Err(Mismatch::of_length(what, self, got.len()));
+        }
+        let factor = tolerance.factor(self.terms);
+        let allowed = |i: usize| match factor {
+            0.0 => 0.0,
+            factor => factor * T::EPSILON * self.magnitudes[i],
+        };
+        let right = |i: usize| {
+            let (got, value): (f64, f64) = (got[i].into(), self.values[i]);
+            if value.is_finite() {
+                // Not `off > allowed` for wrong: NaN has to fail.
+                (got - value).abs() <= allowed(i)
+            } else {
+                got == value || (got.is_nan() && value.is_nan())
+            }
+        };
+        let Some(first) = (0..got.len()).find(|&i| !right(i)) else { return Ok(()) };
+        let wrong = (first..got.len()).filter(|&i| !right(i)).count();
+        Err(Mismatch::of_element(what, self, first, got[first].into(), allowed(first), wrong))
+    }
+
+    /// Runs the call on a plan of this crate and [asserts](Self::assert_close) its answer.
+    ///
+    /// # Panics
+    /// If the answer is wrong, or the plan is another layer's.
+    #[track_caller]
+    pub fn assert_plan(&self, plan: &Plan<T>, tolerance: Tolerance) {
+        let got = match self.call {
+            Call::Pass(pass, write) => self.layer.run(plan, pass, write),
+            Call::Bias(write) => self.layer.run_bias(plan, write),
+        };
+        self.assert_close(&format!("{plan:?}"), &got, tolerance);
+    }
+
+    /// [`check`](Self::check) for tests.
+    ///
+    /// # Panics
+    /// With the [`Mismatch`] if there is one: the layer, the pass, the index, both values, the
+    /// allowed error and the patch that met there.
+    #[track_caller]
+    pub fn assert_close(&self, what: &str, got: &[T], tolerance: Tolerance) {
+        if let Err(mismatch) = self.check(what, got, tolerance) {
+            panic!("{mismatch}");
+        }
+    }
+}
+
+/// The bits of every element, so that NaN and -0 compare.
+pub fn bits<T: Element>(tensor: &[T]) -> Vec<u64> {
+    tensor.iter().map(|&x| Into::<f64>::into(x).to_bits()).collect()
+}
+
+/// The inner product, in f64.
+pub fn dot<A: Into<f64> + Copy, B: Into<f64> + Copy>(a: &[A], b: &[B]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| a.into() * b.into()).sum()
+}

@@ -1,0 +1,217 @@
+//! Layers to draw from, by family: each family goes to places where the others rarely are.
+//!
+//! Every layer drawn is valid: the image is made as large as the padded kernel needs, plus some.
+
+use crate::shape::{Layout, MAX_AXES, Params};
+use core::ops::RangeInclusive;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
+
+/// What a family draws from: ranges, all inclusive, in both layouts.
+///
+/// ```
+/// use im2col::testing::Family;
+/// // What stem layers look like: few channels, large strides.
+/// let stems = Family { name: "stems", channels: [3..=3, 8..=64], stride: 2..=4, ..Family::dense() };
+/// # im2col::testing::for_layers(&stems, 3, |params| assert_eq!(params.in_channels, 3));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// What it is called, in failures and in the names of tests.
+    pub name: &'static str,
+    /// Spatial axes.
+    pub axes: RangeInclusive<usize>,
+    /// Images.
+    pub batch: RangeInclusive<usize>,
+    /// Groups.
+    pub groups: RangeInclusive<usize>,
+    /// Channels of one group, in and out.
+    pub channels: [RangeInclusive<usize>; 2],
+    /// Taps of each axis.
+    pub kernel: RangeInclusive<usize>,
+    /// Input elements between outputs.
+    pub stride: RangeInclusive<usize>,
+    /// Input elements between taps.
+    pub dilation: RangeInclusive<usize>,
+    /// Zeros of each side, drawn apart.
+    pub pad: RangeInclusive<usize>,
+    /// Input elements beyond the fewest that the kernel needs.
+    pub extra: RangeInclusive<usize>,
+}
+
+/// All families.
+pub fn families() -> Vec<Family> {
+    let dense = Family::dense();
+    let few = [1..=3, 1..=3];
+    vec![
+        dense.clone(),
+        Family { name: "depthwise", groups: 2..=9, channels: [1..=1, 1..=2], ..Family::dense() },
+        Family::grouped(),
+        Family { name: "1d", axes: 1..=1, kernel: 1..=7, extra: 0..=80, ..Family::dense() },
+        Family { name: "3d", axes: 3..=3, channels: few.clone(), extra: 0..=3, ..Family::dense() },
+        Family { name: "dilated", axes: 1..=2, kernel: 2..=3, dilation: 1..=4, ..Family::dense() },
+        Family {
+            name: "large-dilation",
+            axes: 1..=2,
+            channels: few.clone(),
+            kernel: 2..=4,
+            dilation: 5..=19,
+            pad: 0..=12,
+            ..Family::dense()
+        },
+        Family {
+            name: "border-heavy",
+            channels: few.clone(),
+            kernel: 1..=5,
+            dilation: 1..=2,
+            pad: 0..=6,
+            extra: 0..=2,
+            ..Family::dense()
+        },
+        Family { name: "kernel-as-large-as-image", kernel: 2..=7, extra: 0..=0, ..Family::dense() },
+        Family {
+            name: "pointwise",
+            axes: 1..=3,
+            groups: 1..=2,
+            channels: [1..=40, 1..=40],
+            kernel: 1..=1,
+            pad: 0..=0,
+            ..Family::dense()
+        },
+        Family {
+            name: "few-channels",
+            channels: [1..=3, 12..=40],
+            stride: 1..=3,
+            extra: 0..=20,
+            ..Family::dense()
+        },
+        Family {
+            name: "few-output-channels",
+            channels: [12..=40, 1..=3],
+            stride: 1..=3,
+            extra: 0..=20,
+            ..Family::dense()
+        },
+        Family { name: "sparse", kernel: 1..=2, stride: 3..=6, extra: 0..=14, ..Family::dense() },
+        Family {
+            name: "phases",
+            axes: 1..=2,
+            groups: 1..=2,
+            channels: few,
+            kernel: 4..=9,
+            stride: 2..=4,
+            dilation: 1..=3,
+            ..Family::dense()
+        },
+        Family::tiny(),
+        Family {
+            name: "wide",
+            batch: 1..=2,
+            channels: [16..=70, 16..=70],
+            kernel: 1..=3,
+            pad: 0..=1,
+            extra: 0..=6,
+            ..dense
+        },
+    ]
+}
+
+impl Family {
+    /// Ordinary layers of two axes: what a family changes, it says.
+    pub fn dense() -> Self {
+        Self {
+            name: "dense",
+            axes: 2..=2,
+            batch: 1..=4,
+            groups: 1..=1,
+            channels: [1..=8, 1..=8],
+            kernel: 1..=4,
+            stride: 1..=2,
+            dilation: 1..=1,
+            pad: 0..=2,
+            extra: 0..=8,
+        }
+    }
+
+    /// Layers of 2 to 4 groups of several channels.
+    pub fn grouped() -> Self {
+        Self { name: "grouped", groups: 2..=4, channels: [1..=4, 1..=4], ..Self::dense() }
+    }
+
+    /// Layers so small that a gradient can be checked one number at a time.
+    pub fn tiny() -> Self {
+        Self {
+            name: "tiny",
+            axes: 1..=3,
+            batch: 1..=2,
+            groups: 1..=2,
+            channels: [1..=2, 1..=2],
+            kernel: 1..=2,
+            stride: 1..=2,
+            dilation: 1..=2,
+            pad: 0..=1,
+            extra: 0..=1,
+        }
+    }
+
+    /// The family's layers; a failing one shrinks towards the small end of every range.
+    pub fn layers(&self) -> impl Strategy<Value = Params> + use<> {
+        let three = |range: &RangeInclusive<usize>| [range.clone(), range.clone(), range.clone()];
+        let Self { pad, extra, kernel, stride, dilation, .. } = self;
+        let layout = prop_oneof![Just(Layout::ChannelsFirst), Just(Layout::ChannelsLast)];
+        let [group_in, group_out] = self.channels.clone();
+        let counts = (self.axes.clone(), self.batch.clone(), self.groups.clone());
+        let sizes = (three(kernel), three(stride), three(dilation));
+        let room = (three(pad), three(pad), three(extra));
+        (layout, counts, group_in, group_out, sizes, room).prop_map(
+            |(layout, (axes, batch, groups), group_in, group_out, sizes, room)| {
+                let ((kernel, stride, dilation), (pad_begin, pad_end, extra)) = (sizes, room);
+                let mut input = [0; MAX_AXES];
+                for a in 0..MAX_AXES {
+                    let span = dilation[a] * (kernel[a] - 1) + 1;
+                    input[a] = span.saturating_sub(pad_begin[a] + pad_end[a]).max(1) + extra[a];
+                }
+                let (in_channels, out_channels) = (group_in * groups, group_out * groups);
+                Params {
+                    axes,
+                    layout,
+                    batch,
+                    in_channels,
+                    out_channels,
+                    groups,
+                    input,
+                    kernel,
+                    stride,
+                    dilation,
+                    pad_begin,
+                    pad_end,
+                }
+            },
+        )
+    }
+}
+
+/// Runs `test` on `count` layers of a family, or as many as the variable `PROPTEST_CASES` says.
+///
+/// # Panics
+/// If `test` does: with the smallest layer that it could be shrunk to.
+pub fn for_layers(family: &Family, count: u32, test: impl Fn(Params)) {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&family.layers(), |params| {
+        test(params);
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, params)) => {
+            panic!("family {}: {reason}\nthe smallest layer that fails: {params:?}", family.name)
+        }
+        Err(TestError::Abort(reason)) => panic!("family {}: {reason}", family.name),
+    }
+}
+
+/// [`for_layers`] of every family.
+pub fn for_families(count: u32, test: impl Fn(Params)) {
+    families().iter().for_each(|family| for_layers(family, count, &test));
+}

@@ -1,0 +1,222 @@
+//! A layer with its tensors: what runs a pass, and knows the answer.
+
+use super::compare::Expected;
+use super::numbers::{Fill, nan, numbers};
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernel::Isa;
+use crate::parallel::Parallelism;
+use crate::pass::{Pass, Write};
+use crate::plan::{Algorithm, Plan};
+use crate::reference;
+use crate::shape::{Params, Shape};
+
+/// The passes that take scratch.
+pub const PASSES: [Pass; 3] = [Pass::Forward, Pass::BackwardData, Pass::BackwardWeight];
+
+/// Both ways to write.
+pub const WRITES: [Write; 2] = [Write::Overwrite, Write::Accumulate];
+
+/// One thing to compute: a pass and how it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A pass that takes scratch. For [`Pass::Forward`], [`Write::Accumulate`] means with a bias.
+    Pass(Pass, Write),
+    /// The gradient of the bias.
+    Bias(Write),
+}
+
+/// Every pass that takes scratch, in both ways to write.
+pub fn calls() -> impl Iterator<Item = (Pass, Write)> {
+    PASSES.into_iter().flat_map(|pass| WRITES.map(|write| (pass, write)))
+}
+
+/// The ISAs of this machine whose kernels this crate has.
+pub fn isas() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+/// Every way in which this crate computes a layer on this machine: its choice and the textbook
+/// once, the implicit algorithm on every ISA.
+///
+/// # Panics
+/// If the layer can't be planned.
+pub fn plans<T: Element>(shape: Shape) -> Vec<Plan<T>> {
+    let failed = |error: Error| -> Plan<T> { panic!("{shape:?}: {error}") };
+    let new = |algorithm| Plan::new(shape, algorithm, Parallelism::Rayon).unwrap_or_else(failed);
+    let on = |isa| Plan::with_isa(shape, Algorithm::Implicit, Parallelism::Rayon, isa);
+    let once = [Algorithm::Auto, Algorithm::Explicit].into_iter().map(new);
+    once.chain(isas().map(|isa| on(isa).unwrap_or_else(failed))).collect()
+}
+
+/// A layer's tensors, and what the destinations held before.
+#[derive(Debug, Clone)]
+pub struct Layer<T> {
+    /// The geometry.
+    pub shape: Shape,
+    /// `shape.input_len()` elements.
+    pub input: Vec<T>,
+    /// `shape.weight_len()` elements.
+    pub weight: Vec<T>,
+    /// One element for each output channel.
+    pub bias: Vec<T>,
+    /// `shape.output_len()` elements.
+    pub grad_output: Vec<T>,
+    /// What `grad_input`, `grad_weight` and `grad_bias` hold before an accumulating pass: the
+    /// first elements of this.
+    pub old: Vec<T>,
+}
+
+impl<T: Element> Layer<T> {
+    /// A layer filled with numbers, the same in every run.
+    ///
+    /// # Panics
+    /// If the parameters are those of no layer.
+    pub fn new(params: Params, fill: Fill) -> Self {
+        let shape = Shape::new(params).unwrap_or_else(|error| panic!("{params:?}: {error}"));
+        let old = shape.input_len().max(shape.weight_len()).max(shape.out_channels());
+        Self {
+            shape,
+            input: numbers(fill, 0, shape.input_len()),
+            weight: numbers(fill, 1, shape.weight_len()),
+            bias: numbers(fill, 2, shape.out_channels()),
+            grad_output: numbers(fill, 3, shape.output_len()),
+            old: numbers(fill, 4, old),
+        }
+    }
+
+    /// Elements of a pass's destination.
+    pub fn destination_len(&self, pass: Pass) -> usize {
+        match pass {
+            Pass::Forward => self.shape.output_len(),
+            Pass::BackwardData => self.shape.input_len(),
+            Pass::BackwardWeight => self.shape.weight_len(),
+        }
+    }
+
+    /// What a destination holds before the pass: NaN where it must not be read.
+    pub fn before(&self, pass: Pass, write: Write) -> Vec<T> {
+        match (pass, write) {
+            (Pass::Forward, _) | (_, Write::Overwrite) => vec![nan(); self.destination_len(pass)],
+            (_, Write::Accumulate) => self.old[..self.destination_len(pass)].to_vec(),
+        }
+    }
+
+    /// Runs a pass of a plan of this crate; for forward, `Accumulate` means with a bias.
+    ///
+    /// # Panics
+    /// If the plan is another layer's.
+    pub fn run(&self, plan: &Plan<T>, pass: Pass, write: Write) -> Vec<T> {
+        let mut destination = self.before(pass, write);
+        self.run_into(plan, pass, write, None, &mut destination).expect("the layer's own lengths");
+        destination
+    }
+
+    /// [`run`](Self::run) with NaN-filled scratch of `len` elements.
+    ///
+    /// # Errors
+    /// What the plan says.
+    pub fn run_with_scratch(
+        &self,
+        plan: &Plan<T>,
+        pass: Pass,
+        write: Write,
+        len: usize,
+    ) -> Result<Vec<T>, Error> {
+        let mut destination = self.before(pass, write);
+        let mut scratch = vec![nan(); len];
+        self.run_into(plan, pass, write, Some(&mut scratch), &mut destination)?;
+        Ok(destination)
+    }
+
+    /// Runs a pass with the caller's scratch, or the plan's own, into the caller's destination.
+    ///
+    /// # Errors
+    /// What the plan says.
+    pub fn run_into(
+        &self,
+        plan: &Plan<T>,
+        pass: Pass,
+        write: Write,
+        scratch: Option<&mut [T]>,
+        to: &mut [T],
+    ) -> Result<(), Error> {
+        let Self { input, weight, bias, grad_output: dg, .. } = self;
+        let bias = (write == Write::Accumulate).then_some(bias.as_slice());
+        match (pass, scratch) {
+            (Pass::Forward, None) => plan.forward(input, weight, bias, to),
+            (Pass::Forward, Some(s)) => plan.forward_with_scratch(input, weight, bias, to, s),
+            (Pass::BackwardData, None) => plan.backward_data(weight, dg, to, write),
+            (Pass::BackwardData, Some(s)) => {
+                plan.backward_data_with_scratch(weight, dg, to, write, s)
+            }
+            (Pass::BackwardWeight, None) => plan.backward_weight(input, dg, to, write),
+            (Pass::BackwardWeight, Some(s)) => {
+                plan.backward_weight_with_scratch(input, dg, to, write, s)
+            }
+        }
+    }
+
+    /// Runs backward_bias of a plan of this crate.
+    ///
+    /// # Panics
+    /// If the plan is another layer's.
+    pub fn run_bias(&self, plan: &Plan<T>, write: Write) -> Vec<T> {
+        let mut sums = match write {
+            Write::Overwrite => vec![nan(); self.shape.out_channels()],
+            Write::Accumulate => self.old[..self.shape.out_channels()].to_vec(),
+        };
+        plan.backward_bias(&self.grad_output, &mut sums, write).expect("the layer's own lengths");
+        sums
+    }
+
+    /// What the naive loops answer, with what is needed to judge another answer.
+    pub fn expected(&self, call: Call) -> Expected<'_, T> {
+        let values = self.naive(call);
+        let magnitudes = self.map(|x| T::from_f64(x.into().abs())).naive(call);
+        let shape = &self.shape;
+        let terms = match call {
+            Call::Pass(Pass::Forward, _) => shape.patch_len(),
+            Call::Pass(Pass::BackwardData, _) => shape.group_out() * shape.kernel_taps(),
+            Call::Pass(Pass::BackwardWeight, _) | Call::Bias(_) => {
+                shape.batch() * shape.output_pixels()
+            }
+        };
+        Expected { layer: self, call, values, magnitudes, terms: terms + 1 }
+    }
+
+    fn naive(&self, call: Call) -> Vec<f64> {
+        let Self { shape, input, weight, bias, grad_output: dg, .. } = self;
+        let (values, write) = match call {
+            Call::Pass(Pass::Forward, write) => {
+                let bias = (write == Write::Accumulate).then_some(bias.as_slice());
+                (reference::forward(shape, input, weight, bias), Write::Overwrite)
+            }
+            Call::Pass(Pass::BackwardData, write) => {
+                (reference::backward_data(shape, weight, dg), write)
+            }
+            Call::Pass(Pass::BackwardWeight, write) => {
+                (reference::backward_weight(shape, input, dg), write)
+            }
+            Call::Bias(write) => (reference::backward_bias(shape, dg), write),
+        };
+        let mut values = values.expect("the layer's own lengths");
+        if write == Write::Accumulate {
+            values.iter_mut().zip(&self.old).for_each(|(y, &old)| *y += old.into());
+        }
+        values
+    }
+
+    /// The same layer with every number changed.
+    pub fn map(&self, f: impl Fn(T) -> T) -> Self {
+        let map = |tensor: &[T]| tensor.iter().map(|&x| f(x)).collect();
+        Self {
+            shape: self.shape,
+            input: map(&self.input),
+            weight: map(&self.weight),
+            bias: map(&self.bias),
+            grad_output: map(&self.grad_output),
+            old: map(&self.old),
+        }
+    }
+}
