@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Apply, Correlate, Stencils};
-use super::vector::Vector;
+use super::vector::{Between, Vector};
 use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -131,11 +131,46 @@ unsafe fn mask64(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast()) }
 }
 
+/// Ones for the lanes wanted, among 8 elements from `first` on; any step but 1 counts as 2.
+///
+/// # Safety
+/// The caller runs with avx2.
+#[inline(always)]
+unsafe fn lanes32(Between { step, low, high }: Between, first: usize) -> __m256i {
+    let step = step.min(2);
+    let low = (step * low).saturating_sub(first).min(8);
+    let high = (step * high).saturating_sub(first).min(8);
+    // SAFETY: the caller runs with avx2.
+    unsafe { _mm256_andnot_si256(mask32(low), mask32(high)) }
+}
+
+/// The same among 4 elements of f64.
+///
+/// # Safety
+/// The caller runs with avx2.
+#[inline(always)]
+unsafe fn lanes64(Between { step, low, high }: Between, first: usize) -> __m256i {
+    let step = step.min(2);
+    let low = (step * low).saturating_sub(first).min(4);
+    let high = (step * high).saturating_sub(first).min(4);
+    // SAFETY: the caller runs with avx2.
+    unsafe { _mm256_andnot_si256(mask64(low), mask64(high)) }
+}
+
+/// Lanes of a load.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask {
+    /// Ones for the lanes, among the elements of the vector and of the one after it.
+    masks: [__m256i; 2],
+    between: Between,
+}
+
 // SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
 // of their mask.
 unsafe impl Vector for __m256 {
     type Element = f32;
     const LANES: usize = 8;
+    type Mask = Mask;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -162,30 +197,54 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn load_between(p: *const f32, step: usize, low: usize, high: usize) -> Self {
-        if low >= high {
-            // SAFETY: the caller runs with avx2.
-            return unsafe { Self::splat(0.0) };
-        }
-        // SAFETY: the mask keeps the read to the lanes that the caller vouches for; `low < high`
-        // are at most 8.
+    unsafe fn mask(between: Between) -> Self::Mask {
+        // SAFETY: the caller runs with avx2.
+        let masks = unsafe { [lanes32(between, 0), lanes32(between, 8)] };
+        Mask { masks, between }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked<const STEP: usize>(p: *const f32, mask: Self::Mask) -> Self {
+        // SAFETY: the masks keep the reads to the lanes that the caller vouches for, masked
+        // elements are not touched.
         unsafe {
-            if step == 1 {
-                let mask = _mm256_andnot_si256(mask32(low), mask32(high));
-                return _mm256_maskload_ps(p, mask);
+            match STEP {
+                1 => _mm256_maskload_ps(p, mask.masks[0]),
+                2 => {
+                    let even = _mm256_setr_epi32(-1, 0, -1, 0, -1, 0, -1, 0);
+                    let low = _mm256_and_si256(mask.masks[0], even);
+                    let high = _mm256_and_si256(mask.masks[1], even);
+                    let a = _mm256_maskload_ps(p, low);
+                    let b = _mm256_maskload_ps(p.wrapping_add(8), high);
+                    let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(a, b));
+                    _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(pairs))
+                }
+                _ => mask.between.load(p),
             }
-            let mut v = [0.0; 8];
-            for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
-                *v = *p.wrapping_add(i * step);
-            }
-            Self::load(v.as_ptr())
         }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, n: usize) {
-        // SAFETY: the mask keeps the write within the `n <= 8` elements at `p`.
-        unsafe { _mm256_maskstore_ps(p, mask32(n), self) }
+        // Whole, or in halves: a masked store takes tens of cycles on AMD's machines.
+        // SAFETY: each piece is within the `n <= 8` elements at `p`.
+        unsafe {
+            if n == 8 {
+                return _mm256_storeu_ps(p, self);
+            }
+            let (mut at, mut rest) = (p, _mm256_castps256_ps128(self));
+            if n & 4 != 0 {
+                _mm_storeu_ps(at, rest);
+                (at, rest) = (at.add(4), _mm256_extractf128_ps::<1>(self));
+            }
+            if n & 2 != 0 {
+                _mm_storel_epi64(at.cast(), _mm_castps_si128(rest));
+                (at, rest) = (at.add(2), _mm_movehl_ps(rest, rest));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(at, rest);
+            }
+        }
     }
 
     #[inline(always)]
@@ -205,6 +264,15 @@ unsafe impl Vector for __m256 {
         // The second operand comes through where one is NaN.
         // SAFETY: the caller runs with avx2.
         unsafe { _mm256_min_ps(high, _mm256_max_ps(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        // SAFETY: the caller runs with avx2.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_ps(self, other), _mm256_unpackhi_ps(self, other));
+            [_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)]
+        }
     }
 
     #[inline(always)]
@@ -256,6 +324,7 @@ unsafe impl Vector for __m256 {
 unsafe impl Vector for __m256d {
     type Element = f64;
     const LANES: usize = 4;
+    type Mask = Mask;
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -282,30 +351,48 @@ unsafe impl Vector for __m256d {
     }
 
     #[inline(always)]
-    unsafe fn load_between(p: *const f64, step: usize, low: usize, high: usize) -> Self {
-        if low >= high {
-            // SAFETY: the caller runs with avx2.
-            return unsafe { Self::splat(0.0) };
-        }
-        // SAFETY: the mask keeps the read to the lanes that the caller vouches for; `low < high`
-        // are at most 4.
+    unsafe fn mask(between: Between) -> Self::Mask {
+        // SAFETY: the caller runs with avx2.
+        let masks = unsafe { [lanes64(between, 0), lanes64(between, 4)] };
+        Mask { masks, between }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked<const STEP: usize>(p: *const f64, mask: Self::Mask) -> Self {
+        // SAFETY: as for f32.
         unsafe {
-            if step == 1 {
-                let mask = _mm256_andnot_si256(mask64(low), mask64(high));
-                return _mm256_maskload_pd(p, mask);
+            match STEP {
+                1 => _mm256_maskload_pd(p, mask.masks[0]),
+                2 => {
+                    let even = _mm256_setr_epi64x(-1, 0, -1, 0);
+                    let low = _mm256_and_si256(mask.masks[0], even);
+                    let high = _mm256_and_si256(mask.masks[1], even);
+                    let a = _mm256_maskload_pd(p, low);
+                    let b = _mm256_maskload_pd(p.wrapping_add(4), high);
+                    _mm256_permute4x64_pd::<0xd8>(_mm256_unpacklo_pd(a, b))
+                }
+                _ => mask.between.load(p),
             }
-            let mut v = [0.0; 4];
-            for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
-                *v = *p.wrapping_add(i * step);
-            }
-            Self::load(v.as_ptr())
         }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f64, n: usize) {
-        // SAFETY: the mask keeps the write within the `n <= 4` elements at `p`.
-        unsafe { _mm256_maskstore_pd(p, mask64(n), self) }
+        // As for f32.
+        // SAFETY: each piece is within the `n <= 4` elements at `p`.
+        unsafe {
+            if n == 4 {
+                return _mm256_storeu_pd(p, self);
+            }
+            let (mut at, mut rest) = (p, _mm256_castpd256_pd128(self));
+            if n & 2 != 0 {
+                _mm_storeu_pd(at, rest);
+                (at, rest) = (at.add(2), _mm256_extractf128_pd::<1>(self));
+            }
+            if n & 1 != 0 {
+                _mm_store_sd(at, rest);
+            }
+        }
     }
 
     #[inline(always)]
@@ -324,6 +411,15 @@ unsafe impl Vector for __m256d {
     unsafe fn clamp(self, low: Self, high: Self) -> Self {
         // SAFETY: the caller runs with avx2.
         unsafe { _mm256_min_pd(high, _mm256_max_pd(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        // SAFETY: the caller runs with avx2.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_pd(self, other), _mm256_unpackhi_pd(self, other));
+            [_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b)]
+        }
     }
 
     #[inline(always)]

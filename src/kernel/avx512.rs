@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Apply, Correlate, Stencils};
-use super::vector::Vector;
+use super::vector::{Between, Vector};
 use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -16,11 +16,13 @@ pub(super) fn detected() -> bool {
 }
 
 /// Hand out only if [`detected`].
-pub(super) static F32: Kernels<f32> = kernels::<__m512, _>(16);
+pub(super) static F32: Kernels<f32> = kernels::<__m512, __m256, _>(16);
 /// Hand out only if [`detected`].
-pub(super) static F64: Kernels<f64> = kernels::<__m512d, _>(8);
+pub(super) static F64: Kernels<f64> = kernels::<__m512d, __m256d, _>(8);
 
-const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
+const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
+    lanes: usize,
+) -> Kernels<T> {
     Kernels {
         isa: Isa::Avx512,
         tall: Kernel {
@@ -41,7 +43,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: pack::<V, 4>,
             store: store::<V>,
         },
-        stencils: Stencils { apply: apply::<V>, correlate: correlate::<V> },
+        stencils: Stencils { apply: apply::<V, H>, correlate: correlate::<V, H> },
     }
 }
 
@@ -102,17 +104,47 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
 /// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx512f")]
-unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { stencil::apply::<V>(job) }
+    unsafe {
+        if job.width() > H::LANES { stencil::apply::<V>(job) } else { stencil::apply::<H>(job) }
+    }
 }
 
 /// # Safety
 /// As [`Correlate`].
 #[target_feature(enable = "avx512f")]
-unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, V::Element>) {
+unsafe fn correlate<V: Vector, H: Vector<Element = V::Element>>(job: &Correlate<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { stencil::correlate::<V>(job) }
+    unsafe {
+        if job.width() > H::LANES {
+            stencil::correlate::<V>(job)
+        } else {
+            stencil::correlate::<H>(job)
+        }
+    }
+}
+
+/// Lanes of a load as bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask {
+    /// A bit for each lane, or for each element of two vectors of which every second is a lane.
+    bits: u32,
+    between: Between,
+}
+
+impl Mask {
+    #[inline(always)]
+    fn new(between: Between) -> Self {
+        let Between { step, low, high } = between;
+        let below = |lane: usize| ((1u64 << lane) - 1) as u32;
+        let bits = match step {
+            _ if low >= high => 0,
+            1 => below(high) & !below(low),
+            _ => below(2 * high.min(16)) & !below(2 * low) & 0x5555_5555,
+        };
+        Self { bits, between }
+    }
 }
 
 // SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
@@ -120,6 +152,7 @@ unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, V::Element>
 unsafe impl Vector for __m512 {
     type Element = f32;
     const LANES: usize = 16;
+    type Mask = Mask;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -146,35 +179,26 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn load_between(p: *const f32, step: usize, low: usize, high: usize) -> Self {
-        if low >= high {
-            // SAFETY: the caller runs with avx512f.
-            return unsafe { Self::splat(0.0) };
-        }
-        // Bits `low..high` of lanes, and of elements where every second one is a lane.
-        let lanes = (!0u32 >> (32 - high)) & (!0u32 << low);
+    unsafe fn mask(between: Between) -> Mask {
+        Mask::new(between)
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked<const STEP: usize>(p: *const f32, mask: Mask) -> Self {
         // SAFETY: the masks keep the reads to the lanes that the caller vouches for; masked
         // elements are not touched.
         unsafe {
-            match step {
-                1 => _mm512_maskz_loadu_ps(lanes as u16, p),
+            match STEP {
+                1 => _mm512_maskz_loadu_ps(mask.bits as u16, p),
                 2 => {
-                    let all = (!0u64 >> (64 - 2 * high)) & (!0u64 << (2 * low));
-                    let even = all & 0x5555_5555;
-                    let a = _mm512_maskz_loadu_ps(even as u16, p);
-                    let b = _mm512_maskz_loadu_ps((even >> 16) as u16, p.wrapping_add(16));
+                    let a = _mm512_maskz_loadu_ps(mask.bits as u16, p);
+                    let b = _mm512_maskz_loadu_ps((mask.bits >> 16) as u16, p.wrapping_add(16));
                     let index = _mm512_setr_epi32(
                         0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
                     );
                     _mm512_permutex2var_ps(a, index, b)
                 }
-                _ => {
-                    let mut v = [0.0; 16];
-                    for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
-                        *v = *p.wrapping_add(i * step);
-                    }
-                    Self::load(v.as_ptr())
-                }
+                _ => mask.between.load(p),
             }
         }
     }
@@ -202,6 +226,23 @@ unsafe impl Vector for __m512 {
         // The second operand comes through where one is NaN.
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_min_ps(high, _mm512_max_ps(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        // SAFETY: the caller runs with avx512f.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high =
+                _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            [_mm512_permutex2var_ps(self, low, other), _mm512_permutex2var_ps(self, high, other)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_reduce_add_ps(self) }
     }
 
     #[inline(always)]
@@ -263,6 +304,7 @@ unsafe impl Vector for __m512 {
 unsafe impl Vector for __m512d {
     type Element = f64;
     const LANES: usize = 8;
+    type Mask = Mask;
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -289,33 +331,24 @@ unsafe impl Vector for __m512d {
     }
 
     #[inline(always)]
-    unsafe fn load_between(p: *const f64, step: usize, low: usize, high: usize) -> Self {
-        if low >= high {
-            // SAFETY: the caller runs with avx512f.
-            return unsafe { Self::splat(0.0) };
-        }
-        // Bits `low..high` of lanes, and of elements where every second one is a lane.
-        let lanes = (!0u32 >> (32 - high)) & (!0u32 << low);
+    unsafe fn mask(between: Between) -> Mask {
+        Mask::new(between)
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked<const STEP: usize>(p: *const f64, mask: Mask) -> Self {
         // SAFETY: the masks keep the reads to the lanes that the caller vouches for; masked
         // elements are not touched.
         unsafe {
-            match step {
-                1 => _mm512_maskz_loadu_pd(lanes as u8, p),
+            match STEP {
+                1 => _mm512_maskz_loadu_pd(mask.bits as u8, p),
                 2 => {
-                    let all = (!0u64 >> (64 - 2 * high)) & (!0u64 << (2 * low));
-                    let even = all & 0x5555_5555;
-                    let a = _mm512_maskz_loadu_pd(even as u8, p);
-                    let b = _mm512_maskz_loadu_pd((even >> 8) as u8, p.wrapping_add(8));
+                    let a = _mm512_maskz_loadu_pd(mask.bits as u8, p);
+                    let b = _mm512_maskz_loadu_pd((mask.bits >> 8) as u8, p.wrapping_add(8));
                     let index = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
                     _mm512_permutex2var_pd(a, index, b)
                 }
-                _ => {
-                    let mut v = [0.0; 8];
-                    for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
-                        *v = *p.wrapping_add(i * step);
-                    }
-                    Self::load(v.as_ptr())
-                }
+                _ => mask.between.load(p),
             }
         }
     }
@@ -342,6 +375,22 @@ unsafe impl Vector for __m512d {
     unsafe fn clamp(self, low: Self, high: Self) -> Self {
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_min_pd(high, _mm512_max_pd(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        // SAFETY: the caller runs with avx512f.
+        unsafe {
+            let low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            let high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+            [_mm512_permutex2var_pd(self, low, other), _mm512_permutex2var_pd(self, high, other)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f64 {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_reduce_add_pd(self) }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Stencils};
-use super::vector::Vector;
+use super::vector::{Between, Vector};
 use super::{Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 
@@ -54,6 +54,7 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     type Element = T;
     const LANES: usize = L;
+    type Mask = Between;
 
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {
@@ -83,13 +84,19 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     }
 
     #[inline(always)]
-    unsafe fn load_between(p: *const T, step: usize, low: usize, high: usize) -> Self {
-        let mut v = [T::ZERO; L];
-        for (i, v) in v.iter_mut().enumerate().take(high).skip(low) {
-            // SAFETY: the caller vouches for these lanes.
-            *v = unsafe { *p.wrapping_add(i * step) };
+    unsafe fn mask(between: Between) -> Between {
+        between
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked<const STEP: usize>(p: *const T, between: Between) -> Self {
+        // SAFETY: the caller vouches for these lanes.
+        unsafe {
+            if STEP == 1 && between.low == 0 && between.high == L {
+                return Self::load(p);
+            }
+            between.load(p)
         }
-        v
     }
 
     #[inline(always)]

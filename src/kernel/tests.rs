@@ -1,6 +1,6 @@
 //! Every kernel of every ISA of this machine by itself: what it computes, and what it touches.
 
-use super::stencil::Stencil;
+use super::stencil::{Stencil, Storing};
 use super::{Isa, Kernel, Kernels, Multiply, Store};
 use crate::element::Element;
 use alloc::vec;
@@ -154,7 +154,7 @@ fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
     outputs[2] = rng.random_range(1..=70);
     source[2] = rng.random_range(1..=90);
     if square {
-        let side = [3, 3, 5, 7, 2][rng.random_range(0..5)];
+        let side = [1, 3, 3, 5, 7, 2][rng.random_range(0..6)];
         let step = rng.random_range(1..=2);
         (taps, stride, dilation) = ([1, side, side], [1, step, step], [1; 3]);
         (outputs[0], source[0]) = (1, 1);
@@ -163,7 +163,7 @@ fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
     if square {
         origin[0] = 0;
     }
-    let pitch = if square || errors || rng.random() { 1 } else { rng.random_range(2..=3) };
+    let pitch = if errors || rng.random() { 1 } else { rng.random_range(2..=3) };
     let row = pitch * outputs[2] + rng.random_range(0..3);
     let output_pitches = [row * outputs[1] + rng.random_range(0..3), row, pitch];
     let turned = rng.random::<bool>();
@@ -183,6 +183,19 @@ fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
         tap_base,
         tap_pitches,
     }
+}
+
+/// A stencil for the outputs between those of `s`, where there is room for one; now and then.
+fn twin(rng: &mut SmallRng, s: &Stencil) -> Option<Stencil> {
+    if s.output_pitches[2] != 2 || s.outputs[2] == 1 || rng.random_range(0..4) == 0 {
+        return None;
+    }
+    let mut twin = *s;
+    twin.output_base += 1;
+    twin.outputs[2] -= rng.random_range(0..=1);
+    twin.taps[2] = rng.random_range(1..=s.taps[2]);
+    twin.origin[2] += rng.random_range(-2i32..=2) as isize;
+    Some(twin)
 }
 
 /// Calls `meet(source, output, tap)` wherever an output and a tap meet the source.
@@ -221,8 +234,11 @@ fn check_stencils<T: Element>() {
         let s = stencil(&mut rng, case % 2 == 0, false);
         let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
         let (source, weight) = (tensor(s.source.iter().product()), tensor(s.taps.iter().product()));
-        let places = outputs(&s);
-        let old = tensor(places[places.len() - 1] + 3);
+        let twin = twin(&mut rng, &s);
+        let mut places = outputs(&s);
+        places.extend(twin.iter().flat_map(outputs));
+        let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
+        let old = tensor(places.iter().max().unwrap() + 3);
         let (init, accumulate) = (number::<T>(&mut rng), rng.random());
         // Outputs apart are those of backward_data, which has no activation.
         let clamp = s.output_pitches[2] == 1 && rng.random();
@@ -231,15 +247,19 @@ fn check_stencils<T: Element>() {
         for &place in &places {
             expected[place] = if accumulate { old[place] + init } else { init };
         }
-        meetings(&s, |from, to, tap| expected[to] += source[from] * weight[tap]);
+        for s in twin.iter().chain([&s]) {
+            meetings(s, |from, to, tap| expected[to] += source[from] * weight[tap]);
+        }
         if let Some([low, high]) = clamp {
             places.iter().for_each(|&place| expected[place] = expected[place].clamp_to(low, high));
         }
         for kernels in all::<T>() {
             let mut got = old.clone();
-            kernels.stencils.apply(&s, [&source, &weight], &mut got, init, accumulate, clamp);
+            let storing = Storing { init, accumulate, clamp };
+            let both = [Some(&s), twin.as_ref()];
+            kernels.stencils.apply(both, [&source, &weight], &mut got, storing);
             let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
-            assert_eq!(wrong, None, "{}: {s:?}, {accumulate}, {clamp:?}", kernels.isa);
+            assert_eq!(wrong, None, "{}: {s:?}, {twin:?}, {storing:?}", kernels.isa);
         }
     }
     for case in 0..300 {
@@ -249,23 +269,30 @@ fn check_stencils<T: Element>() {
             (s.outputs[1], s.source[1]) = (600, 601);
             s.output_pitches[0] = s.output_pitches[1] * s.outputs[1];
         }
+        let planes = rng.random_range(1..=3);
         let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
         let places = outputs(&s);
-        let source = tensor(s.source.iter().product());
-        let mut errors = tensor(places[places.len() - 1] + 3);
+        let reach = [s.source.iter().product::<usize>(), places[places.len() - 1] + 1];
+        let pitches = [reach[0] + 2, reach[1] + 3];
+        let source = tensor((planes - 1) * pitches[0] + reach[0]);
+        let mut errors = tensor((planes - 1) * pitches[1] + reach[1]);
         // What lies between the outputs is none of them.
         for (i, x) in errors.iter_mut().enumerate() {
-            if places.binary_search(&i).is_err() {
+            if places.binary_search(&(i % pitches[1])).is_err() {
                 *x = nan();
             }
         }
         let old = tensor(s.taps.iter().product());
         let accumulate = rng.random();
         let mut expected = if accumulate { old.clone() } else { vec![T::ZERO; old.len()] };
-        meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+        for plane in 0..planes {
+            let (source, errors) = (&source[plane * pitches[0]..], &errors[plane * pitches[1]..]);
+            meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+        }
         for kernels in all::<T>() {
             let mut got = old.clone();
-            kernels.stencils.correlate(&s, [&source, &errors], &mut got, accumulate);
+            let sources = [&source[..], &errors];
+            kernels.stencils.correlate(&s, planes, sources, pitches, &mut got, accumulate);
             let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
             assert_eq!(wrong, None, "{}: {s:?}, {accumulate}", kernels.isa);
         }
@@ -282,7 +309,7 @@ fn stencils_are_their_definition() {
 #[cfg(unix)]
 mod vectors {
     use super::{Element, Isa, Vec, nan, same, vec};
-    use crate::kernel::vector::Vector;
+    use crate::kernel::vector::{Between, Vector};
     use crate::testing::{EDGES, Guarded};
 
     fn check<V: Vector<Element: Element>>() {
@@ -317,7 +344,14 @@ mod vectors {
                         let from = Guarded::new(edge, &line);
                         let p = from.as_ptr().wrapping_sub(low * step);
                         // SAFETY: lanes `low..high` are the elements of `from`.
-                        let v = lanes(unsafe { V::load_between(p, step, low, high) });
+                        let v = lanes(unsafe {
+                            let mask = V::mask(Between { step, low, high });
+                            match step {
+                                1 => V::load_masked::<1>(p, mask),
+                                2 => V::load_masked::<2>(p, mask),
+                                _ => V::load_masked::<0>(p, mask),
+                            }
+                        });
                         for (lane, &x) in v.iter().enumerate() {
                             let inside = (low..high).contains(&lane);
                             let expected = if inside { line[(lane - low) * step] } else { zero };

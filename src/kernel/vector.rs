@@ -1,5 +1,33 @@
 //! What a kernel asks of a SIMD register: the instruction set of the loops in `body`.
 
+use super::body::MAX_LANES;
+use crate::element::Element;
+
+/// Lanes `low..high` of elements `step` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Between {
+    pub(crate) step: usize,
+    pub(crate) low: usize,
+    pub(crate) high: usize,
+}
+
+impl Between {
+    /// [`Vector::load_masked`] for machines without masks: an element at a time.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(super) unsafe fn load<V: Vector>(self, p: *const V::Element) -> V {
+        let mut lanes = [V::Element::ZERO; MAX_LANES];
+        for lane in self.low..self.high {
+            // SAFETY: the caller vouches for these lanes.
+            lanes[lane] = unsafe { *p.wrapping_add(lane * self.step) };
+        }
+        // SAFETY: no vector has more than `MAX_LANES` lanes.
+        unsafe { V::load(lanes.as_ptr()) }
+    }
+}
+
 /// A register of `LANES` elements.
 ///
 /// # Safety
@@ -8,10 +36,13 @@
 /// needs, and pointers are good for the elements named.
 pub(crate) unsafe trait Vector: Copy {
     /// `f32` or `f64`.
-    type Element: Copy;
+    type Element: Element;
 
     /// Elements in a register.
     const LANES: usize;
+
+    /// Lanes to be loaded.
+    type Mask: Copy;
 
     /// `x` in every lane.
     unsafe fn splat(x: Self::Element) -> Self;
@@ -21,9 +52,12 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn store(self, p: *mut Self::Element);
     /// Reads the first `n <= LANES` elements at `p` and nothing else; the other lanes are 0.
     unsafe fn load_first(p: *const Self::Element, n: usize) -> Self;
-    /// Reads lanes `low..high` of `LANES` elements `step` apart at `p`, and nothing else; the other
-    /// lanes are 0. Nothing is read if `low >= high`; `p` itself need not be good.
-    unsafe fn load_between(p: *const Self::Element, step: usize, low: usize, high: usize) -> Self;
+    /// Some lanes of a load, as the machine wants them named.
+    unsafe fn mask(between: Between) -> Self::Mask;
+    /// Reads the lanes of `mask`, elements `step` apart at `p`, and nothing else; the other lanes
+    /// are 0. Nothing is read if there are none; `p` itself need not be good. `STEP` is the mask's
+    /// step if that is 1 or 2, else 0.
+    unsafe fn load_masked<const STEP: usize>(p: *const Self::Element, mask: Self::Mask) -> Self;
     /// Writes the first `n <= LANES` elements at `p` and nothing else.
     unsafe fn store_first(self, p: *mut Self::Element, n: usize);
     /// `self + other`.
@@ -40,6 +74,38 @@ pub(crate) unsafe trait Vector: Copy {
         to: *mut Self::Element,
         step: isize,
     );
+    /// `[a0, b0, a1, b1, ..]` of `a` and `b`, in two registers.
+    #[inline(always)]
+    unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        let mut lanes = [Self::Element::ZERO; 2 * MAX_LANES];
+        let mut both = [Self::Element::ZERO; 2 * MAX_LANES];
+        // SAFETY: no vector has more than `MAX_LANES` lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            other.store(lanes[Self::LANES..].as_mut_ptr());
+            for lane in 0..Self::LANES {
+                both[2 * lane] = lanes[lane];
+                both[2 * lane + 1] = lanes[Self::LANES + lane];
+            }
+            [Self::load(both.as_ptr()), Self::load(both[Self::LANES..].as_ptr())]
+        }
+    }
+    /// The sum of all lanes, halves upon halves.
+    #[inline(always)]
+    unsafe fn sum(self) -> Self::Element {
+        let mut lanes = [Self::Element::ZERO; MAX_LANES];
+        // SAFETY: no vector has more than `MAX_LANES` lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                let other = lanes[lane + half];
+                lanes[lane] += other;
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
     /// Tells the cache that `p`, which need not be good, will soon be written.
     #[inline(always)]
     unsafe fn prefetch_write(_p: *const Self::Element) {}

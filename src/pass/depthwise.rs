@@ -8,7 +8,7 @@ use super::phases::phases;
 use super::{Layer, Storing, Write};
 use crate::element::Element;
 use crate::gemm::TERMS;
-use crate::kernel::stencil::Stencil;
+use crate::kernel::stencil::{self, Stencil};
 use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
@@ -17,8 +17,9 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 pub(crate) struct Depthwise {
     forward: Stencil,
-    /// One for each phase of the input that meets a tap.
-    backward_data: Vec<Stencil>,
+    /// Those of each phase of the input that meets a tap; with a stride of 2, the two that share
+    /// the phases of all axes but the innermost are written together.
+    backward_data: Vec<[Option<Stencil>; 2]>,
     /// Every input element meets a tap.
     fills: bool,
 }
@@ -50,30 +51,37 @@ impl Depthwise {
         };
         let pitches = [h.input * w.input, w.input, 1];
         let mut backward_data = Vec::new();
+        let mut columns = phases(w);
+        columns.sort_by_key(|phase| phase.first);
+        let together = if w.stride == 2 { 2 } else { 1 };
         for z in &phases(d) {
             for y in &phases(h) {
-                for x in &phases(w) {
-                    let phase = [z, y, x];
-                    // Taps are walked last to first, so that the outputs ascend.
-                    let last = |a: usize| axes[a].kernel - 1 - phase[a].last;
-                    let sum = |f: &dyn Fn(usize) -> usize| (0..3).map(f).sum();
-                    let each = [0, 1, 2];
-                    backward_data.push(Stencil {
-                        source: axes.map(|axis| axis.output),
-                        outputs: each.map(|a| phase[a].walk.outputs),
-                        taps: each.map(|a| phase[a].walk.taps),
-                        stride: [1; 3],
-                        dilation: each.map(|a| phase[a].walk.dilation),
-                        origin: each.map(|a| phase[a].walk.origin),
-                        output_base: sum(&|a| phase[a].first * pitches[a]),
-                        output_pitches: each.map(|a| axes[a].stride.saturating_mul(pitches[a])),
-                        tap_base: sum(&|a| last(a) * tap_pitches[a]),
-                        tap_pitches: each.map(|a| -((phase[a].step * tap_pitches[a]) as isize)),
-                    });
+                for x in columns.chunks(together) {
+                    let stencil = |x| {
+                        let phase = [z, y, x];
+                        // Taps are walked last to first, so that the outputs ascend.
+                        let last = |a: usize| axes[a].kernel - 1 - phase[a].last;
+                        let sum = |f: &dyn Fn(usize) -> usize| (0..3).map(f).sum();
+                        let each = [0, 1, 2];
+                        Stencil {
+                            source: axes.map(|axis| axis.output),
+                            outputs: each.map(|a| phase[a].walk.outputs),
+                            taps: each.map(|a| phase[a].walk.taps),
+                            stride: [1; 3],
+                            dilation: each.map(|a| phase[a].walk.dilation),
+                            origin: each.map(|a| phase[a].walk.origin),
+                            output_base: sum(&|a| phase[a].first * pitches[a]),
+                            output_pitches: each.map(|a| axes[a].stride.saturating_mul(pitches[a])),
+                            tap_base: sum(&|a| last(a) * tap_pitches[a]),
+                            tap_pitches: each.map(|a| -((phase[a].step * tap_pitches[a]) as isize)),
+                        }
+                    };
+                    backward_data.push([x.first().map(stencil), x.get(1).map(stencil)]);
                 }
             }
         }
-        let filled: usize = backward_data.iter().map(|s| s.outputs.iter().product::<usize>()).sum();
+        let outputs = |s: &Stencil| s.outputs.iter().product::<usize>();
+        let filled: usize = backward_data.iter().flatten().flatten().map(outputs).sum();
         Some(Self { forward, backward_data, fills: filled == shape.input_pixels() })
     }
 
@@ -94,7 +102,8 @@ impl Depthwise {
             let channel = n * shape.in_channels() + k / shape.group_out();
             let sources = [&input[channel * pixels..][..pixels], &weight[k * taps..][..taps]];
             let init = store.bias.map_or(T::ZERO, |bias| bias[k]);
-            kernels.stencils.apply(&self.forward, sources, output, init, false, store.clamp);
+            let storing = stencil::Storing { init, accumulate: false, clamp: store.clamp };
+            kernels.stencils.apply([Some(&self.forward), None], sources, output, storing);
         });
     }
 
@@ -120,9 +129,10 @@ impl Depthwise {
                 let start = (n * shape.out_channels() + k) * pixels;
                 let sources = [&grad_output[start..][..pixels], &weight[k * taps..][..taps]];
                 let accumulate = write == Write::Accumulate || k > c * outputs;
-                for stencil in &self.backward_data {
-                    let (zero, none) = (T::ZERO, None);
-                    kernels.stencils.apply(stencil, sources, grad_input, zero, accumulate, none);
+                let storing = stencil::Storing { init: T::ZERO, accumulate, clamp: None };
+                for [first, twin] in &self.backward_data {
+                    let stencils = [first.as_ref(), twin.as_ref()];
+                    kernels.stencils.apply(stencils, sources, grad_input, storing);
                 }
             }
         });
@@ -141,18 +151,18 @@ impl Depthwise {
         let need = Need::of_units(filters.len());
         let none: &mut [T] = &mut [];
         parallelism.for_each(need, filters, none, |(k, grad_weight), _, _: &mut ()| {
-            for n in 0..shape.batch() {
-                let channel = n * shape.in_channels() + k / shape.group_out();
-                let source = &input[channel * inputs..][..inputs];
-                let errors = &grad_output[(n * shape.out_channels() + k) * outputs..][..outputs];
-                let accumulate = write == Write::Accumulate || n > 0;
-                kernels.stencils.correlate(
-                    &self.forward,
-                    [source, errors],
-                    grad_weight,
-                    accumulate,
-                );
-            }
+            let (channel, planes) = (k / shape.group_out(), shape.batch());
+            let sources = [&input[channel * inputs..], &grad_output[k * outputs..]];
+            let pitches = [shape.image_len(), shape.out_channels() * outputs];
+            let accumulate = write == Write::Accumulate;
+            kernels.stencils.correlate(
+                &self.forward,
+                planes,
+                sources,
+                pitches,
+                grad_weight,
+                accumulate,
+            );
         });
     }
 }

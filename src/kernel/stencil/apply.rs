@@ -1,0 +1,250 @@
+//! Outputs from a source and a filter: forward, and the phases of backward_data.
+
+use super::strip::{is_flat, strips};
+use super::{Apply, Stencil, Window, rows_together, write};
+use crate::element::Element;
+use crate::kernel::vector::Vector;
+
+/// The body of [`Stencils::apply`](super::Stencils).
+///
+/// # Safety
+/// As [`Apply`].
+#[inline(always)]
+pub(in crate::kernel) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    let s = job.stencil;
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        if let (true, true) = (is_flat(s), s.outputs[1] > 1) {
+            match (job.twin, s.stride[1], [s.taps[1], s.taps[2]]) {
+                (None, 1, [3, 3]) if s.output_pitches[2] == 1 => {
+                    return strips::<V, 1, 3, 3, 1, 3>(job, [s]);
+                }
+                (None, 2, [3, 3]) if s.output_pitches[2] == 1 => {
+                    return strips::<V, 1, 3, 3, 2, 2>(job, [s]);
+                }
+                (Some(twin), 1, [1, 1 | 2]) if twin.taps[2] <= 2 => {
+                    return strips::<V, 2, 1, 2, 1, 1>(job, [s, twin]);
+                }
+                (Some(twin), 1, [2, 1 | 2]) if twin.taps[2] <= 2 => {
+                    return strips::<V, 2, 2, 2, 1, 2>(job, [s, twin]);
+                }
+                _ => {}
+            }
+        }
+        match (job.twin, s.outputs[1], s.stride) {
+            (Some(twin), _, [_, 1, 1]) => apply_twins::<V, 4, 1>(job, twin),
+            (Some(twin), ..) => apply_twins::<V, 4, 0>(job, twin),
+            // A lone row has no use for a stride.
+            (None, 1, [.., 1]) => apply_rows::<V, 1, 1>(job),
+            (None, 1, [.., 2]) => apply_rows::<V, 1, 2>(job),
+            (None, _, [_, 1, 1]) => apply_rows::<V, 8, 1>(job),
+            (None, _, [_, 2, 2]) => apply_rows::<V, 8, 2>(job),
+            (None, ..) => apply_rows::<V, 4, 0>(job),
+        }
+    }
+}
+
+/// [`apply`] in blocks of `ROWS` rows; `STEP` is the stride of both inner axes, or 0 if that isn't
+/// known.
+///
+/// # Safety
+/// As [`Apply`].
+#[inline(always)]
+unsafe fn apply_rows<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
+    job: &Apply<'_, V::Element>,
+) {
+    let s = job.stencil;
+    let [depth, height, width] = s.outputs;
+    for z in 0..depth {
+        for y in (0..height).step_by(ROWS) {
+            // Blocks follow each other along the rows: their source stays in the L1 cache.
+            for x in (0..width).step_by(V::LANES) {
+                let count = (width - x).min(V::LANES);
+                // SAFETY: the caller vouches for the job; the block's first output exists.
+                unsafe {
+                    let sums = sum::<V, ROWS, STEP>(job, s, [z, y, x]);
+                    let to = s.output_base + z * s.output_pitches[0] + x * s.output_pitches[2];
+                    let to = job.output.add(to + y * s.output_pitches[1]);
+                    for row in 0..ROWS {
+                        if row < height - y {
+                            let to = to.add(row * s.output_pitches[1]);
+                            write(job, sums[row], to, count, s.output_pitches[2]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// [`apply`] for a stencil and its twin.
+///
+/// # Safety
+/// As [`Apply`], and the twin is the job's.
+#[inline(always)]
+unsafe fn apply_twins<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
+    job: &Apply<'_, V::Element>,
+    twin: &Stencil,
+) {
+    let s = job.stencil;
+    let [depth, height, width] = s.outputs;
+    for z in 0..depth {
+        for y in (0..height).step_by(ROWS) {
+            for x in (0..width).step_by(V::LANES) {
+                let count = (width + twin.outputs[2] - 2 * x).min(2 * V::LANES);
+                // SAFETY: the caller vouches for the job; the block's first output exists, and
+                // the twin has as many outputs in a row or one fewer.
+                unsafe {
+                    let even = sum::<V, ROWS, STEP>(job, s, [z, y, x]);
+                    let odd = sum::<V, ROWS, STEP>(job, twin, [z, y, x]);
+                    let to = s.output_base + z * s.output_pitches[0] + 2 * x;
+                    let to = job.output.add(to + y * s.output_pitches[1]);
+                    for row in 0..ROWS {
+                        if row < height - y {
+                            let [a, b] = even[row].interleave(odd[row]);
+                            let to = to.add(row * s.output_pitches[1]);
+                            write(job, a, to, count.min(V::LANES), 1);
+                            if count > V::LANES {
+                                write(job, b, to.add(V::LANES), count - V::LANES, 1);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The outputs from `[z, y, x]` on: `ROWS` rows of a vector, those that don't exist of no meaning.
+///
+/// # Safety
+/// As [`Apply`]; the first of these outputs is one of the stencil's or just past its row.
+#[inline(always)]
+unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
+    job: &Apply<'_, V::Element>,
+    s: &Stencil,
+    [z, y, x]: [usize; 3],
+) -> [V; ROWS] {
+    let [_, height, width] = s.source;
+    // SAFETY: `meet` keeps planes within the source, taps are the stencil's, which fits.
+    unsafe {
+        let mut sums = [V::splat(job.init); ROWS];
+        let count = (s.outputs[2] - x).min(V::LANES);
+        for tap_z in 0..s.taps[0] {
+            let Some(from_z) = s.meet(0, z, tap_z) else { continue };
+            let source = job.source.add(from_z * height * width);
+            let mut tap_y = 0;
+            while tap_y < s.taps[1] {
+                let first_row = (y * s.stride[1] + tap_y * s.dilation[1]) as isize + s.origin[1];
+                let taps = s.tap_base as isize
+                    + tap_z as isize * s.tap_pitches[0]
+                    + tap_y as isize * s.tap_pitches[1];
+                let strip =
+                    Strip { s, source, first_row, weight: job.weight.offset(taps), x, count };
+                let shared = ROWS > 1 && STEP > 0 && s.dilation[1] == 1;
+                tap_y += match rows_together(s.taps[1] - tap_y) {
+                    7 if shared => strip.add::<V, ROWS, 7, STEP>(&mut sums),
+                    5 if shared => strip.add::<V, ROWS, 5, STEP>(&mut sums),
+                    3 if shared => strip.add::<V, ROWS, 3, STEP>(&mut sums),
+                    2 if shared => strip.add::<V, ROWS, 2, STEP>(&mut sums),
+                    _ => strip.add::<V, ROWS, 1, STEP>(&mut sums),
+                };
+            }
+        }
+        sums
+    }
+}
+
+/// Some rows of taps over one plane of the source.
+struct Strip<'a, T> {
+    s: &'a Stencil,
+    /// The plane.
+    source: *const T,
+    /// The row that the first row of outputs reads with the first row of taps.
+    first_row: isize,
+    /// The first tap.
+    weight: *const T,
+    /// The first output of a row, and how many are wanted.
+    x: usize,
+    count: usize,
+}
+
+impl<T: Element> Strip<'_, T> {
+    /// Adds `TAPS` rows of taps; returns `TAPS`.
+    ///
+    /// # Safety
+    /// The source is a plane of the stencil's, the weight good for `TAPS` rows of its taps.
+    #[inline(always)]
+    unsafe fn add<
+        V: Vector<Element = T>,
+        const ROWS: usize,
+        const TAPS: usize,
+        const STEP: usize,
+    >(
+        &self,
+        sums: &mut [V; ROWS],
+    ) -> usize {
+        let s = self.s;
+        let stride = if STEP > 0 { STEP } else { s.stride[1] };
+        let last = self.first_row + ((ROWS - 1) * stride + TAPS - 1) as isize;
+        let inside = self.first_row >= 0 && last < s.source[1] as isize;
+        for tap_x in 0..s.taps[2] {
+            // SAFETY: the caller vouches for the taps.
+            unsafe {
+                let window = Window::<V>::new::<STEP>(s, self.x, self.count, tap_x);
+                let weight = self.weight.offset(tap_x as isize * s.tap_pitches[2]);
+                if inside && window.whole {
+                    self.add_column::<V, ROWS, TAPS, STEP, true>(window, weight, sums);
+                } else {
+                    self.add_column::<V, ROWS, TAPS, STEP, false>(window, weight, sums);
+                }
+            }
+        }
+        TAPS
+    }
+
+    /// Adds one column of `TAPS` taps: each row of the source is read once for all of them.
+    ///
+    /// # Safety
+    /// As `add`; if `WHOLE`, all rows are in the source and the window is whole.
+    #[inline(always)]
+    unsafe fn add_column<
+        V: Vector<Element = T>,
+        const ROWS: usize,
+        const TAPS: usize,
+        const STEP: usize,
+        const WHOLE: bool,
+    >(
+        &self,
+        window: Window<V>,
+        weight: *const T,
+        sums: &mut [V; ROWS],
+    ) {
+        let s = self.s;
+        // Rows of taps that are taken together need a known stride, a lone one any.
+        let (step, stride) = if TAPS == 1 { (1, s.stride[1]) } else { (STEP, 1) };
+        let pitch = stride * s.source[2];
+        let mut from = self.source.wrapping_offset(self.first_row * s.source[2] as isize);
+        // SAFETY: rows outside the source are left out; the window keeps lanes within a row.
+        unsafe {
+            let mut weights = [V::splat(T::ZERO); TAPS];
+            for tap in 0..TAPS {
+                weights[tap] = V::splat(*weight.offset(tap as isize * s.tap_pitches[1]));
+            }
+            for row in 0..(ROWS - 1) * step + TAPS {
+                let at = self.first_row + (row * stride) as isize;
+                // Negative rows are large ones.
+                if WHOLE || (at as usize) < s.source[1] {
+                    let pixels = window.load::<STEP, WHOLE>(from);
+                    for tap in 0..TAPS {
+                        if row >= tap && (row - tap) % step == 0 && (row - tap) / step < ROWS {
+                            let sum = &mut sums[(row - tap) / step];
+                            *sum = weights[tap].mul_add(pixels, *sum);
+                        }
+                    }
+                }
+                from = from.wrapping_add(pitch);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The gradient of a filter from a source and the outputs' errors.
+
+use super::{Correlate, Window, rows_together, shifted};
+use crate::element::Element;
+use crate::kernel::vector::Vector;
+
+/// Rows of outputs that are walked together: their part of the source stays in the L1 cache.
+const BAND: usize = 32;
+
+/// Rows after which, at the end of a band, a lane's sum joins those before it.
+const STEPS: usize = 256;
+
+/// The body of [`Stencils::correlate`](super::Stencils).
+///
+/// # Safety
+/// As [`Correlate`].
+#[inline(always)]
+pub(in crate::kernel) unsafe fn correlate<V: Vector<Element: Element>>(
+    job: &Correlate<'_, V::Element>,
+) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.stencil.stride {
+            [_, 1, 1] => correlate_filter::<V, 1>(job),
+            [_, 2, 2] => correlate_filter::<V, 2>(job),
+            _ => correlate_filter::<V, 0>(job),
+        }
+    }
+}
+
+/// [`correlate`], a patch of taps at a time: as many as have sums in registers.
+///
+/// # Safety
+/// As [`Correlate`]; `STEP` is the stride of both inner axes, or 0 if that isn't known.
+#[inline(always)]
+unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
+    job: &Correlate<'_, V::Element>,
+) {
+    let s = job.stencil;
+    let shared = STEP > 0 && s.dilation[1] == 1 && s.outputs[1] > 1;
+    for tap_z in 0..s.taps[0] {
+        let mut tap_y = 0;
+        while tap_y < s.taps[1] {
+            let rows = if shared { rows_together(s.taps[1] - tap_y) } else { 1 };
+            let mut tap_x = 0;
+            while tap_x < s.taps[2] {
+                let at = [tap_z, tap_y, tap_x];
+                // SAFETY: the taps are the stencil's, and the caller vouches for the job.
+                unsafe {
+                    tap_x += match (rows, s.taps[2] - tap_x) {
+                        (7, _) => correlate_taps::<V, 7, 1, STEP>(job, at),
+                        (5, _) => correlate_taps::<V, 5, 1, STEP>(job, at),
+                        (3, 3..) => correlate_taps::<V, 3, 3, STEP>(job, at),
+                        (3, _) => correlate_taps::<V, 3, 1, STEP>(job, at),
+                        (2, 3..) => correlate_taps::<V, 2, 3, STEP>(job, at),
+                        (2, _) => correlate_taps::<V, 2, 1, STEP>(job, at),
+                        (_, 4..) => correlate_taps::<V, 1, 4, STEP>(job, at),
+                        (_, 3) => correlate_taps::<V, 1, 3, STEP>(job, at),
+                        _ => correlate_taps::<V, 1, 1, STEP>(job, at),
+                    };
+                }
+            }
+            tap_y += rows;
+        }
+    }
+}
+
+/// Sums `ROWS` by `COLS` neighbouring taps over all planes; returns `COLS`.
+///
+/// The walk goes down the rows of the source. Each is read once for all rows of taps: it meets
+/// the errors of all rows of outputs that use it, which move along.
+///
+/// # Safety
+/// As [`Correlate`], and the taps are the stencil's; rows of taps that are taken together lie side
+/// by side in the source, and `STEP` is known.
+#[inline(always)]
+unsafe fn correlate_taps<
+    V: Vector<Element: Element>,
+    const ROWS: usize,
+    const COLS: usize,
+    const STEP: usize,
+>(
+    job: &Correlate<'_, V::Element>,
+    [tap_z, tap_y, tap_x]: [usize; 3],
+) -> usize {
+    let s = job.stencil;
+    let [_, height, width] = s.source;
+    // Rows of the source that a row of outputs adds, and how far back they reach.
+    let step = if ROWS == 1 { 1 } else { STEP };
+    let reach = (ROWS - 1) / step;
+    let stride = if ROWS == 1 { s.stride[1] } else { STEP };
+    let origin = (tap_y * s.dilation[1]) as isize + s.origin[1];
+    // SAFETY: rows outside the source are left out and windows keep lanes within a row; outputs
+    // are those of the stencil, which fits every plane.
+    unsafe {
+        let zero = [[V::splat(V::Element::ZERO); COLS]; ROWS];
+        let (mut totals, mut sums, mut steps) = (zero, zero, 0);
+        for plane in 0..job.planes {
+            for z in 0..s.outputs[0] {
+                let Some(from_z) = s.meet(0, z, tap_z) else { continue };
+                let source = job.source.add(plane * job.source_pitch + from_z * height * width);
+                let output = plane * job.output_pitch + s.output_base + z * s.output_pitches[0];
+                for top in (0..s.outputs[1]).step_by(BAND) {
+                    let bottom = s.outputs[1].min(top + BAND);
+                    for x in (0..s.outputs[2]).step_by(V::LANES) {
+                        let count = (s.outputs[2] - x).min(V::LANES);
+                        let mut windows = [Window::<V>::new::<STEP>(s, x, 0, 0); COLS];
+                        for (col, window) in windows.iter_mut().enumerate() {
+                            *window = Window::new::<STEP>(s, x, count, tap_x + col);
+                        }
+                        let mut errors = [V::splat(V::Element::ZERO); ROWS];
+                        for y in top..bottom + reach {
+                            let next = if y < bottom {
+                                let row = job.output.add(output + y * s.output_pitches[1] + x);
+                                V::load_first(row, count)
+                            } else {
+                                V::splat(V::Element::ZERO)
+                            };
+                            errors = shifted(errors, next);
+                            for phase in 0..step {
+                                let at = (y * stride + phase) as isize + origin;
+                                // Negative rows are large ones.
+                                if at as usize >= height {
+                                    continue;
+                                }
+                                let from = source.add(at as usize * width);
+                                for col in 0..COLS {
+                                    let pixels = windows[col].load::<STEP, false>(from);
+                                    for row in 0..ROWS {
+                                        if row >= phase && (row - phase) % step == 0 {
+                                            let errors = errors[(row - phase) / step];
+                                            let sum = &mut sums[row][col];
+                                            *sum = errors.mul_add(pixels, *sum);
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                        steps += bottom - top;
+                        if steps >= STEPS {
+                            for row in 0..ROWS {
+                                for col in 0..COLS {
+                                    totals[row][col] = totals[row][col].add(sums[row][col]);
+                                }
+                            }
+                            (sums, steps) = (zero, 0);
+                        }
+                    }
+                }
+            }
+        }
+        for row in 0..ROWS {
+            for col in 0..COLS {
+                let sum = totals[row][col].add(sums[row][col]).sum();
+                let tap = [tap_z, tap_y + row, tap_x + col];
+                let mut place = s.tap_base as isize;
+                for axis in 0..3 {
+                    place += tap[axis] as isize * s.tap_pitches[axis];
+                }
+                let to = job.weight.offset(place);
+                *to = if job.accumulate { *to + sum } else { sum };
+            }
+        }
+    }
+    COLS
+}

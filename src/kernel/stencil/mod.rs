@@ -1,0 +1,312 @@
+//! Stencils: one filter over one plane, for layers with a filter per channel.
+//!
+//! Such a layer reads each element as often as its filter has taps and no more, so there is no
+//! matrix to speak of: the loops run over the plane as it lies, a vector of outputs at a time,
+//! and lanes whose tap meets padding are masked. Nothing is copied or packed.
+//!
+//! Neighbouring rows of outputs read the same rows of the source. So a block of rows is summed at
+//! once: each vector that is loaded meets all taps of its column that use it.
+
+mod apply;
+mod correlate;
+mod strip;
+
+pub(super) use apply::apply;
+pub(super) use correlate::correlate;
+
+use super::body::MAX_LANES;
+use super::vector::{Between, Vector};
+use crate::element::Element;
+
+/// How outputs, taps and the source meet, for three axes, outermost first: output `o` and tap `k`
+/// meet at `o * stride + k * dilation + origin`, or in the padding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stencil {
+    /// Elements of the source, which lies densely.
+    pub(crate) source: [usize; 3],
+    pub(crate) outputs: [usize; 3],
+    pub(crate) taps: [usize; 3],
+    pub(crate) stride: [usize; 3],
+    pub(crate) dilation: [usize; 3],
+    pub(crate) origin: [isize; 3],
+    /// The place of the first output and the pitches of the others.
+    pub(crate) output_base: usize,
+    pub(crate) output_pitches: [usize; 3],
+    /// The place of the first tap and the pitches of the others.
+    pub(crate) tap_base: usize,
+    pub(crate) tap_pitches: [isize; 3],
+}
+
+impl Stencil {
+    /// Whether all that the stencil reaches lies within slices of these lengths.
+    fn fits(&self, source: usize, weight: usize, output: usize) -> bool {
+        let outputs: usize = (0..3).map(|a| (self.outputs[a] - 1) * self.output_pitches[a]).sum();
+        let taps = |sign: isize| -> isize {
+            let reach = |a: usize| (self.taps[a] - 1) as isize * self.tap_pitches[a];
+            (0..3).map(reach).map(|r| if r * sign > 0 { r } else { 0 }).sum()
+        };
+        self.source.iter().product::<usize>() <= source
+            && self.output_base + outputs < output
+            && self.tap_base as isize + taps(-1) >= 0
+            && self.tap_base as isize + taps(1) < weight as isize
+    }
+
+    /// Whether `twin`'s outputs lie between this stencil's, of the same rows.
+    fn is_twin(&self, twin: &Stencil) -> bool {
+        let [a, b] = [self, twin].map(|s| (s.source, s.stride, s.dilation[1], s.output_pitches));
+        let [c, d] = [self, twin].map(|s| ([s.outputs[0], s.outputs[1]], [s.taps[0], s.taps[1]]));
+        a == b
+            && c == d
+            && self.origin[..2] == twin.origin[..2]
+            && self.tap_pitches[..2] == twin.tap_pitches[..2]
+            && self.output_pitches[2] == 2
+            && twin.output_base == self.output_base + 1
+            && (twin.outputs[2] == self.outputs[2] || twin.outputs[2] + 1 == self.outputs[2])
+    }
+
+    /// The source element of an axis at which an output and a tap meet, if it isn't padding.
+    #[inline(always)]
+    fn meet(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
+        let at =
+            (output * self.stride[axis] + tap * self.dilation[axis]) as isize + self.origin[axis];
+        (at >= 0 && (at as usize) < self.source[axis]).then_some(at as usize)
+    }
+}
+
+/// The stencils of one ISA for one element type.
+#[derive(Debug)]
+pub(crate) struct Stencils<T: 'static> {
+    /// Outputs from a source and a filter.
+    pub(crate) apply: unsafe fn(&Apply<'_, T>),
+    /// The gradient of a filter from a source and the outputs' errors.
+    pub(crate) correlate: unsafe fn(&Correlate<'_, T>),
+}
+
+/// `output (+)= init + source * weight`. The caller vouches for [`Stencil::fits`] and the ISA; a
+/// twin differs from the stencil in its innermost axis only, its outputs lie one place after the
+/// stencil's, and those 2 apart.
+pub(crate) struct Apply<'a, T> {
+    stencil: &'a Stencil,
+    twin: Option<&'a Stencil>,
+    source: *const T,
+    weight: *const T,
+    output: *mut T,
+    init: T,
+    accumulate: bool,
+    clamp: Option<[T; 2]>,
+}
+
+/// `weight (+)= source * output`, summed over planes. The caller vouches for [`Stencil::fits`] in
+/// every plane and for the ISA.
+pub(crate) struct Correlate<'a, T> {
+    stencil: &'a Stencil,
+    planes: usize,
+    source: *const T,
+    source_pitch: usize,
+    output: *const T,
+    output_pitch: usize,
+    weight: *mut T,
+    accumulate: bool,
+}
+
+impl<T> Apply<'_, T> {
+    /// Outputs of a row.
+    pub(super) fn width(&self) -> usize {
+        self.stencil.outputs[2]
+    }
+}
+
+impl<T> Correlate<'_, T> {
+    /// Outputs of a row.
+    pub(super) fn width(&self) -> usize {
+        self.stencil.outputs[2]
+    }
+}
+
+/// What happens to the outputs of a stencil.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Storing<T> {
+    /// What each sum starts with.
+    pub(crate) init: T,
+    /// Add to the outputs rather than overwrite them.
+    pub(crate) accumulate: bool,
+    /// The bounds of the outputs at last.
+    pub(crate) clamp: Option<[T; 2]>,
+}
+
+impl<T: Element> Stencils<T> {
+    /// Writes (or adds to) the outputs of one filter over one plane. A twin's outputs are those
+    /// between the stencil's, so that whole vectors are written.
+    ///
+    /// # Panics
+    /// If the stencil leaves a slice, or the twin is none: the caller's geometry is wrong.
+    pub(crate) fn apply(
+        &self,
+        [stencil, twin]: [Option<&Stencil>; 2],
+        [source, weight]: [&[T]; 2],
+        output: &mut [T],
+        Storing { init, accumulate, clamp }: Storing<T>,
+    ) {
+        let Some(stencil) = stencil else { return };
+        assert!(stencil.fits(source.len(), weight.len(), output.len()), "{stencil:?}");
+        if let Some(twin) = twin {
+            assert!(twin.fits(source.len(), weight.len(), output.len()), "{twin:?}");
+            assert!(stencil.is_twin(twin), "{stencil:?} and {twin:?}");
+        }
+        let (source, weight) = (source.as_ptr(), weight.as_ptr());
+        let output = output.as_mut_ptr();
+        let job = Apply { stencil, twin, source, weight, output, init, accumulate, clamp };
+        // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
+        unsafe { (self.apply)(&job) }
+    }
+
+    /// Writes (or adds to) the gradient of one filter, summed over `planes` planes and their
+    /// outputs' errors, which lie `pitches` apart.
+    ///
+    /// # Panics
+    /// If the stencil leaves a slice: the caller's geometry is wrong.
+    pub(crate) fn correlate(
+        &self,
+        stencil: &Stencil,
+        planes: usize,
+        [source, output]: [&[T]; 2],
+        [source_pitch, output_pitch]: [usize; 2],
+        weight: &mut [T],
+        accumulate: bool,
+    ) {
+        let left = |len: usize, pitch: usize| len.checked_sub((planes - 1) * pitch);
+        let (sources, outputs) =
+            (left(source.len(), source_pitch), left(output.len(), output_pitch));
+        let (Some(sources), Some(outputs)) = (sources, outputs) else {
+            panic!("{planes} planes {source_pitch} and {output_pitch} apart don't fit");
+        };
+        assert!(stencil.fits(sources, weight.len(), outputs), "{stencil:?}");
+        let (source, output) = (source.as_ptr(), output.as_ptr());
+        let weight = weight.as_mut_ptr();
+        let job = Correlate {
+            stencil,
+            planes,
+            source,
+            source_pitch,
+            output,
+            output_pitch,
+            weight,
+            accumulate,
+        };
+        // SAFETY: as above, for the last plane and all before it.
+        unsafe { (self.correlate)(&job) }
+    }
+}
+
+/// Where one tap of the innermost axis meets the lanes of a vector of outputs: the same for every
+/// row, so it is found once.
+#[derive(Clone, Copy)]
+struct Window<V: Vector> {
+    /// The source element of lane 0, perhaps in the padding.
+    first: isize,
+    /// The lanes that meet the source.
+    mask: V::Mask,
+    /// All lanes meet it, side by side.
+    whole: bool,
+}
+
+impl<V: Vector> Window<V> {
+    /// For the outputs `x..x + count`; `STEP` is the stride where that is 1 or 2, else 0.
+    ///
+    /// # Safety
+    /// The caller runs with the vector's target features.
+    #[inline(always)]
+    unsafe fn new<const STEP: usize>(s: &Stencil, x: usize, count: usize, tap: usize) -> Self {
+        let step = if STEP > 0 { STEP } else { s.stride[2] };
+        let first = (x * step + tap * s.dilation[2]) as isize + s.origin[2];
+        let before = (-first).max(0) as usize;
+        let inside = (s.source[2] as isize - first).max(0) as usize;
+        let low = before.div_ceil(step).min(count);
+        let high = inside.div_ceil(step).min(count);
+        let whole = step == 1 && low == 0 && high == V::LANES;
+        // SAFETY: the caller runs with the features.
+        let mask = unsafe { V::mask(Between { step, low, high }) };
+        Self { first, mask, whole }
+    }
+
+    /// The lanes that meet a row of the source, zeros in the others.
+    ///
+    /// # Safety
+    /// `row` is a row of the stencil's source, `STEP` that of `new`, and the window is whole if
+    /// `WHOLE`.
+    #[inline(always)]
+    unsafe fn load<const STEP: usize, const WHOLE: bool>(&self, row: *const V::Element) -> V {
+        let from = row.wrapping_offset(self.first);
+        // SAFETY: the lanes of the mask are elements of the row.
+        unsafe { if WHOLE { V::load(from) } else { V::load_masked::<STEP>(from, self.mask) } }
+    }
+}
+
+/// Rows of taps that are taken together: 7, 5, 3 and 2 are unrolled, others are made of these.
+fn rows_together(left: usize) -> usize {
+    match left {
+        7.. => 7,
+        5 | 6 => 5,
+        3 | 4 => 3,
+        _ => left,
+    }
+}
+
+/// Writes the first `count` lanes of a finished sum, `pitch` apart.
+///
+/// # Safety
+/// `to` is good for these elements.
+#[inline(always)]
+unsafe fn write<V: Vector<Element: Element>>(
+    job: &Apply<'_, V::Element>,
+    mut sum: V,
+    to: *mut V::Element,
+    count: usize,
+    pitch: usize,
+) {
+    // SAFETY: the caller vouches for `count` elements.
+    unsafe {
+        if pitch != 1 {
+            return write_apart(job, sum, to, count, pitch);
+        }
+        if job.accumulate {
+            sum = V::load_first(to, count).add(sum);
+        }
+        if let Some([low, high]) = job.clamp {
+            sum = sum.clamp(V::splat(low), V::splat(high));
+        }
+        sum.store_first(to, count);
+    }
+}
+
+/// [`write`] one element after the other.
+///
+/// # Safety
+/// As `write`.
+#[cold]
+unsafe fn write_apart<V: Vector<Element: Element>>(
+    job: &Apply<'_, V::Element>,
+    sum: V,
+    to: *mut V::Element,
+    count: usize,
+    pitch: usize,
+) {
+    let mut lanes = [V::Element::ZERO; MAX_LANES];
+    // SAFETY: no vector has more than `MAX_LANES` lanes; the caller vouches for `to`.
+    unsafe {
+        sum.store(lanes.as_mut_ptr());
+        for (lane, &sum) in lanes[..count].iter().enumerate() {
+            let to = to.add(lane * pitch);
+            let sum = if job.accumulate { *to + sum } else { sum };
+            *to = job.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+        }
+    }
+}
+
+/// `[first, held[0], held[1], ..]`: what a walk down the rows holds, a row further.
+#[inline(always)]
+fn shifted<V: Copy, const N: usize>(held: [V; N], first: V) -> [V; N] {
+    let mut moved = [first; N];
+    moved[1..].copy_from_slice(&held[..N - 1]);
+    moved
+}
