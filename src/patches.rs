@@ -222,11 +222,16 @@ impl Patches {
     ) -> Self {
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
         let pitches = source.pitches();
-        // Channels a multiple of 2 KiB apart meet in the same few sets of the L1 cache: 28 rows
-        // of them run at a quarter of the speed.
-        let crowded = source.layout == Layout::ChannelsFirst
-            && source.channels > 1
-            && pitches.channel.is_multiple_of(512);
+        // What the rows of a tile read a multiple of 2 KiB apart meets in the same few sets of the
+        // L1 cache: 28 such rows run at a quarter of the speed. Rows are channels, or pixels.
+        let apart = match source.layout {
+            Layout::ChannelsFirst if source.channels > 1 => pitches.channel,
+            Layout::ChannelsLast if source.walks[2].outputs > 1 => {
+                source.walks[2].stride.saturating_mul(pitches.axes[2])
+            }
+            _ => 1,
+        };
+        let crowded = apart.is_multiple_of(CROWDED);
         let [_, h, w] = &source.walks;
         let side_by_side = w.stride == 1
             && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
@@ -406,7 +411,8 @@ impl Copy {
                 (channel, [h.saturating_mul(w), w, 1], channel.saturating_mul(channels))
             }
             Layout::ChannelsLast => {
-                let pixel = channels;
+                let apart = slots[2].point.saturating_mul(channels);
+                let pixel = if apart.is_multiple_of(CROWDED) { channels + 16 } else { channels };
                 let row = w.saturating_mul(pixel);
                 let plane = h.saturating_mul(row);
                 (1, [plane, row, pixel], d.saturating_mul(plane))
@@ -419,10 +425,13 @@ impl Copy {
     }
 }
 
+/// Elements of f32 in 2 KiB.
+const CROWDED: usize = 512;
+
 /// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
 fn spread(len: usize) -> usize {
     let lines = len.saturating_add(15) & !15;
-    if lines.is_multiple_of(512) { lines.saturating_add(16) } else { lines }
+    if lines.is_multiple_of(CROWDED) { lines.saturating_add(16) } else { lines }
 }
 
 /// One axis of a copy as it is filled.
