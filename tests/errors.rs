@@ -1,7 +1,7 @@
 //! Every error from every entry point: which one it is, what it says, and that nothing was
 //! written. Sizes come from callers' files and arithmetic, so every number has to be answered.
 
-use im2col::testing::{Fill, Layer, PASSES, WRITES, numbers, plans};
+use im2col::testing::{Call, Fill, Layer, PASSES, Tolerance, WRITES, numbers, plans};
 use im2col::{
     Algorithm, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error, Layout,
     Parallelism, Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
@@ -82,10 +82,12 @@ fn a_size_of_zero_is_named() {
 #[test]
 fn a_huge_size_never_panics() {
     let huge = [usize::MAX, usize::MAX / 2, usize::MAX / 4, usize::MAX / 8, 1 << 32, 1 << 31];
+    let depthwise = Params { in_channels: 3, ..params() };
     for (_, set) in sizes() {
         for (_, second) in sizes() {
-            for n in huge.iter().flat_map(|&n| [n - 1, n, n.saturating_add(1)]) {
-                let mut params = params();
+            let sizes = huge.iter().flat_map(|&n| [n - 1, n, n.saturating_add(1)]);
+            for (n, layer) in sizes.flat_map(|n| [(n, params()), (n, depthwise)]) {
+                let mut params = layer;
                 set(&mut params, n);
                 second(&mut params, n);
                 let Ok(shape) = Shape::new(params) else { continue };
@@ -93,6 +95,39 @@ fn a_huge_size_never_panics() {
                     if let Ok(plan) = Plan::<f64>::new(shape, algorithm, Parallelism::Rayon) {
                         let lens = |pass| [plan.min_scratch_len(pass), plan.scratch_len(pass)];
                         assert!(PASSES.map(lens).iter().all(|[min, full]| min <= full));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A stride or dilation that is never stepped may have any size: the layer is planned, and right.
+/// (Found by the fuzzer: a depthwise layer's plan multiplied a stride of 2⁵⁹ by a pitch.)
+#[test]
+fn steps_that_are_never_taken_may_have_any_size() {
+    for huge in [usize::MAX, usize::MAX / 2, usize::MAX / 7 + 1, 1 << 59, 1 << 32] {
+        for groups in [1, 2, 6] {
+            for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+                for (kernel, dilation) in [(1, huge), (7, 1)] {
+                    let layer = Params {
+                        axes: 3,
+                        layout,
+                        in_channels: 6,
+                        out_channels: 6,
+                        groups,
+                        input: [7; 3],
+                        kernel: [kernel, 2, 1],
+                        stride: [huge, 1, huge],
+                        dilation: [dilation, 1, huge],
+                        ..Params::default()
+                    };
+                    let layer = Layer::<f32>::new(layer, Fill::Integers);
+                    for (pass, write) in PASSES.into_iter().flat_map(|p| WRITES.map(|w| (p, w))) {
+                        let expected = layer.expected(Call::Pass(pass, write));
+                        for plan in plans(layer.shape) {
+                            expected.assert_plan(&plan, Tolerance::Exact);
+                        }
                     }
                 }
             }

@@ -6,25 +6,8 @@ use arbitrary::Arbitrary;
 use im2col::{
     Algorithm, Conv3d, ConvTranspose3d, Error, Layout, Parallelism, Params, Pass, Plan, Shape,
 };
+use im2col_fuzz::Number;
 use libfuzzer_sys::fuzz_target;
-
-/// A size: mostly small, so that many layers are valid, sometimes near where numbers wrap.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-enum Number {
-    Small(u8),
-    Power(u8, i8),
-    Any(usize),
-}
-
-impl Number {
-    fn get(self) -> usize {
-        match self {
-            Number::Small(n) => n.into(),
-            Number::Power(bits, off) => (1usize << (bits % 64)).wrapping_add_signed(off.into()),
-            Number::Any(n) => n,
-        }
-    }
-}
 
 #[derive(Debug, Arbitrary)]
 struct Sizes {

@@ -62,6 +62,11 @@ impl Depthwise {
                         // Taps are walked last to first, so that the outputs ascend.
                         let last = |a: usize| axes[a].kernel - 1 - phase[a].last;
                         let sum = |f: &dyn Fn(usize) -> usize| (0..3).map(f).sum();
+                        // A step that is never taken, of a phase with one tap, may have any size.
+                        let step = |a: usize| match phase[a].walk.taps {
+                            1 => 0,
+                            _ => -((phase[a].step * tap_pitches[a]) as isize),
+                        };
                         let each = [0, 1, 2];
                         Stencil {
                             source: axes.map(|axis| axis.output),
@@ -73,7 +78,7 @@ impl Depthwise {
                             output_base: sum(&|a| phase[a].first * pitches[a]),
                             output_pitches: each.map(|a| axes[a].stride.saturating_mul(pitches[a])),
                             tap_base: sum(&|a| last(a) * tap_pitches[a]),
-                            tap_pitches: each.map(|a| -((phase[a].step * tap_pitches[a]) as isize)),
+                            tap_pitches: each.map(step),
                         }
                     };
                     backward_data.push([x.first().map(stencil), x.get(1).map(stencil)]);

@@ -1,0 +1,45 @@
+//! Packed weights give the bits of unpacked ones, with an activation or without, and are refused
+//! where they don't belong.
+
+#![no_main]
+
+use im2col::testing::{bits, nan};
+use im2col::{Activation, Element, Error, Pass, Write};
+use im2col_fuzz::{Small, plans};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (Small, Small)| {
+    let (small, other) = input;
+    if small.double { check::<f64>(&small, &other) } else { check::<f32>(&small, &other) }
+});
+
+fn check<T: Element>(small: &Small, other: &Small) {
+    let (Some(layer), Some(other)) = (small.layer::<T>(), other.layer::<T>()) else { return };
+    let (x, w) = (layer.input.as_slice(), layer.weight.as_slice());
+    let (g, bias) = (layer.grad_output.as_slice(), Some(layer.bias.as_slice()));
+    for (plan, other) in plans::<T>(layer.shape).zip(plans::<T>(other.shape)) {
+        let [forward, backward] =
+            [Pass::Forward, Pass::BackwardData].map(|pass| plan.pack_weight(pass, w).unwrap());
+        for activation in [Activation::None, Activation::Relu] {
+            let plan = plan.clone().with_activation(activation);
+            let (mut raw, mut packed) = (vec![nan(); g.len()], vec![nan(); g.len()]);
+            plan.forward(x, w, bias, &mut raw).unwrap();
+            plan.forward_packed(x, &forward, bias, &mut packed).unwrap();
+            assert_eq!(bits::<T>(&raw), bits(&packed), "{plan:?}");
+        }
+        let (mut raw, mut packed) = (vec![nan(); x.len()], vec![nan(); x.len()]);
+        plan.backward_data(w, g, &mut raw, Write::Overwrite).unwrap();
+        plan.backward_data_packed(&backward, g, &mut packed, Write::Overwrite).unwrap();
+        assert_eq!(bits::<T>(&raw), bits(&packed), "{plan:?}");
+
+        let mut to = vec![T::ONE; g.len()];
+        let refused = |result| matches!(result, Err(Error::PackedFor { .. }));
+        assert!(refused(plan.forward_packed(x, &backward, bias, &mut to)));
+        if other.shape() != plan.shape() {
+            let other = other.pack_weight(Pass::Forward, &vec![T::ONE; other.shape().weight_len()]);
+            assert!(refused(plan.forward_packed(x, &other.unwrap(), bias, &mut to)));
+        }
+        assert!(to.iter().all(|&x| x == T::ONE), "written on error");
+        assert!(matches!(plan.pack_weight(Pass::Forward, &w[1..]), Err(Error::Length { .. })));
+    }
+}
