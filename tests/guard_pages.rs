@@ -1,53 +1,89 @@
 //! Every pass with every tensor against a page that faults: nothing outside a slice is touched,
 //! not even read. (`promises.rs` sees what is written, not what is read.)
+//!
+//! A tensor that ends at its page's end begins at whatever alignment its length gives, so the
+//! lengths are drawn to meet each one. What runs is printed: lost with the process if a page
+//! faults, unless asked for by `--nocapture`.
 
 #![cfg(unix)]
 
-use im2col::testing::{
-    EDGES, Edge, Fill, Guarded, Layer, PASSES, WRITES, bits, for_families, nan, plans,
-};
-use im2col::{Element, Params, Pass, Plan, Write};
+use im2col::testing::{EDGES, Edge, Fill, Guarded, Layer, bits, calls, for_families, nan, plans};
+use im2col::{Element, Layout, Params, Pass, Plan, Write, col2im, im2col};
 
-fn run<T: Element>(
-    layer: &Layer<T>,
-    plan: &Plan<T>,
-    (pass, write): (Pass, Write),
+/// A layer's tensors at an edge of their pages.
+struct Tensors<T> {
     edge: Edge,
-) -> Vec<T> {
-    let guarded = |tensor: &[T]| Guarded::new(edge, tensor);
-    let (input, weight) = (guarded(&layer.input), guarded(&layer.weight));
-    let (bias, dg) = (guarded(&layer.bias), guarded(&layer.grad_output));
-    let mut to = guarded(&layer.before(pass, write));
-    let mut scratch = guarded(&vec![nan(); plan.min_scratch_len(pass)]);
-    match pass {
-        Pass::Forward => {
-            let bias = (write == Write::Accumulate).then_some(&*bias);
-            plan.forward_with_scratch(&input, &weight, bias, &mut to, &mut scratch)
-        }
-        Pass::BackwardData => {
-            plan.backward_data_with_scratch(&weight, &dg, &mut to, write, &mut scratch)
-        }
-        Pass::BackwardWeight => {
-            plan.backward_weight_with_scratch(&input, &dg, &mut to, write, &mut scratch)
-        }
+    input: Guarded<T>,
+    weight: Guarded<T>,
+    bias: Guarded<T>,
+    grad_output: Guarded<T>,
+}
+
+impl<T: Element> Tensors<T> {
+    fn new(layer: &Layer<T>, edge: Edge) -> Self {
+        let guarded = |tensor: &[T]| Guarded::new(edge, tensor);
+        let (input, weight) = (guarded(&layer.input), guarded(&layer.weight));
+        let (bias, grad_output) = (guarded(&layer.bias), guarded(&layer.grad_output));
+        Self { edge, input, weight, bias, grad_output }
     }
-    .expect("the layer's own lengths");
-    to.to_vec()
+
+    /// Memory for a call to write, at the same edge.
+    fn to(&self, before: &[T]) -> Guarded<T> {
+        Guarded::new(self.edge, before)
+    }
+
+    fn run(&self, plan: &Plan<T>, pass: Pass, write: Write, before: &[T]) -> Guarded<T> {
+        let Self { input, weight, bias, grad_output: dg, .. } = self;
+        let mut to = self.to(before);
+        let mut scratch = self.to(&vec![nan(); plan.min_scratch_len(pass)]);
+        match pass {
+            Pass::Forward => {
+                let bias = (write == Write::Accumulate).then_some(&**bias);
+                plan.forward_with_scratch(input, weight, bias, &mut to, &mut scratch)
+            }
+            Pass::BackwardData => {
+                plan.backward_data_with_scratch(weight, dg, &mut to, write, &mut scratch)
+            }
+            Pass::BackwardWeight => {
+                plan.backward_weight_with_scratch(input, dg, &mut to, write, &mut scratch)
+            }
+        }
+        .expect("the layer's own lengths");
+        to
+    }
+
+    /// Forward and backward_data with packed weights, and the gradient of the bias.
+    fn run_others(&self, plan: &Plan<T>) -> [Guarded<T>; 3] {
+        let shape = plan.shape();
+        let empty = |len: usize| self.to(&vec![nan(); len]);
+        let [mut y, mut dx] = [shape.output_len(), shape.input_len()].map(empty);
+        let pack = |pass| plan.pack_weight(pass, &self.weight).unwrap();
+        plan.forward_packed(&self.input, &pack(Pass::Forward), Some(&self.bias), &mut y).unwrap();
+        let (packed, overwrite) = (pack(Pass::BackwardData), Write::Overwrite);
+        plan.backward_data_packed(&packed, &self.grad_output, &mut dx, overwrite).unwrap();
+        let mut db = empty(shape.out_channels());
+        plan.backward_bias(&self.grad_output, &mut db, overwrite).unwrap();
+        [y, dx, db]
+    }
 }
 
 fn check<T: Element>(params: Params) {
     let layer = Layer::<T>::new(params, Fill::Normal);
     for plan in plans(layer.shape) {
-        for pass in PASSES {
-            for write in WRITES {
-                let free = bits(&layer.run(&plan, pass, write));
-                for edge in EDGES {
-                    // Lost with the process if a page faults, unless asked for by --nocapture.
-                    println!("{pass:?} {write:?} {edge:?} {plan:?}");
-                    let got = bits(&run(&layer, &plan, (pass, write), edge));
-                    assert_eq!(free, got, "{pass:?} {write:?} {edge:?} of {plan:?}");
-                }
+        let run = |pass, write| bits(&layer.run(&plan, pass, write));
+        let free: Vec<_> = calls().map(|(pass, write)| run(pass, write)).collect();
+        let bias = bits(&layer.run_bias(&plan, Write::Overwrite));
+        let others = [&free[1], &run(Pass::BackwardData, Write::Overwrite), &bias].map(Vec::clone);
+        for edge in EDGES {
+            let tensors = Tensors::new(&layer, edge);
+            for ((pass, write), free) in calls().zip(&free) {
+                println!("{pass:?} {write:?} {edge:?} {plan:?}");
+                let got = tensors.run(&plan, pass, write, &layer.before(pass, write));
+                assert!(*free == bits(&got), "{pass:?} {write:?} {edge:?} of {plan:?}");
             }
+            println!("packed weights and bias {edge:?} {plan:?}");
+            let got = tensors.run_others(&plan).each_ref().map(|to| bits(to));
+            assert!(others == got, "packed weights or bias {edge:?} of {plan:?}");
         }
     }
 }
@@ -62,12 +98,28 @@ fn f64_passes_touch_nothing_outside_their_slices() {
     for_families(2, check::<f64>);
 }
 
+#[test]
+fn cols_touch_nothing_outside_their_slices() {
+    for_families(4, |params| {
+        let layer = Layer::<f32>::new(Params { batch: 1, ..params }, Fill::Integers);
+        let (shape, len) = (&layer.shape, layer.shape.cols_len().unwrap());
+        for edge in EDGES {
+            let (image, mut cols) =
+                (Guarded::new(edge, &layer.input), Guarded::new(edge, &vec![nan(); len]));
+            im2col(shape, &image, &mut cols).unwrap();
+            let mut sums = Guarded::new(edge, &vec![nan(); image.len()]);
+            col2im(shape, &cols, &mut sums, Write::Overwrite).unwrap();
+            assert!(cols.iter().chain(&*sums).all(|x| x.is_finite()));
+        }
+    });
+}
+
 /// Sizes at which vectors, panels and runs are whole, and one to either side of them.
 #[test]
 fn whole_vectors_and_one_more_or_less() {
     for size in [15, 16, 17, 63, 64, 65] {
         for (channels, image) in [(size, 4), (3, size)] {
-            for layout in [im2col::Layout::ChannelsFirst, im2col::Layout::ChannelsLast] {
+            for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
                 let plain = Params {
                     layout,
                     in_channels: channels,
@@ -81,6 +133,30 @@ fn whole_vectors_and_one_more_or_less() {
                 check::<f32>(padded);
                 check::<f32>(Params { kernel: [1, 1, 1], ..plain });
                 check::<f32>(Params { groups: channels, stride: [2, 2, 1], ..padded });
+            }
+        }
+    }
+}
+
+/// Rows of every length modulo the widest vector: tensors that end at a page begin at every
+/// alignment. Dense, depthwise and strided.
+#[test]
+fn every_alignment() {
+    for length in 17..=32 {
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            for (groups, stride) in [(1, 1), (3, 2)] {
+                check::<f32>(Params {
+                    axes: 1,
+                    layout,
+                    in_channels: 3,
+                    out_channels: 3,
+                    groups,
+                    input: [length, 1, 1],
+                    kernel: [3, 1, 1],
+                    stride: [stride, 1, 1],
+                    pad_begin: [1, 0, 0],
+                    ..Params::default()
+                });
             }
         }
     }
