@@ -187,10 +187,15 @@ def focused(tab):
 
 
 def choose(tab, **choices):
-    for name, label in choices.items():
-        tab.run(f"(() => {{ const s = document.getElementById('choice-{name}');"
-                f" s.selectedIndex = [...s.options].findIndex(o => o.text === '{label}');"
-                " s.dispatchEvent(new Event('change', {bubbles: true})); })()")
+    """Sets some of the page's inputs, then tells it once."""
+    tab.run(f"""(() => {{
+      let select;
+      for (const [name, label] of Object.entries({json.dumps(choices)})) {{
+        select = document.getElementById('choice-' + name);
+        select.selectedIndex = [...select.options].findIndex(option => option.text === label);
+      }}
+      select?.dispatchEvent(new Event('change', {{bubbles: true}}));
+    }})()""")
 
 
 def equal(found, expected, what):
@@ -293,6 +298,13 @@ EVERYTHING = """
 """
 
 
+def sum_of(line):
+    """The values of the terms in `= 1·2 + (-1)·3 = -1`, and what they are said to make."""
+    *terms, total = line.removeprefix("= ").split(" = ")
+    factors = [term.split("·") for term in terms[0].split(" + ")] if terms else []
+    return [float(a.strip("()")) * float(b.strip("()")) for a, b in factors], float(total)
+
+
 def every_choice(tab):
     """Every element of every layer that can be chosen, against the definition."""
     labels = json.loads(tab.run("JSON.stringify(data.choices.map(c => c.labels))"))
@@ -321,14 +333,11 @@ def every_choice(tab):
                        "v": {i for _, _, i in own}}
             touched[kind].add(n)
             equal({k: sorted(found[k]) for k in "gwv"}, {k: sorted(touched[k]) for k in "gwv"}, f"{picked}: {kind}{n + 1}")
-            *terms, total = re.split(" = ", found["sum"].removeprefix("= "))
-            terms = terms[0].split(" + ") if terms else []
-            value = lambda factor: float(factor.strip("()"))
-            total_of_terms = sum(value(a) * value(b) for a, b in (term.split("·") for term in terms))
-            equal((len(terms), total_of_terms), (len(own), float(total)), f"{picked}: the sum of {kind}{n + 1}, {found['sum']}")
+            terms, total = sum_of(found["sum"])
+            equal((len(terms), sum(terms)), (len(own), total), f"{picked}: the sum of {kind}{n + 1}, {found['sum']}")
             elements += 1
         layers += 1
-    print(f"  {layers} layers, {elements} elements, {refused} refused")
+    print(f"    {layers} layers, {elements} elements, {refused} refused")
     choose(tab, size="3×3", kernel="2", stride="1", padding="0", dilation="1")
 
 
@@ -364,18 +373,28 @@ def phone(tab):
     tab.size(1200, 900)
 
 
-def several_channels(tab):
-    """Every sum of a page with groups, and what belongs to one filter."""
+def sums(tab):
+    """Every sum of a page is the sum of its terms."""
     for found in tab.run(EVERYTHING):
-        *terms, total = re.split(" = ", found["sum"].removeprefix("= "))
-        terms = terms[0].split(" + ") if terms else []
-        value = lambda factor: float(factor.strip("()"))
-        equal(sum(value(a) * value(b) for a, b in (term.split("·") for term in terms)), float(total), str(found))
+        terms, total = sum_of(found["sum"])
+        equal(sum(terms), total, str(found))
+
+
+def several_channels(tab):
+    """What belongs to one filter of one group."""
     tab.run("document.querySelector('#w button[data-n=\"12\"]').click()")
     # The fourth filter of 4 taps makes the fourth output channel, and sees the second input channel.
     pixels, outputs = tab.run("[data.layers[chosen()].v, data.layers[chosen()].g].map(g => g[1] * g[2])")
     equal({int(name[1:]) > pixels for name in lit(tab, "v")}, {True}, "pixels of the second group")
     equal(lit(tab, "g"), named("G", range(3 * outputs, 4 * outputs)), "outputs of the fourth filter")
+
+
+# Pages beside the one in docs/, and what is tested of them.
+OTHERS = [
+    ("--size 3x3 --kernel 2 --padding 1 --groups 2 --out-channels 4", [sums, several_channels]),
+    ("--size 6 --kernel 3 --stride 2 --padding 1", [sums]),
+    ("--size 2x3x3 --kernel 2 --padding 0x1x0", [sums]),
+]
 
 
 def screenshots(tab, folder):
@@ -400,22 +419,25 @@ def main():
         print("SKIPPED: the page was not tested, because there is no Chromium here. Install it (or run this as root):")
         print("looked for", ", ".join(NAMES))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = pathlib.Path(folder)
-        grouped = folder / "grouped.html"
-        flags = "--format html --size 3x3 --kernel 2 --padding 1 --groups 2 --out-channels 4"
-        with grouped.open("wb") as file:
-            subprocess.run(["cargo", "run", "-q", "--example", "explain", "--", *flags.split()],
-                           stdout=file, check=True, cwd=ROOT)
+        pages = [(args.page, [loads, pointing, keyboard, redraw, every_choice, colours, phone])]
+        for n, (flags, tests) in enumerate(OTHERS):
+            # The profile whose dependencies the tests have built.
+            command = ["cargo", "run", "-q", "--profile", "test", "--example", "explain", "--", "--format", "html"]
+            page = subprocess.run([*command, *flags.split()], stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout
+            path_of_page = folder / f"{n}.html"
+            path_of_page.write_bytes(page)
+            pages.append((path_of_page, tests))
         tab = Browser(path, folder / "profile")
         try:
             tab.size(1200, 900)
             tab.dark(False)
-            tests = [loads, pointing, keyboard, redraw, every_choice, colours, phone]
-            for page, tests in [(args.page, tests), (grouped, [several_channels])]:
+            for page, tests in pages:
+                print(page.name, flush=True)
                 tab.open(page)
                 for test in tests:
-                    print(f"{test.__name__}: {(test.__doc__ or '').strip()}".rstrip(": "), flush=True)
+                    print(f"  {test.__name__}: {(test.__doc__ or '').strip()}".rstrip(": "), flush=True)
                     test(tab)
                     equal(tab.complaints(), [], f"{test.__name__}: console and network")
             if args.screenshots:

@@ -49,6 +49,9 @@ function colsNumber(x) {
   return (group * layer.positions + x.p) * layer.taps + x.t;
 }
 
+/** Which row of cols, group after group, a product is in. */
+const rowOf = (x) => Math.floor(colsNumber(x) / layer.taps);
+
 // ---- drawing
 
 /** An element with a class, text and children. */
@@ -108,7 +111,7 @@ function drawCols() {
       if (x.t === 0) {
         const name = make("span", "name", row);
         name.style.setProperty("--h", hue(x.p));
-        name.dataset.p = x.p;
+        name.dataset.row = rowOf(x);
         grid.append(name);
       }
       const number = x.i < 0 ? "" : layer.numbers.v[x.i];
@@ -173,7 +176,7 @@ function light(selection, only) {
     lit("cols", colsNumber(x), x.p);
   }
   for (const name of at("cols").querySelectorAll(".name")) {
-    name.classList.toggle("lit", products.some((x) => x.p === Number(name.dataset.p)));
+    name.classList.toggle("lit", products.some((x) => rowOf(x) === Number(name.dataset.row)));
   }
   const cell = buttonOf(selection);
   if (products.length > 0) cell.style.setProperty("--h", kind === "w" || kind === "v" ? 255 : hue(products[0].p));

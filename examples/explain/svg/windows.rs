@@ -3,6 +3,7 @@
 use super::canvas::{Canvas, Cell, Look, extent, hue};
 use crate::layer::{Grid, Layer, g, symbol, v, v_or_zero, w};
 use im2col::Term;
+use std::ops::Range;
 
 /// Cells of a picture's main matrices, and of the small ones.
 const CELL: [f64; 2] = [46.0, 36.0];
@@ -16,17 +17,18 @@ fn colour(layer: &Layer, position: usize) -> u16 {
     hue(position, layer.positions())
 }
 
-/// The padded input under the window at a position, in the window's colour.
+/// The padded input under the window of some groups at a position, in the window's colour.
 fn under_window(
     canvas: &mut Canvas,
     layer: &Layer,
+    groups: Range<usize>,
     at: [f64; 2],
     position: usize,
     mark: impl Fn(usize) -> Option<Cell>,
 ) {
     let shape = &layer.shape;
     // The filters of one group see its channels; the first of each group together see all.
-    let firsts = (0..shape.groups()).map(|group| group * shape.group_out());
+    let firsts = groups.map(|group| group * shape.group_out());
     let places: Vec<usize> = firsts
         .flat_map(|channel| (0..layer.taps()).map(move |tap| layer.place(channel, tap, position)))
         .collect();
@@ -68,8 +70,10 @@ pub(super) fn windows(canvas: &mut Canvas, layer: &Layer, top: f64) {
     let ([width, height], tile) = tiles(layer, layer.positions(), layer.output_grid().columns);
     for position in 0..layer.positions() {
         let [x, y] = tile(position);
-        canvas.sentence([LEFT + x, top + y - 6.0], &format!("{} sees", names(layer, position)));
-        under_window(canvas, layer, [LEFT + x, top + y], position, |_| None);
+        let sees = if layer.shape.out_channels() == 1 { "sees" } else { "see" };
+        canvas.sentence([LEFT + x, top + y - 6.0], &format!("{} {sees}", names(layer, position)));
+        let groups = 0..layer.shape.groups();
+        under_window(canvas, layer, groups, [LEFT + x, top + y], position, |_| None);
     }
     let all: f64 = layer.taps() as f64 * CELL[0] * layer.shape.groups() as f64;
     let beside = width + all < 900.0;
@@ -80,20 +84,21 @@ pub(super) fn windows(canvas: &mut Canvas, layer: &Layer, top: f64) {
     } else {
         (LEFT, top + height + 12.0)
     };
-    cols(canvas, layer, [x, y], |_, _| None);
+    cols(canvas, layer, 0..layer.shape.groups(), [x, y], |_| None);
 }
 
 /// Cols with a row in the colour of each window, group beside group. `look` may say otherwise of
-/// a (position, tap).
+/// a tap.
 fn cols(
     canvas: &mut Canvas,
     layer: &Layer,
+    groups: Range<usize>,
     [x, y]: [f64; 2],
-    look: impl Fn(usize, usize) -> Option<Look>,
+    look: impl Fn(usize) -> Option<Look>,
 ) -> [f64; 2] {
     let grid = Grid { panels: 1, rows: layer.positions(), columns: layer.taps() };
     let mut left = x;
-    for group in 0..layer.shape.groups() {
+    for group in groups {
         let channel = group * layer.shape.group_out();
         left += 40.0;
         for tap in 0..layer.taps() {
@@ -110,7 +115,7 @@ fn cols(
             let input = layer.term(channel, tap, position).input;
             let usual =
                 if input.is_some() { Look::Hue(colour(layer, position)) } else { Look::Padding };
-            Cell::new(v_or_zero(input), look(position, tap).unwrap_or(usual))
+            Cell::new(v_or_zero(input), look(tap).unwrap_or(usual))
         });
         left += grid.columns as f64 * CELL[0] + 14.0;
     }
@@ -146,7 +151,7 @@ pub(super) fn weight(canvas: &mut Canvas, layer: &Layer, top: f64) {
         let top = at[1] + CELL[1] + 24.0;
         ([LEFT, top], top + 26.0 + positions * CELL[1] / 2.0)
     };
-    let [used, _] = cols(canvas, layer, cols_at, |_, tap| (tap != 0).then_some(Look::Dim));
+    let [used, _] = cols(canvas, layer, 0..1, cols_at, |tap| (tap != 0).then_some(Look::Dim));
     let x = cols_at[0] + used + 10.0;
     canvas.sign([x, after], "=");
     let here = Cell::new(format!("d{name}"), Look::Plain);
@@ -167,6 +172,7 @@ pub(super) fn pixel(canvas: &mut Canvas, layer: &Layer, top: f64) {
     let pixel = layer.busiest_input();
     let terms = layer.of_input(pixel);
     let name = v(pixel);
+    let group = pixel / (layer.shape.image_len() / layer.shape.groups());
     canvas.title([LEFT, top + 8.0], &format!("{name} gathers from every window that it lies in"));
     let top = top + 28.0;
     let mut at: Vec<usize> = terms.iter().map(|term| layer.position_of(term)).collect();
@@ -179,11 +185,13 @@ pub(super) fn pixel(canvas: &mut Canvas, layer: &Layer, top: f64) {
         let [x, y] = tile(n);
         let here: Vec<&Term> = terms.iter().filter(|t| layer.position_of(t) == position).collect();
         let weights: Vec<String> = here.iter().map(|t| w(t.weight)).collect();
+        // Where several filters meet the pixel, their weights stand above.
+        let label = if weights.len() == 1 { weights[0].clone() } else { name.clone() };
         let (weights, errors) = (weights.join(" "), names_of(&here));
         canvas.sentence([LEFT + x, top + y - 6.0], &format!("{errors} through {weights}"));
-        under_window(canvas, layer, [LEFT + x, top + y], position, |i| {
+        under_window(canvas, layer, group..group + 1, [LEFT + x, top + y], position, |i| {
             let strong = Look::Strong(colour(layer, position));
-            (i == pixel).then(|| Cell::new(weights.clone(), strong))
+            (i == pixel).then(|| Cell::new(label.clone(), strong))
         });
     }
     let factors: Vec<(String, u16)> = terms
