@@ -175,7 +175,8 @@ fn entry(layer: &Layer, map: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::tests::worked_example;
+    use crate::layer::tests::{params, worked_example};
+    use proptest::prelude::*;
 
     #[test]
     fn the_page_reaches_for_nothing_outside_of_it() {
@@ -209,5 +210,21 @@ mod tests {
     fn what_cannot_be_says_why() {
         let page = page(*worked_example().shape.params());
         assert!(page.contains("the kernel spans 5 elements"), "3 taps, 2 apart, on 3 pixels");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The script counts products: filter by filter, window by window, tap by tap.
+        #[test]
+        fn products_come_in_the_order_in_which_the_script_counts(params in params()) {
+            let layer = Layer::new(params).unwrap();
+            let (taps, positions) = (layer.taps(), layer.positions());
+            for (n, term) in layer.shape.patches().terms().enumerate() {
+                let (output, tap) = (n / taps, n % taps);
+                prop_assert_eq!(term.output, output);
+                prop_assert_eq!(term.weight, output / positions * taps + tap);
+            }
+        }
     }
 }
