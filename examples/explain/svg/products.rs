@@ -1,7 +1,7 @@
 //! The sums as one matrix product, and why folding is the adjoint of unfolding.
 
 use super::canvas::{Canvas, Cell, Look, hue};
-use crate::layer::{Grid, Layer, symbol, v, v_or_zero};
+use crate::layer::{Grid, Layer, g, symbol, v, v_or_zero};
 
 const CELL: [f64; 2] = [52.0, 34.0];
 const LEFT: f64 = 16.0;
@@ -45,21 +45,21 @@ pub(super) fn gemm(canvas: &mut Canvas, layer: &Layer, top: f64) {
     );
 }
 
-/// The image to the left, cols to the right, a line wherever an element of cols is a pixel.
+/// The image to the left, cols to the right, window below window, and a line wherever an element
+/// of cols is a pixel.
 pub(super) fn adjoint(canvas: &mut Canvas, layer: &Layer, top: f64) {
     canvas.title([LEFT, top + 8.0], "im2col copies along the lines, col2im adds along them");
     let picked = layer.busiest_input();
-    let gap = 150.0;
-    let block = 2.0 * CELL[0] + gap + layer.taps() as f64 * CELL[0];
     for (n, (name, back)) in
         [("im2col: copy", false), ("col2im: add", true)].into_iter().enumerate()
     {
-        let x = LEFT + n as f64 * block;
-        lines(canvas, layer, [x, top + 34.0], gap, picked, back);
+        let x = LEFT + n as f64 * (2.0 * CELL[0] + GAP + 90.0);
         canvas.sentence([x, top + 40.0], name);
+        lines(canvas, layer, [x, top + 52.0], picked, back);
     }
     let after = canvas.bottom() + 26.0;
-    let places = layer.of_input(picked).len();
+    // Each filter of the group meets the pixel at the same places.
+    let places = layer.of_input(picked).len() / layer.shape.group_out();
     canvas.sentence(
         [LEFT, after],
         &format!(
@@ -69,56 +69,54 @@ pub(super) fn adjoint(canvas: &mut Canvas, layer: &Layer, top: f64) {
     );
 }
 
-fn lines(
-    canvas: &mut Canvas,
-    layer: &Layer,
-    [x, y]: [f64; 2],
-    gap: f64,
-    picked: usize,
-    back: bool,
-) {
-    let small = [CELL[0], 28.0];
+/// Between the image and cols.
+const GAP: f64 = 190.0;
+/// A pixel, and an element of cols.
+const PIXEL: [f64; 2] = [CELL[0], 30.0];
+const ELEMENT: [f64; 2] = [CELL[0], 23.0];
+
+fn lines(canvas: &mut Canvas, layer: &Layer, [x, y]: [f64; 2], picked: usize, back: bool) {
     let group = picked / (layer.shape.image_len() / layer.shape.groups());
     let channel = group * layer.shape.group_out();
+    let taps = layer.taps();
     let pixels = Grid { panels: 1, rows: layer.shape.image_len(), columns: 1 };
-    let matrix = Grid { panels: 1, rows: layer.positions(), columns: layer.taps() };
-    let (pixels_height, matrix_height) =
-        (pixels.rows as f64 * small[1], matrix.rows as f64 * CELL[1]);
-    let height = pixels_height.max(matrix_height);
-    let left = [x, y + 20.0 + (height - pixels_height) / 2.0];
-    let right = [x + small[0] + gap, y + 20.0 + (height - matrix_height) / 2.0];
+    let window = Grid { panels: 1, rows: taps, columns: 1 };
+    let pitch = taps as f64 * ELEMENT[1] + 8.0;
+    let heights = [pixels.rows as f64 * PIXEL[1], layer.positions() as f64 * pitch - 8.0];
+    let tallest = heights[0].max(heights[1]);
+    let left = [x, y + (tallest - heights[0]) / 2.0];
+    let right = |position: usize| {
+        [x + PIXEL[0] + GAP, y + (tallest - heights[1]) / 2.0 + position as f64 * pitch]
+    };
     let strong = Look::Strong(hue(0, 4));
+    let input = |position, tap| layer.term(channel, tap, position).input;
     // The picked pixel's lines come last, above the others.
     for only_picked in [false, true] {
-        for n in 0..matrix.rows * matrix.columns {
-            let Some(i) = layer.term(channel, n % matrix.columns, n / matrix.columns).input else {
+        for (position, tap) in (0..layer.positions()).flat_map(|p| (0..taps).map(move |t| (p, t))) {
+            let Some(i) = input(position, tap).filter(|&i| (i == picked) == only_picked) else {
                 continue;
             };
-            if (i == picked) != only_picked {
-                continue;
-            }
-            let [a, b] = Canvas::middle(left, pixels, small, i);
-            let [c, d] = Canvas::middle(right, matrix, CELL, n);
-            let (from, to) = ([a + small[0] / 2.0 + 2.0, b], [c - CELL[0] / 2.0 - 1.0, d]);
-            let look = if i == picked { strong } else { Look::Dim };
-            // Others run only to the first column: they would hide the cells.
-            if n % matrix.columns > 0 && i != picked {
-                continue;
-            }
+            let [a, b] = Canvas::middle(left, pixels, PIXEL, i);
+            let [c, d] = Canvas::middle(right(position), window, ELEMENT, tap);
+            let (from, to) = ([a + CELL[0] / 2.0 + 2.0, b], [c - CELL[0] / 2.0 - 2.0, d]);
             let (from, to) = if back { (to, from) } else { (from, to) };
-            canvas.arrow(from, to, look);
+            canvas.arrow(from, to, if only_picked { strong } else { Look::Dim });
         }
     }
-    canvas.grid(left, pixels, small, |i| {
+    canvas.grid(left, pixels, PIXEL, |i| {
         Cell::new(v(i), if i == picked { strong } else { Look::Plain })
     });
-    canvas.grid(right, matrix, CELL, |n| {
-        let input = layer.term(channel, n % matrix.columns, n / matrix.columns).input;
-        let look = match input {
-            Some(i) if i == picked => strong,
-            Some(_) => Look::Plain,
-            None => Look::Padding,
-        };
-        Cell::new(v_or_zero(input), look)
-    });
+    for position in 0..layer.positions() {
+        let [at_x, at_y] = right(position);
+        canvas.grid([at_x, at_y], window, ELEMENT, |tap| {
+            let look = match input(position, tap) {
+                Some(i) if i == picked => strong,
+                Some(_) => Look::Plain,
+                None => Look::Padding,
+            };
+            Cell::new(v_or_zero(input(position, tap)), look)
+        });
+        let name = g(layer.term(channel, 0, position).output);
+        canvas.sign([at_x + CELL[0] + 20.0, at_y + taps as f64 * ELEMENT[1] / 2.0], &name);
+    }
 }
