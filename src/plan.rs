@@ -7,6 +7,7 @@ use crate::kernel::{Isa, Kernels, kernels};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
 use crate::pass::depthwise::Depthwise;
+use crate::pass::few_pixels::FewPixels;
 use crate::pass::gather::Gathering;
 use crate::pass::phases::phase_count;
 use crate::pass::scatter::Scatter;
@@ -63,6 +64,8 @@ enum Path {
     Products(Box<Products>),
     /// One filter per channel.
     Depthwise(Box<Depthwise>),
+    /// Three products over a small cols that is written out.
+    FewPixels(Box<FewPixels>),
 }
 
 impl<T: Element> Plan<T> {
@@ -106,6 +109,8 @@ impl<T: Element> Plan<T> {
             Path::Textbook
         } else if let Some(depthwise) = Depthwise::new(&shape) {
             Path::Depthwise(Box::new(depthwise))
+        } else if let Some(few) = FewPixels::new(&shape, kernels) {
+            Path::FewPixels(Box::new(few))
         } else {
             Path::Products(Box::new(Products {
                 forward: Gathering::forward(&shape, kernels),
@@ -146,6 +151,7 @@ impl<T: Element> Plan<T> {
         let gathering = match (&*self.path, pass) {
             (Path::Products(products), Pass::Forward) => Some(&products.forward),
             (Path::Products(products), Pass::BackwardData) => Some(&products.backward_data),
+            (Path::FewPixels(few), Pass::Forward) => few.gathering(),
             _ => None,
         };
         let mut data = allocate(gathering.map_or(weight.len(), Gathering::packed_len))?;
@@ -165,7 +171,7 @@ impl<T: Element> Plan<T> {
     pub fn algorithm(&self) -> Algorithm {
         match &*self.path {
             Path::Textbook => Algorithm::Explicit,
-            Path::Products(_) | Path::Depthwise(_) => Algorithm::Implicit,
+            _ => Algorithm::Implicit,
         }
     }
 
@@ -213,6 +219,7 @@ impl<T: Element> Plan<T> {
         let products = match &*self.path {
             Path::Products(products) => products,
             Path::Depthwise(_) => return Need::of_units(1),
+            Path::FewPixels(few) => return few.need(pass),
             Path::Textbook => {
                 return match pass {
                     Pass::Forward => forward::explicit_need(&self.shape),
@@ -319,6 +326,9 @@ impl<T: Element> Plan<T> {
             }
             Path::Depthwise(depthwise) => {
                 depthwise.forward(&self.layer(), [input, weight], store, output);
+            }
+            Path::FewPixels(few) => {
+                few.forward(&self.layer(), input, weights, store, output, scratch);
             }
             Path::Products(products) => {
                 products.forward.run(&self.layer(), input, weights, output, store, scratch);
@@ -446,6 +456,9 @@ impl<T: Element> Plan<T> {
             Path::Depthwise(depthwise) => {
                 depthwise.backward_data(&self.layer(), sources, grad_input, write);
             }
+            Path::FewPixels(few) => {
+                few.backward_data(&self.layer(), sources, grad_input, write, scratch);
+            }
             Path::Products(products) => {
                 let product = &products.backward_data;
                 let accumulate = write == Write::Accumulate;
@@ -510,6 +523,9 @@ impl<T: Element> Plan<T> {
             }
             Path::Depthwise(depthwise) => {
                 depthwise.backward_weight(&self.layer(), sources, grad_weight, write);
+            }
+            Path::FewPixels(few) => {
+                few.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
             }
             Path::Products(products) => {
                 let product = &products.backward_weight;
@@ -586,6 +602,9 @@ impl<T: Element> fmt::Display for Explain<'_, T> {
             Path::Depthwise(_) => {
                 writeln!(f, "depthwise, {element} on {isa}: one filter per channel")?
             }
+            Path::FewPixels(_) => {
+                writeln!(f, "implicit, {element} on {isa}: fewer pixels than output channels")?
+            }
             Path::Products(_) => writeln!(
                 f,
                 "implicit, {element} on {isa}: tiles of {} x {} and {} x {}",
@@ -597,6 +616,7 @@ impl<T: Element> fmt::Display for Explain<'_, T> {
             match (&*plan.path, pass) {
                 (Path::Textbook, _) => write!(f, "one image and group at a time")?,
                 (Path::Depthwise(_), _) => write!(f, "a stencil over each plane as it lies")?,
+                (Path::FewPixels(few), pass) => few.explain(pass, f)?,
                 (Path::Products(products), Pass::Forward) => products.forward.explain(f)?,
                 (Path::Products(products), Pass::BackwardData) => {
                     products.backward_data.explain(f)?

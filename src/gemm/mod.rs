@@ -3,6 +3,7 @@
 //! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, tile by tile
 //! of a's rows, at most [`TERMS`] terms at a time.
 
+pub(crate) mod dot;
 pub(crate) mod grid;
 pub(crate) mod pack;
 pub(crate) mod target;
@@ -65,10 +66,18 @@ struct Panel {
 
 impl Panel {
     /// Panel `index` of `lanes` lanes. Where the lanes lie side by side, the last panel is as
-    /// narrow as it can be, and reaches back over lanes already done rather than past the end.
-    fn new<T>(kernel: &Kernel<T>, right: &Right<'_, T>, lanes: usize, index: usize) -> Self {
-        let first = index * kernel.lanes;
-        let width = kernel.lanes.min(lanes - first);
+    /// narrow as it can be, and reaches back over lanes already done rather than past the end;
+    /// `split` makes a lone panel two, so that it can.
+    fn new<T>(
+        kernel: &Kernel<T>,
+        right: &Right<'_, T>,
+        lanes: usize,
+        index: usize,
+        split: bool,
+    ) -> Self {
+        let panel = if split { lanes - lanes % kernel.vector } else { kernel.lanes };
+        let first = index * panel;
+        let width = panel.min(lanes - first);
         let Some(pitch) = right.panel_pitch else {
             let vectors = width.div_ceil(kernel.vector);
             let skip = (vectors * kernel.vector - width).min(first);
@@ -92,13 +101,18 @@ pub(crate) fn multiply<T: Element>(
 ) {
     let (rows, lanes) = (cell.rows().len, cell.lanes().len);
     let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
-    let panels = lanes.div_ceil(kernel.lanes);
+    let reach = most(right.terms);
+    let vectors = lanes.next_multiple_of(kernel.vector);
+    let split = right.panel_pitch.is_none()
+        && (kernel.vector..kernel.lanes).contains(&lanes)
+        && vectors + reach > right.data.len();
+    let panels = if split { 2 } else { lanes.div_ceil(kernel.lanes) };
     assert!(left.rows.len() == rows && left.terms.len() == right.terms.len());
     assert!(most(left.rows) + most(left.terms) < left.data.len());
-    let last = Panel::new(kernel, &right, lanes, panels - 1);
+    let last = Panel::new(kernel, &right, lanes, panels - 1, split);
     // Panels before the last are whole and end before it does.
     let last_lane = last.from + last.vectors * kernel.vector;
-    assert!(last_lane + most(right.terms) <= right.data.len());
+    assert!(last_lane + reach <= right.data.len());
     assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
     assert!(kernel.rows <= MAX_ROWS && kernel.rows * kernel.lanes <= MAX_TILE);
@@ -110,7 +124,8 @@ pub(crate) fn multiply<T: Element>(
     let tile = tile.as_mut_ptr().cast::<T>();
     let lane_pitch = cell.lane_pitch();
     for panel in 0..panels {
-        let Panel { from, vectors, skip, first, width } = Panel::new(kernel, &right, lanes, panel);
+        let panel = Panel::new(kernel, &right, lanes, panel, split);
+        let Panel { from, vectors, skip, first, width } = panel;
         let tile_pitch = vectors * kernel.vector;
         for first_row in (0..rows).step_by(height) {
             let count = height.min(rows - first_row);

@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, Correlate, Stencils};
 use super::vector::{Between, Vector};
-use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -42,6 +42,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: pack::<V, 3>,
             store: store::<V>,
         },
+        dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
         stencils: Stencils { apply: apply::<V>, correlate: correlate::<V> },
     }
 }
@@ -70,6 +71,14 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
             _ => body::multiply_rows::<V, 3>(job),
         }
     }
+}
+
+/// # Safety
+/// As [`Dot`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn dots<V: Vector>(job: &Dot<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::dots_4x3::<V>(job) }
 }
 
 /// # Safety

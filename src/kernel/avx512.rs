@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, Correlate, Stencils};
 use super::vector::{Between, Vector};
-use super::{Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -43,6 +43,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             pack: pack::<V, 4>,
             store: store::<V>,
         },
+        dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
         stencils: Stencils { apply: apply::<V, H>, correlate: correlate::<V, H> },
     }
 }
@@ -83,6 +84,14 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
             _ => body::multiply_rows::<V, 4>(job),
         }
     }
+}
+
+/// # Safety
+/// As [`Dot`].
+#[target_feature(enable = "avx512f")]
+unsafe fn dots<V: Vector>(job: &Dot<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::dots_4x6::<V>(job) }
 }
 
 /// # Safety

@@ -2,7 +2,7 @@
 //! instantiates these inside functions that enable its target features.
 
 use super::vector::Vector;
-use super::{Multiply, Pack, Store};
+use super::{Dot, Multiply, Pack, Store};
 use crate::element::Element;
 use core::mem::MaybeUninit;
 
@@ -47,8 +47,10 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
     unsafe {
         let rows = &*job.rows.cast::<[*const V::Element; R]>();
         for line in 0..job.prefetch_lines {
-            V::prefetch_write(job.prefetch.wrapping_add(line * job.prefetch_pitch));
-            V::prefetch_write(job.prefetch.wrapping_add(line * job.prefetch_pitch + V::LANES));
+            for v in 0..=N {
+                let lane = line * job.prefetch_pitch + v * V::LANES;
+                V::prefetch_write(job.prefetch.wrapping_add(lane));
+            }
         }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         for term in 0..job.terms {
@@ -70,6 +72,102 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
                 let at = job.tile.add((r * N + v) * V::LANES);
                 let sum = if job.accumulate { sums[r][v].add(V::load(at)) } else { sums[r][v] };
                 sum.store(at);
+            }
+        }
+    }
+}
+
+/// [`dots`] for up to 4 rows and the `C` columns that a job wants, in steps of 2.
+///
+/// # Safety
+/// As [`Dot`], for a kernel of 4 rows and 6 columns.
+#[inline(always)]
+pub(super) unsafe fn dots_4x6<V: Vector>(job: &Dot<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match (job.row_count, job.col_count) {
+            (1, 1..=2) => dots::<V, 1, 2, 6>(job),
+            (1, 3..=4) => dots::<V, 1, 4, 6>(job),
+            (1, _) => dots::<V, 1, 6, 6>(job),
+            (2, 1..=2) => dots::<V, 2, 2, 6>(job),
+            (2, 3..=4) => dots::<V, 2, 4, 6>(job),
+            (2, _) => dots::<V, 2, 6, 6>(job),
+            (3, 1..=2) => dots::<V, 3, 2, 6>(job),
+            (3, 3..=4) => dots::<V, 3, 4, 6>(job),
+            (3, _) => dots::<V, 3, 6, 6>(job),
+            (_, 1..=2) => dots::<V, 4, 2, 6>(job),
+            (_, 3..=4) => dots::<V, 4, 4, 6>(job),
+            _ => dots::<V, 4, 6, 6>(job),
+        }
+    }
+}
+
+/// [`dots`] for up to 4 rows and 3 columns: what 16 registers hold.
+///
+/// # Safety
+/// As [`Dot`], for a kernel of 4 rows and 3 columns.
+#[inline(always)]
+pub(super) unsafe fn dots_4x3<V: Vector>(job: &Dot<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match (job.row_count, job.col_count) {
+            (1, _) => dots::<V, 1, 3, 3>(job),
+            (2, _) => dots::<V, 2, 3, 3>(job),
+            (3, _) => dots::<V, 3, 3, 3>(job),
+            (_, 1) => dots::<V, 4, 1, 3>(job),
+            _ => dots::<V, 4, 3, 3>(job),
+        }
+    }
+}
+
+/// `R` by `C` dot products, `COLS` to a row of sums: each vector of a row meets all columns.
+///
+/// # Safety
+/// As [`Dot`].
+#[inline(always)]
+unsafe fn dots<V: Vector, const R: usize, const C: usize, const COLS: usize>(
+    job: &Dot<V::Element>,
+) {
+    // SAFETY: the caller vouches for `len` elements at every step of every pointer; the last
+    // vector of a step reads only those that are left.
+    unsafe {
+        let rows = &*job.rows.cast::<[*const V::Element; R]>();
+        let columns = &*job.columns.cast::<[*const V::Element; C]>();
+        let mut sums = [[V::splat(V::Element::ZERO); C]; R];
+        let (whole, rest) = (job.len - job.len % V::LANES, job.len % V::LANES);
+        for step in 0..job.steps {
+            let a = *job.steps_a.add(step) as usize;
+            let b = *job.steps_b.add(step) as usize;
+            let mut at = 0;
+            while at < whole {
+                let mut vectors = [V::splat(V::Element::ZERO); C];
+                for c in 0..C {
+                    vectors[c] = V::load(columns[c].add(b + at));
+                }
+                for r in 0..R {
+                    let row = V::load(rows[r].add(a + at));
+                    for c in 0..C {
+                        sums[r][c] = row.mul_add(vectors[c], sums[r][c]);
+                    }
+                }
+                at += V::LANES;
+            }
+            if rest > 0 {
+                let mut vectors = [V::splat(V::Element::ZERO); C];
+                for c in 0..C {
+                    vectors[c] = V::load_first(columns[c].add(b + at), rest);
+                }
+                for r in 0..R {
+                    let row = V::load_first(rows[r].add(a + at), rest);
+                    for c in 0..C {
+                        sums[r][c] = row.mul_add(vectors[c], sums[r][c]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                *job.sums.add(r * COLS + c) = sums[r][c].sum();
             }
         }
     }

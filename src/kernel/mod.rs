@@ -94,6 +94,8 @@ pub struct Kernels<T: 'static> {
     pub(crate) tall: Kernel<T>,
     /// Few rows, several vectors: for lanes that lie side by side in memory.
     pub(crate) wide: Kernel<T>,
+    /// For operands whose terms lie side by side in memory.
+    pub(crate) dots: Dots<T>,
     /// For layers with one filter per channel.
     pub(crate) stencils: stencil::Stencils<T>,
 }
@@ -115,6 +117,34 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) pack: unsafe fn(&Pack<T>),
     /// Writes a tile to its place.
     pub(crate) store: unsafe fn(&Store<T>),
+}
+
+/// A tile of dot products: its largest size, and the function that sums it.
+#[derive(Debug)]
+pub(crate) struct Dots<T: 'static> {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) sum: unsafe fn(&Dot<T>),
+}
+
+/// `sums[r * cols + c] = Σ rows[r][steps_a[s] + i] * columns[c][steps_b[s] + i]`, over all steps
+/// `s` and `i < len`, where `cols` is the kernel's.
+///
+/// The function that takes it asks of its caller (beside the ISA, which the kernel proves): both
+/// `rows` and `columns` point at as many pointers as the kernel has rows and columns, each of them
+/// good for `len` elements at every step; both tables have `steps` entries; `sums` has room for
+/// all rows and columns of the kernel.
+pub(crate) struct Dot<T> {
+    /// Rows and columns wanted; those past them are summed or not, as the kernel likes.
+    pub(crate) row_count: usize,
+    pub(crate) col_count: usize,
+    pub(crate) rows: *const *const T,
+    pub(crate) columns: *const *const T,
+    pub(crate) steps_a: *const u32,
+    pub(crate) steps_b: *const u32,
+    pub(crate) steps: usize,
+    pub(crate) len: usize,
+    pub(crate) sums: *mut T,
 }
 
 /// `tile[r][lane] = Σ rows[r][steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`.

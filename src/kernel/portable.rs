@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Vector};
-use super::{Isa, Kernel, Kernels, Multiply};
+use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 
 /// f32 in fours: the width of SSE2, NEON and simd128.
@@ -33,6 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: body::pack::<V, 3>,
             store: body::store::<V>,
         },
+        dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
         stencils: Stencils { apply: stencil::apply::<V>, correlate: stencil::correlate::<V> },
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod backward_bias;
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
 pub(crate) mod depthwise;
+pub(crate) mod few_pixels;
 pub(crate) mod forward;
 pub(crate) mod gather;
 pub(crate) mod phases;

@@ -1,0 +1,465 @@
+//! Layers with fewer output pixels than output channels: dense layers, kernels as large as their
+//! image, the last stages of a network at batch 1.
+//!
+//! Here cols is small beside the weights, and packing the weights costs more than it gives. So
+//! this is the textbook with the roles turned round: cols *is* written out, a row for each pixel,
+//! and the weights are read once, as they lie:
+//!
+//! ```text
+//! forward          Y[k][p]     = W[k][..] · cols[p][..]       terms side by side: dot products
+//! backward_weight  dW[k][t]    = Σ_p dG[k][p] cols[p][t]      lanes are taps, written in place
+//! backward_data    dcols[p][t] = Σ_k dG[k][p] W[k][t]         lanes are taps; then col2im
+//! ```
+//!
+//! Where a patch is the whole image, cols is the input itself and nothing is copied at all.
+
+use super::gather::Gathering;
+use super::{Layer, Pass, Storing, Weights, Write};
+use crate::element::Element;
+use crate::gemm::dot::{self, Operand, dots};
+use crate::gemm::grid::{Grid, dense, fit_tables};
+use crate::gemm::target::{Order, Target};
+use crate::gemm::{Finish, Left, Right, multiply};
+use crate::kernel::Kernels;
+use crate::patches::{Limits, Patches, Source, pixel_pitches};
+use crate::scratch::Need;
+use crate::shape::{Layout, Shape, flat, positions};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The most pixels, over the batch: with more, packed weights are used often enough.
+const MOST_PIXELS: usize = 64;
+
+/// The most pixels for which forward is made of dot products: more of them read the weights so
+/// often that packing pays (49 pixels: 85 GFLOP/s packed, 60 in dot products; 9: 60 to 55).
+const MOST_DOTS: usize = 16;
+
+/// Elements of cols that a run of taps may have: with some rows of the weights they stay in a L2
+/// cache of 1 MiB.
+const TOUCHED: usize = 96 << 10;
+
+/// The longest run of taps: at 4 lanes and more, a lane of a dot product adds up at most 512.
+const TAPS: usize = 2048;
+
+/// Output channels of a unit of work.
+const CHANNELS: usize = 24;
+
+/// The most lanes of any vector.
+const MOST_LANES: usize = 16;
+
+/// How forward is computed.
+#[derive(Debug)]
+enum Forward {
+    /// In dot products with cols.
+    Dots(Target),
+    /// As in layers of many pixels.
+    Gathered(Gathering),
+}
+
+/// The products of such a layer.
+#[derive(Debug)]
+pub(crate) struct FewPixels {
+    /// cols, in runs of taps.
+    patches: Patches,
+    /// A patch is the image, so cols is the input.
+    whole: bool,
+    groups: usize,
+    pixels: usize,
+    terms: usize,
+    /// Taps of a run.
+    run: usize,
+    /// Where pixels and output channels lie in the outputs, output channels in the weights.
+    output_pixels: Grid,
+    output_channels: Grid,
+    weights: Grid,
+    /// Where the filters of a group lie.
+    filters: Grid,
+    /// Every pixel of the input that a tap of an output pixel meets, and where that tap lies in
+    /// the gradient of an image's cols, for the first channel.
+    meetings: Vec<[u32; 2]>,
+    /// Rows of cols in a run of taps, and in dcols.
+    rows: Grid,
+    forward: Forward,
+    backward_weight: Target,
+    backward_data: Target,
+}
+
+impl FewPixels {
+    /// The products of a layer that has few enough pixels.
+    pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Option<Self> {
+        let pixels = shape.batch().saturating_mul(shape.output_pixels());
+        let (outputs, terms) = (shape.group_out(), shape.patch_len());
+        if pixels > MOST_PIXELS.min(outputs) || terms < 32 {
+            return None;
+        }
+        // The tables have offsets of 32 bits.
+        let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
+        if len > u32::MAX as usize {
+            return None;
+        }
+        let source = Source::input(shape);
+        let taps = TAPS.min(TOUCHED / pixels);
+        let limits =
+            Limits { pixels: MOST_PIXELS, taps, touched: usize::MAX, keep_taps: true, flat: false };
+        let patches = Patches::new(source, limits, &[], &[]);
+        let whole = shape.axes3().iter().all(|axis| {
+            axis.output == 1
+                && axis.kernel == axis.input
+                && axis.pad_begin == 0
+                && axis.dilation == 1
+        });
+        // The lanes of the last run reach back over its own, or past the end.
+        let last = patches.taps.run(patches.taps.runs() - 1).len;
+        let whole = whole
+            && last >= MOST_LANES
+            && (shape.groups() == 1 || shape.layout() == Layout::ChannelsFirst);
+        let run = patches.taps.table().len();
+        let groups = shape.groups();
+        let (channels, per_image) = (shape.out_channels(), shape.output_pixels());
+        let (pixel, channel) = match shape.layout() {
+            Layout::ChannelsFirst => (1, per_image),
+            Layout::ChannelsLast => (channels, 1),
+        };
+        let sizes = source.pixel_sizes();
+        let places = pixel_pitches(sizes, channels * per_image, pixel);
+        // Lanes are evenly apart: all pixels if they are, or those of an image.
+        let [_, d, h, w] = sizes;
+        let (lanes, pitch) = match shape.layout() {
+            _ if per_image == 1 => (sizes, channels),
+            Layout::ChannelsFirst => ([1, d, h, w], pixel),
+            Layout::ChannelsLast => (sizes, pixel),
+        };
+        let of_channels = [1, 1, groups, outputs];
+        let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
+        let run_of_channels = fit_tables(
+            [1, 1, 1, CHANNELS.min(outputs)],
+            &[channel_pitches(channel), channel_pitches(terms)],
+        );
+        let channel_grid =
+            |pitch: usize| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
+        let forward = if pixels > MOST_DOTS {
+            Forward::Gathered(Gathering::forward(shape, kernels))
+        } else {
+            let lanes = Grid::untabled(sizes, places, lanes);
+            let (rows, order) = (channel_grid(channel), Order::RowsOutside);
+            Forward::Dots(Target::new(rows, lanes, 0, pitch, order))
+        };
+        let tap_sizes = source.tap_sizes();
+        let backward_weight = Target::new(
+            channel_grid(terms),
+            Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes()),
+            0,
+            1,
+            Order::LanesOutside,
+        );
+        // A row of dcols has all groups.
+        let row = groups.saturating_mul(terms);
+        let mut lanes_at_once = terms.min(256);
+        while (1..MOST_LANES).contains(&(terms % lanes_at_once)) {
+            lanes_at_once -= 1;
+        }
+        let backward_data = Target::new(
+            Grid::line(pixels, row, pixels),
+            Grid::untabled([1, 1, groups, terms], [0, 0, terms, 1], [1, 1, 1, lanes_at_once]),
+            0,
+            1,
+            Order::LanesOutside,
+        );
+        Some(Self {
+            whole,
+            filters: Grid::line(outputs, terms, outputs),
+            meetings: if whole { Vec::new() } else { meetings(shape, row) },
+            groups,
+            pixels,
+            terms,
+            run,
+            output_pixels: Grid::new(sizes, places, sizes),
+            output_channels: Grid::new(
+                [1, 1, 1, outputs],
+                channel_pitches(channel),
+                [1, 1, 1, outputs],
+            ),
+            weights: channel_grid(terms),
+            rows: Grid::line(pixels, if whole { row } else { run }, pixels),
+            patches,
+            forward,
+            backward_weight,
+            backward_data,
+        })
+    }
+
+    /// Elements of cols, with what the last vector of lanes reads past its end; none if cols is
+    /// the input.
+    fn cols_len(&self) -> usize {
+        let runs = self.groups * self.patches.taps.runs();
+        if self.whole { 0 } else { runs * self.pixels * self.run + MOST_LANES }
+    }
+
+    /// Elements of the gradient of cols; none if that is the gradient of the input.
+    fn grad_cols_len(&self) -> usize {
+        if self.whole { 0 } else { self.pixels * self.groups * self.terms }
+    }
+
+    /// What a pass wants.
+    pub(crate) fn need(&self, pass: Pass) -> Need {
+        let with_cols =
+            |units| Need { units, shared: self.cols_len(), piece: self.patches.copy_len() };
+        match (pass, &self.forward) {
+            (Pass::Forward, Forward::Gathered(gathering)) => gathering.need(),
+            (Pass::Forward, Forward::Dots(target)) => with_cols(target.cells()),
+            (Pass::BackwardWeight, _) => with_cols(self.backward_weight.cells()),
+            (Pass::BackwardData, _) => {
+                let units = self.backward_data.cells();
+                Need { units, shared: self.grad_cols_len(), piece: 0 }
+            }
+        }
+    }
+
+    /// The gathering that packs its weights.
+    pub(crate) fn gathering(&self) -> Option<&Gathering> {
+        match &self.forward {
+            Forward::Gathered(gathering) => Some(gathering),
+            Forward::Dots(_) => None,
+        }
+    }
+
+    /// One line: how a pass is computed.
+    pub(crate) fn explain(&self, pass: Pass, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Pass::Forward, Forward::Gathered(gathering)) = (pass, &self.forward) {
+            return gathering.explain(f);
+        }
+        let Self { pixels, terms, .. } = self;
+        let cols = if self.whole { "the image itself" } else { "written out" };
+        write!(
+            f,
+            "few pixels, so weights are read as they lie; cols, {pixels} by {terms}, is {cols}"
+        )
+    }
+
+    /// Writes cols, and returns it: run after run of taps, each a matrix of pixels by taps.
+    fn cols<'a, T: Element>(
+        &self,
+        &Layer { parallelism, .. }: &Layer<'_, T>,
+        input: &'a [T],
+        scratch: &'a mut [T],
+    ) -> &'a [T] {
+        if self.whole {
+            return input;
+        }
+        let (cols, scratch) = scratch.split_at_mut(self.cols_len());
+        let (runs, len) = (self.patches.taps.runs(), self.pixels * self.run);
+        let blocks = cols.chunks_exact_mut(len).enumerate();
+        let need = Need { units: blocks.len(), shared: 0, piece: self.patches.copy_len() };
+        parallelism.for_each(need, blocks, scratch, |(block, cols), copy, held| {
+            let taps = self.patches.taps.run(block % runs);
+            for index in 0..self.patches.pixels.runs() {
+                let pixels = self.patches.pixels.run(index);
+                let data = self.patches.part(input, block / runs, &pixels, &taps, copy, held);
+                let rows = cols[pixels.first * self.run..].chunks_mut(self.run);
+                for (row, &pixel) in rows.zip(&self.patches.pixels.table()[..pixels.len]) {
+                    let data = &data[pixel as usize..];
+                    for (col, &tap) in row.iter_mut().zip(&self.patches.taps.table()[..taps.len]) {
+                        *col = data[tap as usize];
+                    }
+                }
+            }
+        });
+        cols
+    }
+
+    /// Where a run of taps of a group begins in cols.
+    fn block(&self, group: usize, run: usize) -> usize {
+        if self.whole {
+            return group * self.terms + self.patches.taps.run(run).first;
+        }
+        (group * self.patches.taps.runs() + run) * self.pixels * self.run
+    }
+
+    /// `Y[k][p] = W[k][..] · cols[p][..]`.
+    pub(crate) fn forward<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        input: &[T],
+        weights: Weights<'_, T>,
+        store: Storing<'_, T>,
+        output: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let target = match &self.forward {
+            Forward::Gathered(gathering) => {
+                return gathering.run(layer, input, weights, output, store, scratch);
+            }
+            Forward::Dots(target) => target,
+        };
+        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
+        let cols = self.cols(layer, input, scratch);
+        let none: &mut [T] = &mut [];
+        let cells = target.over(output);
+        let need = Need::of_units(target.cells());
+        layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
+            let (channels, pixels) = (cell.rows(), cell.lanes());
+            let bias = store.bias.map(|bias| &bias[channels.range()]);
+            let last = self.patches.taps.runs() - 1;
+            for run in 0..=last {
+                let taps = self.patches.taps.run(run);
+                let weight = Operand {
+                    data: &weight[self.weights.place(channels.start) + taps.first..],
+                    rows: &self.weights.table()[..channels.len],
+                    steps: &[0],
+                };
+                let cols = Operand {
+                    data: &cols[self.block(channels.start[2], run)..],
+                    rows: &self.rows.table()[pixels.range()],
+                    steps: &[0],
+                };
+                let finish = dot::Finish {
+                    row_bias: bias.filter(|_| run == 0),
+                    accumulate: store.accumulate || run > 0,
+                    clamp: store.clamp.filter(|_| run == last),
+                };
+                dots(layer.kernels, &mut cell, weight, cols, taps.len, finish);
+            }
+        });
+    }
+
+    /// `dW[k][t] = Σ_p dG[k][p] cols[p][t]`.
+    pub(crate) fn backward_weight<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        [input, grad_output]: [&[T]; 2],
+        grad_weight: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let cols = self.cols(layer, input, scratch);
+        let none: &mut [T] = &mut [];
+        let cells = self.backward_weight.over(grad_weight);
+        let need = Need::of_units(self.backward_weight.cells());
+        layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
+            let (channels, taps) = (cell.rows(), cell.lanes());
+            let run = taps.first / self.run;
+            let first = self.output_channels.place([0, 0, 0, channels.first]);
+            let left = Left {
+                data: &grad_output[first..],
+                rows: &self.output_channels.table()[..channels.len],
+                terms: self.output_pixels.table(),
+            };
+            let right = Right {
+                data: &cols[self.block(channels.start[2], run)..],
+                panel_pitch: None,
+                terms: self.rows.table(),
+            };
+            let accumulate = write == Write::Accumulate;
+            let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+            multiply(&layer.kernels.wide, &mut cell, left, right, finish);
+        });
+    }
+
+    /// `dcols[p][t] = Σ_k dG[k][p] W[k][t]`, then every pixel of the input gathers its own.
+    pub(crate) fn backward_data<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        [weight, grad_output]: [&[T]; 2],
+        grad_input: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        if self.whole {
+            return self.grad_cols(layer, [weight, grad_output], grad_input, write);
+        }
+        let grad_cols = &mut scratch[..self.grad_cols_len()];
+        self.grad_cols(layer, [weight, grad_output], grad_cols, Write::Overwrite);
+        let shape = layer.shape;
+        let grad_cols = &*grad_cols;
+        let per_image = grad_cols.len() / shape.batch();
+        let none: &mut [T] = &mut [];
+        let len = match shape.layout() {
+            Layout::ChannelsFirst => shape.input_pixels(),
+            Layout::ChannelsLast => shape.image_len(),
+        };
+        let parts = grad_input.chunks_mut(len).enumerate();
+        let need = Need::of_units(parts.len());
+        layer.parallelism.for_each(need, parts, none, |(index, part), _, _: &mut ()| {
+            if write == Write::Overwrite {
+                part.fill(T::ZERO);
+            }
+            match shape.layout() {
+                Layout::ChannelsFirst => {
+                    let (n, channel) = (index / shape.in_channels(), index % shape.in_channels());
+                    let first = n * per_image + channel * shape.kernel_taps();
+                    for &[pixel, col] in &self.meetings {
+                        part[pixel as usize] += grad_cols[first + col as usize];
+                    }
+                }
+                Layout::ChannelsLast => {
+                    let channels = shape.group_in();
+                    for &[pixel, col] in &self.meetings {
+                        for group in 0..self.groups {
+                            let col = index * per_image + group * self.terms + col as usize;
+                            let pixel = (pixel as usize * self.groups + group) * channels;
+                            let cols = &grad_cols[col..][..channels];
+                            let pixels = &mut part[pixel..][..channels];
+                            pixels.iter_mut().zip(cols).for_each(|(x, &col)| *x += col);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Sums the gradient of cols, `row` elements to a pixel.
+    fn grad_cols<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        [weight, grad_output]: [&[T]; 2],
+        to: &mut [T],
+        write: Write,
+    ) {
+        let none: &mut [T] = &mut [];
+        let cells = self.backward_data.over(to);
+        let need = Need::of_units(self.backward_data.cells());
+        layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
+            let taps = cell.lanes();
+            let (group, first) = (taps.start[2], taps.start[3]);
+            let outputs = self.output_channels.len();
+            let channel = self.output_channels.place([0, 0, 0, group * outputs]);
+            let left = Left {
+                data: &grad_output[channel..],
+                rows: self.output_pixels.table(),
+                terms: self.output_channels.table(),
+            };
+            let right = Right {
+                data: &weight[group * outputs * self.terms + first..],
+                panel_pitch: None,
+                terms: self.filters.table(),
+            };
+            let accumulate = write == Write::Accumulate;
+            let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+            multiply(&layer.kernels.wide, &mut cell, left, right, finish);
+        });
+    }
+}
+
+/// Every meeting of an output pixel and a tap in an image, as [`FewPixels::meetings`] has them;
+/// `row` elements of cols to a pixel.
+fn meetings(shape: &Shape, row: usize) -> Vec<[u32; 2]> {
+    let axes = shape.axes3();
+    let (outputs, kernels) = (axes.map(|axis| axis.output), axes.map(|axis| axis.kernel));
+    let inputs = axes.map(|axis| axis.input);
+    // Channels last, a tap's channels lie together.
+    let tap_pitch = match shape.layout() {
+        Layout::ChannelsFirst => 1,
+        Layout::ChannelsLast => shape.group_in(),
+    };
+    let mut meetings = Vec::new();
+    for output in positions(outputs) {
+        for tap in positions(kernels) {
+            let source = |a: usize| axes[a].source(output[a], tap[a]);
+            if let (Some(z), Some(y), Some(x)) = (source(0), source(1), source(2)) {
+                let col = flat(output, outputs) * row + flat(tap, kernels) * tap_pitch;
+                meetings.push([flat([z, y, x], inputs) as u32, col as u32]);
+            }
+        }
+    }
+    meetings
+}
