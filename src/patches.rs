@@ -207,8 +207,19 @@ pub(crate) struct Limits {
     pub(crate) touched: usize,
     /// Which of the two runs gives way where the touched elements are too many.
     pub(crate) keep_taps: bool,
-    /// The pixels of a run lie side by side, so that they can be the lanes of a vector.
-    pub(crate) flat: bool,
+    /// Which pixels of a run lie side by side, so that they can be the lanes of a vector.
+    pub(crate) beside: Beside,
+}
+
+/// Pixels that lie side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Perhaps none.
+    None,
+    /// Those of a row.
+    Rows,
+    /// Those of a plane, and with them all of a run.
+    Planes,
 }
 
 impl Patches {
@@ -237,12 +248,17 @@ impl Patches {
             && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
             && h.outputs * w.outputs >= 64;
         let plane = h.outputs * w.outputs;
-        let direct =
-            !crowded && source.walks.iter().all(Walk::is_inside) && (!limits.flat || side_by_side);
+        let flat = limits.beside == Beside::Planes;
+        let beside = match limits.beside {
+            Beside::None => true,
+            Beside::Rows => w.stride == 1,
+            Beside::Planes => side_by_side,
+        };
+        let direct = !crowded && source.walks.iter().all(Walk::is_inside) && beside;
 
         // Lanes follow each other in one image, and in one plane of it.
         let [mut most_pixels, most_taps] = [limits.pixels, limits.taps];
-        if limits.flat {
+        if flat {
             most_pixels = most_pixels.min(pixel_sizes[2] * pixel_sizes[3]);
         }
         let mut most_taps = most_taps;
@@ -250,7 +266,7 @@ impl Patches {
         loop {
             pixel_run = run_box(pixel_sizes, most_pixels);
             tap_run = run_box(tap_sizes, most_taps);
-            copy = Copy::new(&source, pixel_run, tap_run, limits.flat);
+            copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
             // 64 by 64 is small enough whatever the strides are.
             let (pixels, taps) = (most_pixels > 64, most_taps > 64);
             if copy.len <= limits.touched || !(pixels || taps) {
@@ -271,7 +287,7 @@ impl Patches {
         let direct_taps = source.by_layout(pitches.channel, each(|walk| walk.dilation));
         // The last lanes of each run must find 64 of their own before them, not some past the end.
         let run: usize = pixel_run.iter().product();
-        let ragged = limits.flat && (run < 64 || (1..64).contains(&(plane % run)));
+        let ragged = flat && (run < 64 || (1..64).contains(&(plane % run)));
         if direct && !ragged {
             let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
@@ -281,7 +297,7 @@ impl Patches {
         }
         let pixel_run = fit_tables(pixel_run, with_pixels);
         let tap_run = fit_tables(tap_run, with_taps);
-        let copy = Copy::new(&source, pixel_run, tap_run, limits.flat);
+        let copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
         let point = |a: usize| copy.slots[a].point.saturating_mul(copy.pitches.axes[a]);
         let tap = |a: usize| copy.slots[a].tap.saturating_mul(copy.pitches.axes[a]);
         let pixel_pitches = [copy.pitches.image, point(0), point(1), point(2)];
@@ -390,10 +406,14 @@ impl Patches {
 }
 
 impl Copy {
-    fn new(source: &Source, pixel_run: [usize; 4], tap_run: [usize; 4], flat: bool) -> Self {
+    fn new(source: &Source, pixel_run: [usize; 4], tap_run: [usize; 4], beside: Beside) -> Self {
+        let flat = beside == Beside::Planes;
         let [images, outputs @ ..] = pixel_run;
         let (channels, taps) = source.split_layout(tap_run);
-        let mut slots = [0, 1, 2].map(|a| source.walks[a].slots(outputs[a], taps[a], flat));
+        let mut slots = [0, 1, 2].map(|a| {
+            let neighbours = flat || (a == 2 && beside == Beside::Rows);
+            source.walks[a].slots(outputs[a], taps[a], neighbours)
+        });
         let [d, h, mut w] = slots.map(|slots| slots.len);
         let mut repeats = 1;
         if flat && outputs[1] > 1 && w > outputs[2] {

@@ -115,7 +115,7 @@ impl<T: Element> Plan<T> {
             Path::Products(Box::new(Products {
                 forward: Gathering::forward(&shape, kernels),
                 backward_data: Gathering::backward_data(&shape, kernels),
-                backward_weight: Scatter::new(&shape, kernels.tall.lanes),
+                backward_weight: Scatter::new(&shape, kernels),
             }))
         };
         let path = Arc::new(path);

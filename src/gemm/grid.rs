@@ -143,6 +143,11 @@ impl Grid {
         self.run
     }
 
+    /// Elements between neighbouring positions of each axis.
+    pub(crate) fn pitches(&self) -> [usize; AXES] {
+        self.pitches
+    }
+
     /// Runs in all.
     pub(crate) fn runs(&self) -> usize {
         (0..AXES).map(|axis| self.sizes[axis].div_ceil(self.run[axis])).product()

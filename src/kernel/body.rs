@@ -134,31 +134,18 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize, const COLS: usize>(
         let rows = &*job.rows.cast::<[*const V::Element; R]>();
         let columns = &*job.columns.cast::<[*const V::Element; C]>();
         let mut sums = [[V::splat(V::Element::ZERO); C]; R];
-        let (whole, rest) = (job.len - job.len % V::LANES, job.len % V::LANES);
         for step in 0..job.steps {
             let a = *job.steps_a.add(step) as usize;
             let b = *job.steps_b.add(step) as usize;
-            let mut at = 0;
-            while at < whole {
+            // One loop for whole vectors and the last: a second would spill the sums between.
+            for at in (0..job.len).step_by(V::LANES) {
+                let count = (job.len - at).min(V::LANES);
                 let mut vectors = [V::splat(V::Element::ZERO); C];
                 for c in 0..C {
-                    vectors[c] = V::load(columns[c].add(b + at));
+                    vectors[c] = V::load_first(columns[c].add(b + at), count);
                 }
                 for r in 0..R {
-                    let row = V::load(rows[r].add(a + at));
-                    for c in 0..C {
-                        sums[r][c] = row.mul_add(vectors[c], sums[r][c]);
-                    }
-                }
-                at += V::LANES;
-            }
-            if rest > 0 {
-                let mut vectors = [V::splat(V::Element::ZERO); C];
-                for c in 0..C {
-                    vectors[c] = V::load_first(columns[c].add(b + at), rest);
-                }
-                for r in 0..R {
-                    let row = V::load_first(rows[r].add(a + at), rest);
+                    let row = V::load_first(rows[r].add(a + at), count);
                     for c in 0..C {
                         sums[r][c] = row.mul_add(vectors[c], sums[r][c]);
                     }

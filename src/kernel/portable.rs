@@ -76,6 +76,10 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
 
     #[inline(always)]
     unsafe fn load_first(p: *const T, n: usize) -> Self {
+        if n == L {
+            // SAFETY: the caller vouches for `n` elements at `p`.
+            return unsafe { Self::load(p) };
+        }
         let mut v = [T::ZERO; L];
         for (i, v) in v.iter_mut().take(n).enumerate() {
             // SAFETY: the caller vouches for `n` elements at `p`.

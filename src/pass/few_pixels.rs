@@ -21,7 +21,7 @@ use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernels;
-use crate::patches::{Limits, Patches, Source, pixel_pitches};
+use crate::patches::{Beside, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::Need;
 use crate::shape::{Layout, Shape, flat, positions};
 use alloc::vec::Vec;
@@ -99,8 +99,13 @@ impl FewPixels {
         }
         let source = Source::input(shape);
         let taps = TAPS.min(TOUCHED / pixels);
-        let limits =
-            Limits { pixels: MOST_PIXELS, taps, touched: usize::MAX, keep_taps: true, flat: false };
+        let limits = Limits {
+            pixels: MOST_PIXELS,
+            taps,
+            touched: usize::MAX,
+            keep_taps: true,
+            beside: Beside::None,
+        };
         let patches = Patches::new(source, limits, &[], &[]);
         let whole = shape.axes3().iter().all(|axis| {
             axis.output == 1

@@ -18,7 +18,7 @@ use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::{Kernel, Kernels};
-use crate::patches::{Held, Limits, Patches, Source, pixel_pitches};
+use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
@@ -248,7 +248,7 @@ impl Gathering {
             taps: TAPS,
             touched: TOUCHED,
             keep_taps: true,
-            flat,
+            beside: if flat { Beside::Planes } else { Beside::None },
         };
         let patches = Patches::new(source, limits, &[places], &[weights]);
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());

@@ -1,17 +1,20 @@
 //! `taps x pixels` times `pixels x channels`: the product behind backward_weight.
 //!
 //! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
-//! output channels, in panels transposed from the outputs' errors run by run.
+//! output channels, in panels transposed from the outputs' errors run by run. Few output channels
+//! would leave such panels empty: there, pixels lie side by side in both operands, and tiles of
+//! dot products sum them.
 
 use super::backward_weight::{PARTIALS, join};
 use super::{Layer, Write};
 use crate::element::Element;
-use crate::gemm::grid::{Grid, Run, dense};
+use crate::gemm::dot::{self, Operand, dots};
+use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
-use crate::kernel::Kernel;
-use crate::patches::{Held, Limits, Patches, Source};
+use crate::kernel::{Kernel, Kernels};
+use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Layout, Shape};
 use core::fmt;
@@ -25,6 +28,10 @@ const TAPS: usize = 616;
 /// Units of work that a layer should have, where it can.
 const CELLS: usize = 8;
 
+/// The shortest row of pixels that is worth a vector, and pixels of a run of such rows.
+const DOT_ROW: usize = 6;
+const DOT_PIXELS: usize = 4096;
+
 /// Elements of the image that a run may touch.
 const TOUCHED: usize = 128 << 10;
 
@@ -33,21 +40,49 @@ const TOUCHED: usize = 128 << 10;
 pub(crate) struct Scatter {
     patches: Patches,
     target: Target,
-    /// Where each pixel of a run lies in a panel.
-    errors: Grid,
-    /// Lanes of a panel, and of the longest run of lanes.
-    width: usize,
-    lanes: usize,
+    sums: Sums,
     /// Parts of the sum over the pixels that are summed by themselves, as the shape decides.
     parts: usize,
 }
 
+/// How the product is summed.
+#[derive(Debug, Clone)]
+enum Sums {
+    /// Rows are taps, lanes are output channels.
+    Panels {
+        /// Where each pixel of a run lies in a panel.
+        errors: Grid,
+        /// Lanes of a panel, and of the longest run of lanes.
+        width: usize,
+        lanes: usize,
+    },
+    /// Rows are output channels, columns are taps, and rows of pixels are steps.
+    Dots {
+        /// Where each channel of a run lies in the outputs' errors.
+        channels: Grid,
+        /// Where each row of a run of pixels begins there, and in the view.
+        errors: Grid,
+        pixels: Grid,
+    },
+}
+
 impl Scatter {
-    /// Backward_weight, for panels `width` lanes wide.
-    pub(crate) fn new(shape: &Shape, width: usize) -> Self {
+    /// Backward_weight.
+    pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
+        let width = kernels.tall.lanes;
+        let [.., row] = shape.axes3();
+        let few = 2 * shape.group_out() <= width && row.output >= DOT_ROW;
+        if few && shape.layout() == Layout::ChannelsFirst {
+            return Self::dots(shape);
+        }
         let source = Source::input(shape);
-        let limits =
-            Limits { pixels: PIXELS, taps: TAPS, touched: TOUCHED, keep_taps: false, flat: false };
+        let limits = Limits {
+            pixels: PIXELS,
+            taps: TAPS,
+            touched: TOUCHED,
+            keep_taps: false,
+            beside: Beside::None,
+        };
         let patches = Patches::new(source, limits, &[], &[]);
         let taps = &patches.taps;
         let rows = Grid::new(source.tap_sizes(), dense(source.tap_sizes()), taps.run_sizes());
@@ -65,10 +100,46 @@ impl Scatter {
             [1, 1, 1, lanes.min(shape.group_out())],
         );
         let target = Target::new(rows, channels, 0, shape.patch_len(), Order::RowsOutside);
-        // Where there are few cells, the sum itself is cut.
-        let fits = PARTIALS / shape.weight_len();
-        let parts = CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1);
-        Self { patches, target, errors: Grid::line(run, width, run), width, lanes, parts }
+        let parts = parts(shape, &target, &patches);
+        let sums = Sums::Panels { errors: Grid::line(run, width, run), width, lanes };
+        Self { patches, target, sums, parts }
+    }
+
+    /// The product in dot products, of channels-first tensors.
+    fn dots(shape: &Shape) -> Self {
+        let source = Source::input(shape);
+        let limits = Limits {
+            pixels: DOT_PIXELS,
+            taps: TAPS,
+            touched: TOUCHED,
+            keep_taps: false,
+            beside: Beside::Rows,
+        };
+        let (groups, outputs, pixels) = (shape.groups(), shape.group_out(), shape.output_pixels());
+        let [n, d, h, w] = source.pixel_sizes();
+        let pitches = pixel_pitches([n, d, h, w], shape.out_channels() * pixels, 1);
+        let patches = Patches::new(source, limits, &[pitches], &[]);
+        // A step is a row of pixels.
+        let [images, depths, heights, _] = patches.pixels.run_sizes();
+        let run = [images, depths, heights, 1];
+        let rows = |pitches| Grid::new([n, d, h, 1], pitches, run);
+        let of_channels = [1, 1, groups, outputs];
+        let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
+        let run_of_channels = fit_tables(
+            [1, 1, 1, outputs],
+            &[channel_pitches(pixels), channel_pitches(shape.patch_len())],
+        );
+        let channels = |pitch| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
+        let tap_sizes = source.tap_sizes();
+        let taps = Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes());
+        let target = Target::new(channels(shape.patch_len()), taps, 0, 1, Order::RowsOutside);
+        let parts = parts(shape, &target, &patches);
+        let sums = Sums::Dots {
+            channels: channels(pixels),
+            errors: rows(pitches),
+            pixels: rows(patches.pixels.pitches()),
+        };
+        Self { patches, target, sums, parts }
     }
 
     /// Elements of partial sums.
@@ -79,17 +150,29 @@ impl Scatter {
 
     /// A copy and the panels of one run for each worker, and the partial sums.
     pub(crate) fn need(&self) -> Need {
-        let panels = self.errors.table().len() * self.lanes;
         Need {
             units: self.target.cells() * self.parts,
             shared: self.partials(),
-            piece: panels + 16 + self.patches.copy_len().next_multiple_of(16),
+            piece: self.panels_len() + self.patches.copy_len().next_multiple_of(16),
+        }
+    }
+
+    /// Elements of the panels of one run, with the slack that lets them begin on a line.
+    fn panels_len(&self) -> usize {
+        match &self.sums {
+            Sums::Panels { errors, lanes, .. } => errors.table().len() * lanes + 16,
+            Sums::Dots { .. } => 0,
         }
     }
 
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rows are taps, lanes are output channels, {} to a panel", self.width)?;
+        match &self.sums {
+            Sums::Panels { width, .. } => {
+                write!(f, "rows are taps, lanes are output channels, {width} to a panel")?;
+            }
+            Sums::Dots { .. } => write!(f, "few output channels: dot products along the pixels")?,
+        }
         write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)
     }
 
@@ -133,34 +216,66 @@ impl Scatter {
         scratch: &mut [T],
         held: &mut Held,
     ) {
-        let (shape, kernel) = (layer.shape, &layer.kernels.tall);
-        let (taps, lanes) = (cell.rows(), cell.lanes());
-        let (panels, copy) = scratch.split_at_mut(self.errors.table().len() * self.lanes + 16);
-        let panels = aligned(panels);
+        let shape = layer.shape;
         let runs = self.patches.pixels.runs();
         let first = part * runs / self.parts;
-        for index in first..(part + 1) * runs / self.parts {
+        let runs = first..(part + 1) * runs / self.parts;
+        let (panels, copy) = scratch.split_at_mut(self.panels_len());
+        for index in runs {
             let pixels = self.patches.pixels.run(index);
-            let panel_pitch = pixels.len * self.width;
-            for (panel, to) in
-                (0..lanes.len).step_by(self.width).zip(panels.chunks_mut(panel_pitch))
-            {
-                let count = self.width.min(lanes.len - panel);
-                pack_errors(shape, kernel, grad_output, &pixels, lanes.first + panel, count, to);
-            }
-            let data = self.patches.part(input, lanes.start[2], &pixels, &taps, copy, held);
-            let left = Left {
-                data,
-                rows: &self.patches.taps.table()[..taps.len],
-                terms: &self.patches.pixels.table()[..pixels.len],
-            };
-            let terms = &self.errors.table()[..pixels.len];
-            let right = Right { data: &*panels, panel_pitch: Some(panel_pitch), terms };
             let accumulate = index > first || write == Write::Accumulate;
-            let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
-            multiply(kernel, &mut cell, left, right, finish);
+            match &self.sums {
+                Sums::Panels { errors, width, .. } => {
+                    let (taps, lanes) = (cell.rows(), cell.lanes());
+                    let (kernel, panels) = (&layer.kernels.tall, aligned(panels));
+                    let panel_pitch = pixels.len * width;
+                    for (panel, to) in
+                        (0..lanes.len).step_by(*width).zip(panels.chunks_mut(panel_pitch))
+                    {
+                        let count = (*width).min(lanes.len - panel);
+                        let first = lanes.first + panel;
+                        pack_errors(shape, kernel, grad_output, &pixels, first, count, to);
+                    }
+                    let group = lanes.start[2];
+                    let left = Left {
+                        data: self.patches.part(input, group, &pixels, &taps, copy, held),
+                        rows: &self.patches.taps.table()[..taps.len],
+                        terms: &self.patches.pixels.table()[..pixels.len],
+                    };
+                    let terms = &errors.table()[..pixels.len];
+                    let right = Right { data: &*panels, panel_pitch: Some(panel_pitch), terms };
+                    let finish =
+                        Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+                    multiply(kernel, &mut cell, left, right, finish);
+                }
+                Sums::Dots { channels, errors, pixels: rows } => {
+                    let (lanes, taps) = (cell.rows(), cell.lanes());
+                    let steps = pixels.len / pixels.sizes[3];
+                    let [n, d, h, w] = pixels.start;
+                    let place = channels.place(lanes.start) + errors.place([n, d, h, 0]) + w;
+                    let left = Operand {
+                        data: &grad_output[place..],
+                        rows: &channels.table()[..lanes.len],
+                        steps: &errors.table()[..steps],
+                    };
+                    let group = lanes.start[2];
+                    let right = Operand {
+                        data: self.patches.part(input, group, &pixels, &taps, copy, held),
+                        rows: &self.patches.taps.table()[..taps.len],
+                        steps: &rows.table()[..steps],
+                    };
+                    let finish = dot::Finish { row_bias: None, accumulate, clamp: None };
+                    dots(layer.kernels, &mut cell, left, right, pixels.sizes[3], finish);
+                }
+            }
         }
     }
+}
+
+/// Parts that the sum is cut into: several where there are few cells, as many as have room.
+fn parts(shape: &Shape, target: &Target, patches: &Patches) -> usize {
+    let fits = PARTIALS / shape.weight_len();
+    CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1)
 }
 
 /// Packs one panel: the errors of `count` channels from `first` on, for a run of pixels.

@@ -1,6 +1,6 @@
 //! The gradient of a filter from a source and the outputs' errors.
 
-use super::{Correlate, Window, rows_together, shifted};
+use super::{Correlate, Stencil, Window, rows_together, shifted};
 use crate::element::Element;
 use crate::kernel::vector::Vector;
 
@@ -85,10 +85,9 @@ unsafe fn correlate_taps<
 ) -> usize {
     let s = job.stencil;
     let [_, height, width] = s.source;
-    // Rows of the source that a row of outputs adds, and how far back they reach.
+    // How many rows of outputs back a row of the source may reach.
     let step = if ROWS == 1 { 1 } else { STEP };
     let reach = (ROWS - 1) / step;
-    let stride = if ROWS == 1 { s.stride[1] } else { STEP };
     let origin = (tap_y * s.dilation[1]) as isize + s.origin[1];
     // SAFETY: rows outside the source are left out and windows keep lanes within a row; outputs
     // are those of the stencil, which fits every plane.
@@ -117,23 +116,11 @@ unsafe fn correlate_taps<
                                 V::splat(V::Element::ZERO)
                             };
                             errors = shifted(errors, next);
-                            for phase in 0..step {
-                                let at = (y * stride + phase) as isize + origin;
-                                // Negative rows are large ones.
-                                if at as usize >= height {
-                                    continue;
-                                }
-                                let from = source.add(at as usize * width);
-                                for col in 0..COLS {
-                                    let pixels = windows[col].load::<STEP, false>(from);
-                                    for row in 0..ROWS {
-                                        if row >= phase && (row - phase) % step == 0 {
-                                            let errors = errors[(row - phase) / step];
-                                            let sum = &mut sums[row][col];
-                                            *sum = errors.mul_add(pixels, *sum);
-                                        }
-                                    }
-                                }
+                            let row = Row { source, s, y, origin, top, bottom };
+                            if y >= top + reach && y < bottom {
+                                row.add::<V, ROWS, COLS, STEP, true>(&windows, &errors, &mut sums);
+                            } else {
+                                row.add::<V, ROWS, COLS, STEP, false>(&windows, &errors, &mut sums);
                             }
                         }
                         steps += bottom - top;
@@ -163,4 +150,65 @@ unsafe fn correlate_taps<
         }
     }
     COLS
+}
+
+/// The rows of one plane of the source that come into reach with row `y` of the outputs.
+struct Row<'a, T> {
+    source: *const T,
+    s: &'a Stencil,
+    y: usize,
+    /// Where the first row of taps reads for row 0.
+    origin: isize,
+    /// The rows of outputs that are summed.
+    top: usize,
+    bottom: usize,
+}
+
+impl<T: Element> Row<'_, T> {
+    /// Adds the products of these rows with the errors of row `y` and those before it.
+    ///
+    /// # Safety
+    /// The source is a plane of the stencil's; windows and `STEP` are as in `correlate_taps`; if
+    /// `WHOLE`, all errors are of rows from top to bottom.
+    #[inline(always)]
+    unsafe fn add<
+        V: Vector<Element = T>,
+        const ROWS: usize,
+        const COLS: usize,
+        const STEP: usize,
+        const WHOLE: bool,
+    >(
+        &self,
+        windows: &[Window<V>; COLS],
+        errors: &[V; ROWS],
+        sums: &mut [[V; COLS]; ROWS],
+    ) {
+        let &Self { source, s, y, origin, top, bottom } = self;
+        // Rows that are taken together need a known stride, a lone one any.
+        let (step, stride) = if ROWS == 1 { (1, s.stride[1]) } else { (STEP, STEP) };
+        for phase in 0..step {
+            let at = (y * stride + phase) as isize + origin;
+            // Negative rows are large ones.
+            if at as usize >= s.source[1] {
+                continue;
+            }
+            // SAFETY: the row is within the source, and windows keep lanes within it.
+            unsafe {
+                let from = source.add(at as usize * s.source[2]);
+                for col in 0..COLS {
+                    let pixels = windows[col].load::<STEP, false>(from);
+                    for row in 0..ROWS {
+                        if row < phase || (row - phase) % step != 0 {
+                            continue;
+                        }
+                        let back = (row - phase) / step;
+                        // Zeros in place of errors would turn what isn't finite into NaN.
+                        if WHOLE || (y >= top + back && y < bottom + back) {
+                            sums[row][col] = errors[back].mul_add(pixels, sums[row][col]);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
