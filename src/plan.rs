@@ -9,6 +9,7 @@ use crate::parallel::Parallelism;
 use crate::pass::depthwise::Depthwise;
 use crate::pass::few_pixels::FewPixels;
 use crate::pass::gather::Gathering;
+use crate::pass::grouped::Grouped;
 use crate::pass::phases::phase_count;
 use crate::pass::scatter::Scatter;
 use crate::pass::{
@@ -50,9 +51,51 @@ pub struct Plan<T: 'static> {
 /// The products of the implicit algorithm.
 #[derive(Debug)]
 struct Products {
-    forward: Gathering,
-    backward_data: Gathering,
+    forward: Gather,
+    backward_data: Gather,
     backward_weight: Scatter,
+}
+
+/// A pass that gathers, from many channels or from few.
+#[derive(Debug)]
+enum Gather {
+    Product(Gathering),
+    Grouped(Grouped),
+}
+
+impl Gather {
+    fn need(&self, shape: &Shape) -> Need {
+        match self {
+            Gather::Product(product) => product.need(),
+            Gather::Grouped(grouped) => grouped.need(shape),
+        }
+    }
+
+    fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gather::Product(product) => product.explain(f),
+            Gather::Grouped(grouped) => grouped.explain(f),
+        }
+    }
+
+    fn run<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        source: &[T],
+        weights: Weights<'_, T>,
+        destination: &mut [T],
+        store: Storing<'_, T>,
+        scratch: &mut [T],
+    ) {
+        match self {
+            Gather::Product(product) => {
+                product.run(layer, source, weights, destination, store, scratch);
+            }
+            Gather::Grouped(grouped) => {
+                grouped.run(layer, source, weights, destination, store, scratch);
+            }
+        }
+    }
 }
 
 /// What a plan runs.
@@ -113,8 +156,14 @@ impl<T: Element> Plan<T> {
             Path::FewPixels(Box::new(few))
         } else {
             Path::Products(Box::new(Products {
-                forward: Gathering::forward(&shape, kernels),
-                backward_data: Gathering::backward_data(&shape, kernels),
+                forward: match Grouped::forward(&shape, kernels) {
+                    Some(grouped) => Gather::Grouped(grouped),
+                    None => Gather::Product(Gathering::forward(&shape, kernels)),
+                },
+                backward_data: match Grouped::backward_data(&shape, kernels) {
+                    Some(grouped) => Gather::Grouped(grouped),
+                    None => Gather::Product(Gathering::backward_data(&shape, kernels)),
+                },
                 backward_weight: Scatter::new(&shape, kernels),
             }))
         };
@@ -148,16 +197,28 @@ impl<T: Element> Plan<T> {
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let gathering = match (&*self.path, pass) {
+        let gather = match (&*self.path, pass) {
             (Path::Products(products), Pass::Forward) => Some(&products.forward),
             (Path::Products(products), Pass::BackwardData) => Some(&products.backward_data),
-            (Path::FewPixels(few), Pass::Forward) => few.gathering(),
             _ => None,
         };
-        let mut data = allocate(gathering.map_or(weight.len(), Gathering::packed_len))?;
-        match gathering {
-            Some(gathering) => gathering.pack(&self.layer(), weight, &mut data),
-            None => data.copy_from_slice(weight),
+        let (product, grouped) = match (&*self.path, gather) {
+            (Path::FewPixels(few), _) if pass == Pass::Forward => (few.gathering(), None),
+            (_, Some(Gather::Product(product))) => (Some(product), None),
+            (_, Some(Gather::Grouped(grouped))) => (None, Some(grouped)),
+            _ => (None, None),
+        };
+        let layer = self.layer();
+        let mut data;
+        if let Some(product) = product {
+            data = allocate(product.packed_len())?;
+            product.pack(&layer, weight, &mut data);
+        } else if let Some(grouped) = grouped {
+            data = allocate(grouped.packed_len())?;
+            grouped.pack(&layer, weight, &mut data);
+        } else {
+            data = allocate(weight.len())?;
+            data.copy_from_slice(weight);
         }
         Ok(PackedWeight::new(self, pass, data))
     }
@@ -229,8 +290,8 @@ impl<T: Element> Plan<T> {
             }
         };
         match pass {
-            Pass::Forward => products.forward.need(),
-            Pass::BackwardData => products.backward_data.need(),
+            Pass::Forward => products.forward.need(&self.shape),
+            Pass::BackwardData => products.backward_data.need(&self.shape),
             Pass::BackwardWeight => products.backward_weight.need(),
         }
     }
@@ -462,7 +523,9 @@ impl<T: Element> Plan<T> {
             Path::Products(products) => {
                 let product = &products.backward_data;
                 let accumulate = write == Write::Accumulate;
-                if !accumulate && !product.fills(shape) {
+                if let (Gather::Product(product), false) = (product, accumulate)
+                    && !product.fills(shape)
+                {
                     grad_input.fill(T::ZERO);
                 }
                 let store = Storing { bias: None, accumulate, clamp: None };

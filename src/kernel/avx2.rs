@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64, 16 registers.
 
 use super::body;
-use super::stencil::{self, Apply, Correlate, Stencils};
+use super::stencil::{self, Apply, Correlate, Group, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -43,7 +43,12 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: store::<V>,
         },
         dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
-        stencils: Stencils { apply: apply::<V>, correlate: correlate::<V> },
+        stencils: Stencils {
+            apply: apply::<V>,
+            group: group::<V>,
+            registers: V::REGISTERS,
+            correlate: correlate::<V>,
+        },
     }
 }
 
@@ -103,6 +108,14 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
 unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { stencil::apply::<V>(job) }
+}
+
+/// # Safety
+/// As [`Group`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn group<V: Vector>(job: &Group<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::group::<V>(job) }
 }
 
 /// # Safety

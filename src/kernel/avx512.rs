@@ -1,7 +1,7 @@
 //! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
 
 use super::body;
-use super::stencil::{self, Apply, Correlate, Stencils};
+use super::stencil::{self, Apply, Correlate, Group, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -44,7 +44,12 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             store: store::<V>,
         },
         dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
-        stencils: Stencils { apply: apply::<V, H>, correlate: correlate::<V, H> },
+        stencils: Stencils {
+            apply: apply::<V, H>,
+            group: group::<V, H>,
+            registers: V::REGISTERS,
+            correlate: correlate::<V, H>,
+        },
     }
 }
 
@@ -121,6 +126,20 @@ unsafe fn apply<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::E
 }
 
 /// # Safety
+/// As [`Group`].
+#[target_feature(enable = "avx512f")]
+unsafe fn group<V: Vector, H: Vector<Element = V::Element>>(job: &Group<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        if job.width() > H::LANES || H::REGISTERS < V::REGISTERS {
+            stencil::group::<V>(job)
+        } else {
+            stencil::group::<H>(job)
+        }
+    }
+}
+
+/// # Safety
 /// As [`Correlate`].
 #[target_feature(enable = "avx512f")]
 unsafe fn correlate<V: Vector, H: Vector<Element = V::Element>>(job: &Correlate<'_, V::Element>) {
@@ -161,6 +180,7 @@ impl Mask {
 unsafe impl Vector for __m512 {
     type Element = f32;
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     type Mask = Mask;
 
     #[inline(always)]
@@ -313,6 +333,7 @@ unsafe impl Vector for __m512 {
 unsafe impl Vector for __m512d {
     type Element = f64;
     const LANES: usize = 8;
+    const REGISTERS: usize = 32;
     type Mask = Mask;
 
     #[inline(always)]

@@ -34,7 +34,12 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
         },
         dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
-        stencils: Stencils { apply: stencil::apply::<V>, correlate: stencil::correlate::<V> },
+        stencils: Stencils {
+            apply: stencil::apply::<V>,
+            group: stencil::group::<V>,
+            registers: V::REGISTERS,
+            correlate: stencil::correlate::<V>,
+        },
     }
 }
 

@@ -41,6 +41,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// Elements in a register.
     const LANES: usize;
 
+    /// Registers of the machine.
+    const REGISTERS: usize = 16;
+
     /// Lanes to be loaded.
     type Mask: Copy;
 

@@ -14,6 +14,7 @@ pub(crate) mod depthwise;
 pub(crate) mod few_pixels;
 pub(crate) mod forward;
 pub(crate) mod gather;
+pub(crate) mod grouped;
 pub(crate) mod phases;
 pub(crate) mod scatter;
 

@@ -68,7 +68,7 @@ unsafe fn apply_rows<V: Vector<Element: Element>, const ROWS: usize, const STEP:
                     for row in 0..ROWS {
                         if row < height - y {
                             let to = to.add(row * s.output_pitches[1]);
-                            write(job, sums[row], to, count, s.output_pitches[2]);
+                            write(&job.storing, sums[row], to, count, s.output_pitches[2]);
                         }
                     }
                 }
@@ -103,9 +103,9 @@ unsafe fn apply_twins<V: Vector<Element: Element>, const ROWS: usize, const STEP
                         if row < height - y {
                             let [a, b] = even[row].interleave(odd[row]);
                             let to = to.add(row * s.output_pitches[1]);
-                            write(job, a, to, count.min(V::LANES), 1);
+                            write(&job.storing, a, to, count.min(V::LANES), 1);
                             if count > V::LANES {
-                                write(job, b, to.add(V::LANES), count - V::LANES, 1);
+                                write(&job.storing, b, to.add(V::LANES), count - V::LANES, 1);
                             }
                         }
                     }
@@ -128,7 +128,7 @@ unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>
     let [_, height, width] = s.source;
     // SAFETY: `meet` keeps planes within the source, taps are the stencil's, which fits.
     unsafe {
-        let mut sums = [V::splat(job.init); ROWS];
+        let mut sums = [V::splat(job.storing.init); ROWS];
         let count = (s.outputs[2] - x).min(V::LANES);
         for tap_z in 0..s.taps[0] {
             let Some(from_z) = s.meet(0, z, tap_z) else { continue };

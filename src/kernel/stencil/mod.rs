@@ -9,10 +9,12 @@
 
 mod apply;
 mod correlate;
+mod group;
 mod strip;
 
 pub(super) use apply::apply;
 pub(super) use correlate::correlate;
+pub(super) use group::group;
 
 use super::body::MAX_LANES;
 use super::vector::{Between, Vector};
@@ -78,6 +80,10 @@ impl Stencil {
 pub(crate) struct Stencils<T: 'static> {
     /// Outputs from a source and a filter.
     pub(crate) apply: unsafe fn(&Apply<'_, T>),
+    /// The same for the filters of a group.
+    pub(crate) group: unsafe fn(&Group<'_, T>),
+    /// Registers of the ISA.
+    pub(crate) registers: usize,
     /// The gradient of a filter from a source and the outputs' errors.
     pub(crate) correlate: unsafe fn(&Correlate<'_, T>),
 }
@@ -91,9 +97,38 @@ pub(crate) struct Apply<'a, T> {
     source: *const T,
     weight: *const T,
     output: *mut T,
-    init: T,
-    accumulate: bool,
-    clamp: Option<[T; 2]>,
+    storing: Storing<T>,
+}
+
+/// `output[k] (+)= init[k] + Σ source[c] * weights[k][c]`, for the planes of a group's inputs and
+/// of a block of its outputs. The caller vouches for [`Stencil::fits`] in every plane, for
+/// [`Stencils::block`], for a twin as in [`Apply`], and for the ISA.
+pub(crate) struct Group<'a, T> {
+    stencils: (&'a Stencil, Option<&'a Stencil>),
+    block: usize,
+    inputs: usize,
+    outputs: usize,
+    source: *const T,
+    source_pitch: usize,
+    /// Of each stencil, in the order of inputs, columns of taps, rows, outputs of the block.
+    weights: [*const T; 2],
+    output: *mut T,
+    output_pitch: usize,
+    /// One for each output.
+    inits: Option<&'a [T]>,
+    storing: Storing<T>,
+}
+
+/// The planes of a group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planes {
+    /// Outputs that weights are packed for: [`Stencils::block`].
+    pub(crate) block: usize,
+    pub(crate) inputs: usize,
+    /// Outputs wanted, at most `block`.
+    pub(crate) outputs: usize,
+    pub(crate) source_pitch: usize,
+    pub(crate) output_pitch: usize,
 }
 
 /// `weight (+)= source * output`, summed over planes. The caller vouches for [`Stencil::fits`] in
@@ -113,6 +148,13 @@ impl<T> Apply<'_, T> {
     /// Outputs of a row.
     pub(super) fn width(&self) -> usize {
         self.stencil.outputs[2]
+    }
+}
+
+impl<T> Group<'_, T> {
+    /// Outputs of a row.
+    pub(super) fn width(&self) -> usize {
+        self.stencils.0.outputs[2]
     }
 }
 
@@ -145,7 +187,7 @@ impl<T: Element> Stencils<T> {
         [stencil, twin]: [Option<&Stencil>; 2],
         [source, weight]: [&[T]; 2],
         output: &mut [T],
-        Storing { init, accumulate, clamp }: Storing<T>,
+        storing: Storing<T>,
     ) {
         let Some(stencil) = stencil else { return };
         assert!(stencil.fits(source.len(), weight.len(), output.len()), "{stencil:?}");
@@ -155,9 +197,78 @@ impl<T: Element> Stencils<T> {
         }
         let (source, weight) = (source.as_ptr(), weight.as_ptr());
         let output = output.as_mut_ptr();
-        let job = Apply { stencil, twin, source, weight, output, init, accumulate, clamp };
+        let job = Apply { stencil, twin, source, weight, output, storing };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
         unsafe { (self.apply)(&job) }
+    }
+
+    /// How many filters of `outputs` are summed at once by [`group`](Self::group), if it does these
+    /// stencils at all: flat ones, of few rows and columns.
+    pub(crate) fn block(
+        &self,
+        [stencil, twin]: [Option<&Stencil>; 2],
+        outputs: usize,
+    ) -> Option<usize> {
+        let stencil = stencil?;
+        let few = |s: &Stencil| s.taps[2] <= group::MOST_COLS;
+        let side_by_side = stencil.output_pitches[2] == if twin.is_some() { 2 } else { 1 };
+        let flat = strip::is_flat(stencil) && side_by_side;
+        if !flat || !few(stencil) || !twin.is_none_or(|twin| few(twin) && stencil.is_twin(twin)) {
+            return None;
+        }
+        let wide = self.registers >= 32;
+        match (twin, stencil.taps[1], stencil.stride[1]) {
+            (None, 3, 1 | 2) => Some(if wide && outputs > 4 { 8 } else { 4 }),
+            (None, 5, 1) => Some(if wide { 4 } else { 2 }),
+            (Some(_), 1 | 2, 1) => Some(4),
+            _ => None,
+        }
+    }
+
+    /// Writes (or adds to) a block of a group's outputs. Weights are packed for each stencil in
+    /// the order of inputs, columns of taps, rows of taps, outputs of the block.
+    ///
+    /// # Panics
+    /// If the stencils leave a slice, or the block isn't [theirs](Self::block): the caller's
+    /// geometry is wrong.
+    pub(crate) fn group(
+        &self,
+        [stencil, twin]: [Option<&Stencil>; 2],
+        planes: Planes,
+        source: &[T],
+        weights: [&[T]; 2],
+        output: &mut [T],
+        inits: Option<&[T]>,
+        storing: Storing<T>,
+    ) {
+        let Planes { block, inputs, outputs, source_pitch, output_pitch } = planes;
+        assert!([1, 5].map(|outputs| self.block([stencil, twin], outputs)).contains(&Some(block)));
+        assert!((1..=block).contains(&outputs) && inputs > 0, "{planes:?}");
+        assert!(inits.is_none_or(|inits| inits.len() == outputs));
+        let Some(stencil) = stencil else { return };
+        for (s, weights) in [(Some(stencil), weights[0]), (twin, weights[1])] {
+            let Some(s) = s else { continue };
+            let len = source.len().checked_sub((inputs - 1) * source_pitch);
+            let to = output.len().checked_sub((outputs - 1) * output_pitch);
+            let (Some(len), Some(to)) = (len, to) else { panic!("{planes:?} don't fit") };
+            assert!(s.fits(len, isize::MAX as usize, to), "{s:?} of {planes:?}");
+            assert!(weights.len() >= inputs * s.taps[1] * s.taps[2] * block, "{planes:?}");
+        }
+        let job = Group {
+            stencils: (stencil, twin),
+            block,
+            inputs,
+            outputs,
+            source: source.as_ptr(),
+            source_pitch,
+            weights: weights.map(<[T]>::as_ptr),
+            output: output.as_mut_ptr(),
+            output_pitch,
+            inits,
+            storing,
+        };
+        // SAFETY: as above, in every plane.
+        unsafe { (self.group)(&job) }
     }
 
     /// Writes (or adds to) the gradient of one filter, summed over `planes` planes and their
@@ -257,8 +368,8 @@ fn rows_together(left: usize) -> usize {
 /// # Safety
 /// `to` is good for these elements.
 #[inline(always)]
-unsafe fn write<V: Vector<Element: Element>>(
-    job: &Apply<'_, V::Element>,
+unsafe fn write<V: Vector>(
+    storing: &Storing<V::Element>,
     mut sum: V,
     to: *mut V::Element,
     count: usize,
@@ -267,12 +378,12 @@ unsafe fn write<V: Vector<Element: Element>>(
     // SAFETY: the caller vouches for `count` elements.
     unsafe {
         if pitch != 1 {
-            return write_apart(job, sum, to, count, pitch);
+            return write_apart(storing, sum, to, count, pitch);
         }
-        if job.accumulate {
+        if storing.accumulate {
             sum = V::load_first(to, count).add(sum);
         }
-        if let Some([low, high]) = job.clamp {
+        if let Some([low, high]) = storing.clamp {
             sum = sum.clamp(V::splat(low), V::splat(high));
         }
         sum.store_first(to, count);
@@ -284,8 +395,8 @@ unsafe fn write<V: Vector<Element: Element>>(
 /// # Safety
 /// As `write`.
 #[cold]
-unsafe fn write_apart<V: Vector<Element: Element>>(
-    job: &Apply<'_, V::Element>,
+unsafe fn write_apart<V: Vector>(
+    storing: &Storing<V::Element>,
     sum: V,
     to: *mut V::Element,
     count: usize,
@@ -297,8 +408,8 @@ unsafe fn write_apart<V: Vector<Element: Element>>(
         sum.store(lanes.as_mut_ptr());
         for (lane, &sum) in lanes[..count].iter().enumerate() {
             let to = to.add(lane * pitch);
-            let sum = if job.accumulate { *to + sum } else { sum };
-            *to = job.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+            let sum = if storing.accumulate { *to + sum } else { sum };
+            *to = storing.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
         }
     }
 }

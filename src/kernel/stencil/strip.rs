@@ -91,7 +91,7 @@ unsafe fn strip<
     let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
     // SAFETY: rows outside the source are left out; outputs are those of the stencils.
     unsafe {
-        let init = V::splat(job.init);
+        let init = V::splat(job.storing.init);
         let mut sums = [[init; HELD]; COMBS];
         let mut to = job.output.add(s.output_base + COMBS * x);
         let mut from = job.source.wrapping_offset(s.origin[1] * width as isize);
@@ -114,12 +114,18 @@ unsafe fn strip<
             }
             if y + 1 >= HELD {
                 if COMBS == 1 {
-                    write(job, sums[0][HELD - 1], to, count.min(V::LANES), 1);
+                    write(&job.storing, sums[0][HELD - 1], to, count.min(V::LANES), 1);
                 } else {
                     let [a, b] = sums[0][HELD - 1].interleave(sums[COMBS - 1][HELD - 1]);
-                    write(job, a, to, count.min(V::LANES), 1);
+                    write(&job.storing, a, to, count.min(V::LANES), 1);
                     if count > V::LANES {
-                        write(job, b, to.add(V::LANES), (count - V::LANES).min(V::LANES), 1);
+                        write(
+                            &job.storing,
+                            b,
+                            to.add(V::LANES),
+                            (count - V::LANES).min(V::LANES),
+                            1,
+                        );
                     }
                 }
                 to = to.wrapping_add(s.output_pitches[1]);

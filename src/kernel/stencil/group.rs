@@ -1,0 +1,136 @@
+//! Several planes at once: the filters of a group of few channels.
+//!
+//! As a [strip](super::strip), walked down the rows; each vector of the source meets every row of
+//! its taps in a block of filters. The weights don't fit the registers: they are packed in the
+//! order in which they are read, and each is broadcast by the multiplication that uses it.
+
+use super::{Group, Stencil, Window, shifted, write};
+use crate::element::Element;
+use crate::kernel::vector::Vector;
+
+/// The most taps of a row.
+pub(super) const MOST_COLS: usize = 8;
+
+/// The body of [`Stencils::group`](super::Stencils): blocks of [`Vector::REGISTERS`]` / 4` filters
+/// of up to three rows of taps, of half as many for five.
+///
+/// # Safety
+/// As [`Group`].
+#[inline(always)]
+pub(in crate::kernel) unsafe fn group<V: Vector>(job: &Group<'_, V::Element>) {
+    let (s, twin) = job.stencils;
+    let wide = V::REGISTERS >= 32;
+    // SAFETY: the caller vouches for the job, and that its rows and block are among these.
+    unsafe {
+        match (twin, s.taps[1], s.stride[1], job.block) {
+            (None, 3, 1, 8) if wide => strips::<V, 1, 3, 1, 3, 8>(job, [s]),
+            (None, 3, 1, 4) => strips::<V, 1, 3, 1, 3, 4>(job, [s]),
+            (None, 3, 2, 8) if wide => strips::<V, 1, 3, 2, 2, 8>(job, [s]),
+            (None, 3, 2, 4) => strips::<V, 1, 3, 2, 2, 4>(job, [s]),
+            (None, 5, 1, 4) => strips::<V, 1, 5, 1, 5, 4>(job, [s]),
+            (None, 5, 1, 2) => strips::<V, 1, 5, 1, 5, 2>(job, [s]),
+            (Some(twin), 1, 1, 4) => strips::<V, 2, 1, 1, 1, 4>(job, [s, twin]),
+            (Some(twin), 2, 1, 4) => strips::<V, 2, 2, 1, 2, 4>(job, [s, twin]),
+            _ => unreachable!("Stencils::block gave {} for {s:?}", job.block),
+        }
+    }
+}
+
+/// [`group`] for filters of `ROWS` rows of taps, `STEP` the stride, `HELD` the rows of outputs that
+/// meet in one row of the source, in blocks of `BLOCK`; `COMBS` stencils whose outputs alternate.
+///
+/// # Safety
+/// As [`Group`]; the stencils are flat, and as said.
+#[inline(always)]
+unsafe fn strips<
+    V: Vector,
+    const COMBS: usize,
+    const ROWS: usize,
+    const STEP: usize,
+    const HELD: usize,
+    const BLOCK: usize,
+>(
+    job: &Group<'_, V::Element>,
+    combs: [&Stencil; COMBS],
+) {
+    let s = combs[0];
+    let [_, height, width] = s.source;
+    for x in (0..s.outputs[2]).step_by(V::LANES) {
+        // SAFETY: windows keep lanes within a row, rows outside the source are left out; outputs
+        // are those of the stencils, `outputs` planes of them; the caller vouches for the weights.
+        unsafe {
+            let mut windows = [[Window::<V>::new::<STEP>(s, x, 0, 0); MOST_COLS]; COMBS];
+            for (s, windows) in combs.iter().zip(&mut windows) {
+                let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+                for (col, window) in windows.iter_mut().enumerate().take(s.taps[2]) {
+                    *window = Window::new::<STEP>(s, x, count, col);
+                }
+            }
+            let last = COMBS - 1;
+            let count = s.outputs[2] + last * combs[last].outputs[2] - COMBS * x;
+            let mut init = [V::splat(V::Element::ZERO); BLOCK];
+            if let Some(inits) = job.inits {
+                for k in 0..BLOCK {
+                    if k < job.outputs {
+                        init[k] = V::splat(*inits.as_ptr().add(k));
+                    }
+                }
+            }
+            let mut sums = [[init; COMBS]; HELD];
+            for y in 0..s.outputs[1] + HELD - 1 {
+                for phase in 0..STEP {
+                    let at = (y * STEP + phase) as isize + s.origin[1];
+                    // Negative rows are large ones.
+                    if at as usize >= height {
+                        continue;
+                    }
+                    let mut from = job.source.add(at as usize * width);
+                    let mut weights = job.weights;
+                    for _ in 0..job.inputs {
+                        for comb in 0..COMBS {
+                            let mut weight = weights[comb];
+                            for col in 0..combs[comb].taps[2] {
+                                let pixels = windows[comb][col].load::<STEP, false>(from);
+                                for row in 0..ROWS {
+                                    if row < phase || (row - phase) % STEP != 0 {
+                                        continue;
+                                    }
+                                    for k in 0..BLOCK {
+                                        let sum = &mut sums[(row - phase) / STEP][comb][k];
+                                        let weight = V::splat(*weight.add(row * BLOCK + k));
+                                        *sum = weight.mul_add(pixels, *sum);
+                                    }
+                                }
+                                weight = weight.add(ROWS * BLOCK);
+                            }
+                            weights[comb] = weight;
+                        }
+                        from = from.wrapping_add(job.source_pitch);
+                    }
+                }
+                if y + 1 >= HELD {
+                    let row = (y + 1 - HELD) * s.output_pitches[1];
+                    let to = job.output.add(s.output_base + COMBS * x + row);
+                    let done = sums[HELD - 1];
+                    for k in 0..BLOCK {
+                        if k >= job.outputs {
+                            continue;
+                        }
+                        let to = to.add(k * job.output_pitch);
+                        if COMBS == 1 {
+                            write(&job.storing, done[0][k], to, count.min(V::LANES), 1);
+                        } else {
+                            let [a, b] = done[0][k].interleave(done[last][k]);
+                            write(&job.storing, a, to, count.min(V::LANES), 1);
+                            if count > V::LANES {
+                                let count = (count - V::LANES).min(V::LANES);
+                                write(&job.storing, b, to.add(V::LANES), count, 1);
+                            }
+                        }
+                    }
+                }
+                sums = shifted(sums, [init; COMBS]);
+            }
+        }
+    }
+}
