@@ -231,6 +231,7 @@ impl<T: Element> Stencils<T> {
     /// # Panics
     /// If the stencils leave a slice, or the block isn't [theirs](Self::block): the caller's
     /// geometry is wrong.
+    #[allow(clippy::too_many_arguments, reason = "all that a block of filters is")]
     pub(crate) fn group(
         &self,
         [stencil, twin]: [Option<&Stencil>; 2],
