@@ -17,7 +17,7 @@
 mod boundary;
 mod layer;
 
-use self::boundary::{Buffer, borrow, check_pointer, guard, unknown};
+use self::boundary::{Buffer, borrow, boxed, check_pointer, guard, unknown};
 use self::layer::{Layer, Threads};
 use crate::{Isa, MAX_AXES, Pass, Write};
 use std::ffi::{CStr, c_char, c_void};
@@ -162,8 +162,9 @@ pub unsafe extern "C" fn im2col_conv_create(
         // SAFETY: neither NULL nor misaligned, so by contract a live `im2col_conv_params`, whose
         // numbers may have any bits. Read once: no later change can slip past the checks.
         let layer = Layer::new(unsafe { params.read() })?;
+        let plan = boxed(im2col_conv(layer))?;
         // SAFETY: as for the first write.
-        unsafe { conv.write(Box::into_raw(Box::new(im2col_conv(layer)))) };
+        unsafe { conv.write(Box::into_raw(plan)) };
         Ok(())
     })
 }

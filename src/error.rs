@@ -117,8 +117,8 @@ pub enum Error {
         /// What was asked for.
         what: &'static str,
     },
-    /// Scratch could not be allocated.
-    #[error("could not allocate {bytes} bytes of scratch")]
+    /// Scratch, or a table of a plan, could not be allocated.
+    #[error("could not allocate {bytes} bytes")]
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,

@@ -18,6 +18,7 @@
 //! zeros, into scratch of a fixed size; the tables then describe the copy.
 
 use crate::element::Element;
+use crate::error::Error;
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use core::fmt;
@@ -230,7 +231,7 @@ impl Patches {
         limits: Limits,
         with_pixels: &[[usize; 4]],
         with_taps: &[[usize; 4]],
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
         let pitches = source.pitches();
         // What the rows of a tile read a multiple of 2 KiB apart meets in the same few sets of the
@@ -291,9 +292,9 @@ impl Patches {
         if direct && !ragged {
             let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
-            let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run);
-            let taps = Grid::new(tap_sizes, direct_taps, tap_run);
-            return Self { source, pixels, taps, copy: None };
+            let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run)?;
+            let taps = Grid::new(tap_sizes, direct_taps, tap_run)?;
+            return Ok(Self { source, pixels, taps, copy: None });
         }
         let pixel_run = fit_tables(pixel_run, with_pixels);
         let tap_run = fit_tables(tap_run, with_taps);
@@ -302,9 +303,9 @@ impl Patches {
         let tap = |a: usize| copy.slots[a].tap.saturating_mul(copy.pitches.axes[a]);
         let pixel_pitches = [copy.pitches.image, point(0), point(1), point(2)];
         let tap_pitches = source.by_layout(copy.pitches.channel, [0, 1, 2].map(tap));
-        let pixels = Grid::new(pixel_sizes, pixel_pitches, pixel_run);
-        let taps = Grid::new(tap_sizes, tap_pitches, tap_run);
-        Self { source, pixels, taps, copy: Some(copy) }
+        let pixels = Grid::new(pixel_sizes, pixel_pitches, pixel_run)?;
+        let taps = Grid::new(tap_sizes, tap_pitches, tap_run)?;
+        Ok(Self { source, pixels, taps, copy: Some(copy) })
     }
 
     /// Elements of scratch for a copy; 0 where the image is read as it lies.

@@ -17,9 +17,7 @@ use crate::pass::{
 };
 use crate::scratch::{Need, allocate};
 use crate::shape::Shape;
-use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt;
 
 /// How a plan computes its products.
@@ -40,16 +38,21 @@ pub enum Algorithm {
 /// order of its [`Layout`](crate::Layout), and checks them before it writes anything. The plain form of a pass
 /// allocates its scratch; `*_with_scratch` takes the caller's, of any content, and allocates
 /// nothing itself (the explicit algorithm's `matrixmultiply` takes its packing buffers).
+///
+/// Where there is no memory, making a plan, packing weights and every pass are
+/// [`Error::OutOfMemory`], with nothing written. What isn't ours ends the process: the packing
+/// buffers of `matrixmultiply`, rayon's queues, which seldom grow. So do `clone`, which copies
+/// the plan's tables (share a plan by reference), and [`explain`](Self::explain).
 pub struct Plan<T: 'static> {
     shape: Shape,
     parallelism: Parallelism,
     activation: Activation<T>,
     kernels: &'static Kernels<T>,
-    path: Arc<Path>,
+    path: Path,
 }
 
 /// The products of the implicit algorithm.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Products {
     forward: Gather,
     backward_data: Gather,
@@ -57,7 +60,7 @@ struct Products {
 }
 
 /// A pass that gathers, from many channels or from few.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Gather {
     Product(Gathering),
     Grouped(Grouped),
@@ -99,23 +102,28 @@ impl Gather {
 }
 
 /// What a plan runs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "no box can be had that isn't an abort without memory"
+)]
 enum Path {
     /// The textbook: cols in memory.
     Textbook,
     /// Three products over the view.
-    Products(Box<Products>),
+    Products(Products),
     /// One filter per channel.
-    Depthwise(Box<Depthwise>),
+    Depthwise(Depthwise),
     /// Three products over a small cols that is written out.
-    FewPixels(Box<FewPixels>),
+    FewPixels(FewPixels),
 }
 
 impl<T: Element> Plan<T> {
     /// Chooses how to compute a layer of this shape.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the algorithm's own matrices don't fit the address space.
+    /// [`Error::Overflow`] if the algorithm's own matrices don't fit the address space,
+    /// [`Error::OutOfMemory`] if there is no room for the plan's tables.
     pub fn new(
         shape: Shape,
         algorithm: Algorithm,
@@ -150,24 +158,23 @@ impl<T: Element> Plan<T> {
         let path = if textbook {
             shape.cols_len()?;
             Path::Textbook
-        } else if let Some(depthwise) = Depthwise::new(&shape) {
-            Path::Depthwise(Box::new(depthwise))
-        } else if let Some(few) = FewPixels::new(&shape, kernels) {
-            Path::FewPixels(Box::new(few))
+        } else if let Some(depthwise) = Depthwise::new(&shape)? {
+            Path::Depthwise(depthwise)
+        } else if let Some(few) = FewPixels::new(&shape, kernels)? {
+            Path::FewPixels(few)
         } else {
-            Path::Products(Box::new(Products {
-                forward: match Grouped::forward(&shape, kernels) {
+            Path::Products(Products {
+                forward: match Grouped::forward(&shape, kernels)? {
                     Some(grouped) => Gather::Grouped(grouped),
-                    None => Gather::Product(Gathering::forward(&shape, kernels)),
+                    None => Gather::Product(Gathering::forward(&shape, kernels)?),
                 },
-                backward_data: match Grouped::backward_data(&shape, kernels) {
+                backward_data: match Grouped::backward_data(&shape, kernels)? {
                     Some(grouped) => Gather::Grouped(grouped),
-                    None => Gather::Product(Gathering::backward_data(&shape, kernels)),
+                    None => Gather::Product(Gathering::backward_data(&shape, kernels)?),
                 },
-                backward_weight: Scatter::new(&shape, kernels),
-            }))
+                backward_weight: Scatter::new(&shape, kernels)?,
+            })
         };
-        let path = Arc::new(path);
         Ok(Self { shape, parallelism, activation: Activation::None, kernels, path })
     }
 
@@ -197,12 +204,12 @@ impl<T: Element> Plan<T> {
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let gather = match (&*self.path, pass) {
+        let gather = match (&self.path, pass) {
             (Path::Products(products), Pass::Forward) => Some(&products.forward),
             (Path::Products(products), Pass::BackwardData) => Some(&products.backward_data),
             _ => None,
         };
-        let (product, grouped) = match (&*self.path, gather) {
+        let (product, grouped) = match (&self.path, gather) {
             (Path::FewPixels(few), _) if pass == Pass::Forward => (few.gathering(), None),
             (_, Some(Gather::Product(product))) => (Some(product), None),
             (_, Some(Gather::Grouped(grouped))) => (None, Some(grouped)),
@@ -230,7 +237,7 @@ impl<T: Element> Plan<T> {
 
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
     pub fn algorithm(&self) -> Algorithm {
-        match &*self.path {
+        match &self.path {
             Path::Textbook => Algorithm::Explicit,
             _ => Algorithm::Implicit,
         }
@@ -277,7 +284,7 @@ impl<T: Element> Plan<T> {
     }
 
     fn need(&self, pass: Pass) -> Need {
-        let products = match &*self.path {
+        let products = match &self.path {
             Path::Products(products) => products,
             Path::Depthwise(_) => return Need::of_units(1),
             Path::FewPixels(few) => return few.need(pass),
@@ -380,7 +387,7 @@ impl<T: Element> Plan<T> {
     ) {
         let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
-        match &*self.path {
+        match &self.path {
             Path::Textbook => {
                 let sources = [input, weight];
                 forward::explicit(&self.shape, self.parallelism, sources, store, output, scratch);
@@ -510,7 +517,7 @@ impl<T: Element> Plan<T> {
         let Self { shape, parallelism, .. } = self;
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let sources = [weight, grad_output];
-        match &*self.path {
+        match &self.path {
             Path::Textbook => {
                 backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
             }
@@ -579,7 +586,7 @@ impl<T: Element> Plan<T> {
         self.check_scratch(Pass::BackwardWeight, scratch)?;
         let Self { shape, parallelism, path, .. } = self;
         let sources = [input, grad_output];
-        match &**path {
+        match path {
             Path::Textbook => {
                 let parallelism = *parallelism;
                 backward_weight::explicit(shape, parallelism, sources, grad_weight, write, scratch);
@@ -660,7 +667,7 @@ impl<T: Element> fmt::Display for Explain<'_, T> {
             ("backward_data", Pass::BackwardData),
             ("backward_weight", Pass::BackwardWeight),
         ];
-        match &*plan.path {
+        match &plan.path {
             Path::Textbook => writeln!(f, "explicit, {element}: cols in memory, matrixmultiply")?,
             Path::Depthwise(_) => {
                 writeln!(f, "depthwise, {element} on {isa}: one filter per channel")?
@@ -676,7 +683,7 @@ impl<T: Element> fmt::Display for Explain<'_, T> {
         }
         for (name, pass) in passes {
             write!(f, "{name}: ")?;
-            match (&*plan.path, pass) {
+            match (&plan.path, pass) {
                 (Path::Textbook, _) => write!(f, "one image and group at a time")?,
                 (Path::Depthwise(_), _) => write!(f, "a stencil over each plane as it lies")?,
                 (Path::FewPixels(few), pass) => few.explain(pass, f)?,

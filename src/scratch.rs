@@ -1,8 +1,11 @@
-//! Memory that a call needs for its own use: lent by the caller, or taken and given back.
+//! Memory that a call needs for its own use: lent by the caller, or taken and given back; and the
+//! tables of a plan. Where there is none, that is an error: whatever would end the process
+//! instead (`Vec::with_capacity`, `Box::new`, `collect`) is not used.
 
 use crate::element::Element;
 use crate::error::Error;
 use aligned_vec::{AVec, ConstAlign};
+use alloc::vec::Vec;
 
 /// What one pass wants, by its shape: units of work, some elements shared by all workers, and a
 /// piece for each worker.
@@ -43,4 +46,12 @@ pub(crate) fn allocate<T: Element>(len: usize) -> Result<AVec<T, ConstAlign<64>>
     scratch.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
     scratch.resize(len, T::ZERO);
     Ok(scratch)
+}
+
+/// An empty list with room for `len` elements: pushing so many doesn't allocate.
+pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, Error> {
+    let mut list = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    list.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    Ok(list)
 }

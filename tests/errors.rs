@@ -392,7 +392,7 @@ fn the_other_texts() {
     let said = Error::Unsupported { what: "the implicit algorithm" }.to_string();
     assert_eq!(said, "the implicit algorithm is not offered by this build");
     let said = Error::OutOfMemory { bytes: 64 }.to_string();
-    assert_eq!(said, "could not allocate 64 bytes of scratch");
+    assert_eq!(said, "could not allocate 64 bytes");
     let error: Box<dyn std::error::Error + Send + Sync> = Box::new(Error::Axes { found: 0 });
     assert!(error.downcast_ref::<Error>().is_some());
 }

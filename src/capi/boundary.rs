@@ -5,17 +5,27 @@ use super::{
     IM2COL_UNSUPPORTED, im2col_status,
 };
 use crate::{Element, Error};
+use std::alloc::{Layout, alloc};
 use std::cell::RefCell;
-use std::ffi::{CString, c_char, c_void};
-use std::fmt::Display;
+use std::ffi::{c_char, c_void};
+use std::fmt::{self, Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::slice;
 
-/// Why a call is refused.
-pub(super) struct Failure {
-    pub(super) status: im2col_status,
-    pub(super) message: String,
+/// Why a call is refused: its status. What there is to say is the thread's message already,
+/// which takes no memory: there may be none left.
+pub(super) struct Failure(im2col_status);
+
+impl Failure {
+    pub(super) fn new(status: im2col_status, message: impl Display) -> Self {
+        LAST_ERROR.with_borrow_mut(|text| {
+            let mut text = CText { text, len: 0 };
+            // An error is a message that was cut off.
+            let _ = write!(text, "{message}");
+        });
+        Self(status)
+    }
 }
 
 impl From<Error> for Failure {
@@ -26,46 +36,65 @@ impl From<Error> for Failure {
             Error::Unsupported { .. } => IM2COL_UNSUPPORTED,
             _ => IM2COL_INVALID_ARGUMENT,
         };
-        Self { status, message: error.to_string() }
+        Self::new(status, error)
     }
 }
 
-pub(super) fn invalid(message: String) -> Failure {
-    Failure { status: IM2COL_INVALID_ARGUMENT, message }
+pub(super) fn invalid(message: impl Display) -> Failure {
+    Failure::new(IM2COL_INVALID_ARGUMENT, message)
 }
 
-pub(super) fn unknown(what: &str, found: impl Display, allowed: &str) -> Failure {
-    invalid(format!("{what} is {found}: it must be {allowed}"))
+pub(super) fn unknown(what: &str, found: impl Display, allowed: impl Display) -> Failure {
+    invalid(format_args!("{what} is {found}: it must be {allowed}"))
 }
+
+/// Bytes of a message with the 0 that ends it: a panic's may be cut off, ours are shorter.
+const MESSAGE: usize = 512;
 
 thread_local! {
-    static LAST_ERROR: RefCell<Option<CString>> = const { RefCell::new(None) };
+    static LAST_ERROR: RefCell<[u8; MESSAGE]> = const { RefCell::new([0; MESSAGE]) };
+}
+
+/// A C string in the making: whole characters as far as they fit, and always a 0 after them.
+struct CText<'a> {
+    text: &'a mut [u8; MESSAGE],
+    len: usize,
+}
+
+impl Write for CText<'_> {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let mut fits = more.len().min(MESSAGE - 1 - self.len);
+        while !more.is_char_boundary(fits) {
+            fits -= 1;
+        }
+        for byte in more.as_bytes()[..fits].iter() {
+            self.text[self.len] = if *byte == 0 { b' ' } else { *byte };
+            self.len += 1;
+        }
+        self.text[self.len] = 0;
+        if fits == more.len() { Ok(()) } else { Err(fmt::Error) }
+    }
 }
 
 /// The calling thread's last message, valid until the next.
 pub(super) fn last_error() -> *const c_char {
-    let message = LAST_ERROR.try_with(|last| last.borrow().as_ref().map(|text| text.as_ptr()));
-    // None yet, or a thread so near its end that it has lost its message.
-    message.ok().flatten().unwrap_or(c"".as_ptr())
+    LAST_ERROR.with(|last| last.as_ptr().cast_const().cast())
 }
 
 /// Turns what can go wrong in a call into its status and the thread's message: nothing unwinds
 /// into C.
 pub(super) fn guard(call: impl FnOnce() -> Result<(), Failure>) -> im2col_status {
     // Unwind safe: plans never change, and an output is said to be half written after a panic.
-    let Failure { status, message } = match catch_unwind(AssertUnwindSafe(call)) {
+    let Failure(status) = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => return IM2COL_OK,
         Ok(Err(failure)) => failure,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-            let message = format!("a bug in im2col, please report it: {text}");
-            Failure { status: IM2COL_INTERNAL, message: message.replace('\0', " ") }
+            let bug = "a bug in im2col, please report it";
+            Failure::new(IM2COL_INTERNAL, format_args!("{bug}: {text}"))
         }
     };
-    let message = CString::new(message).unwrap_or_default();
-    // At a thread's very end there is no place for a message: it still gets the status.
-    let _ = LAST_ERROR.try_with(|last| last.replace(Some(message)));
     status
 }
 
@@ -128,7 +157,7 @@ pub(super) unsafe fn borrow<'a, T: Element, const N: usize>(
     for (a, b) in written {
         if a.shares_memory_with(&b) {
             let (a, b) = (a.name, b.name);
-            return Err(invalid(format!("{a} and {b} share memory: they must lie apart")));
+            return Err(invalid(format_args!("{a} and {b} share memory: they must lie apart")));
         }
     }
     // SAFETY: a `Buffer` is neither NULL nor misaligned, and its length fits `isize::MAX` bytes
@@ -147,11 +176,30 @@ pub(super) unsafe fn borrow<'a, T: Element, const N: usize>(
 /// Refuses what no call could use: NULL, and addresses that a `P` can't have.
 pub(super) fn check_pointer<P>(name: &str, pointer: *const P) -> Result<(), Failure> {
     if pointer.is_null() {
-        return Err(invalid(format!("{name} is NULL: it must point to memory")));
+        return Err(invalid(format_args!("{name} is NULL: it must point to memory")));
     }
     if !pointer.is_aligned() {
         let align = align_of::<P>();
-        return Err(invalid(format!("{name} is {pointer:p}: it must be aligned to {align} bytes")));
+        return Err(invalid(format_args!(
+            "{name} is {pointer:p}: it must be aligned to {align} bytes"
+        )));
     }
     Ok(())
+}
+
+/// `value` in a box, or a failure where `Box::new` would end the process.
+pub(super) fn boxed<P>(value: P) -> Result<Box<P>, Failure> {
+    let layout = Layout::new::<P>();
+    assert!(layout.size() > 0);
+    // SAFETY: the size isn't 0.
+    let place = unsafe { alloc(layout) }.cast::<P>();
+    if place.is_null() {
+        return Err(Error::OutOfMemory { bytes: layout.size() }.into());
+    }
+    // SAFETY: fresh memory of the global allocator, with the layout of a `P`, which is written
+    // before the box has it.
+    unsafe {
+        place.write(value);
+        Ok(Box::from_raw(place))
+    }
 }

@@ -126,7 +126,7 @@ impl<T: Element> Plans<T> {
         let len = bytes.min(isize::MAX as usize).saturating_sub(skipped) / size_of::<T>();
         if len < need {
             let least = need.saturating_mul(size_of::<T>()).saturating_add(skipped);
-            return Err(invalid(format!(
+            return Err(invalid(format_args!(
                 "scratch has {bytes} bytes: at this address one thread needs at least {least}"
             )));
         }
@@ -167,16 +167,16 @@ impl Threads {
             0 => Ok(Self::EveryCore),
             1 => Ok(Self::Calling),
             2..=Self::MOST => Self::pool(threads),
-            _ => Err(unknown("threads", threads, &format!("at most {}", Self::MOST))),
+            _ => Err(unknown("threads", threads, format_args!("at most {}", Self::MOST))),
         }
     }
 
     #[cfg(feature = "rayon")]
     fn pool(threads: usize) -> Result<Self, Failure> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map(|pool| Self::Pool(pool.into())).map_err(|error| Failure {
-            status: super::IM2COL_OUT_OF_MEMORY,
-            message: format!("could not start {threads} threads: {error}"),
+        pool.map(|pool| Self::Pool(pool.into())).map_err(|error| {
+            let message = format_args!("could not start {threads} threads: {error}");
+            Failure::new(super::IM2COL_OUT_OF_MEMORY, message)
         })
     }
 

@@ -5,6 +5,8 @@
 //! cuts that order into runs of one shape, so that one small table of offsets serves them all:
 //! position `i` of a run lies at `run.base + table[i]`.
 
+use crate::error::Error;
+use crate::scratch::room;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -99,9 +101,13 @@ pub(crate) fn dense(sizes: [usize; AXES]) -> [usize; AXES] {
 
 impl Grid {
     /// A grid with runs of the box `run`, as [`run_box`] makes it.
-    pub(crate) fn new(sizes: [usize; AXES], pitches: [usize; AXES], run: [usize; AXES]) -> Self {
+    pub(crate) fn new(
+        sizes: [usize; AXES],
+        pitches: [usize; AXES],
+        run: [usize; AXES],
+    ) -> Result<Self, Error> {
         assert!(reach(run, pitches).is_some_and(|n| n <= MAX_OFFSET), "{run:?} x {pitches:?}");
-        let mut table = Vec::with_capacity(run.iter().product());
+        let mut table = room(run.iter().product())?;
         for a in 0..run[0] {
             for b in 0..run[1] {
                 for c in 0..run[2] {
@@ -110,7 +116,7 @@ impl Grid {
                 }
             }
         }
-        Self { sizes, pitches, run, table }
+        Ok(Self { sizes, pitches, run, table })
     }
 
     /// A grid of which only the runs are wanted, not their tables.
@@ -123,7 +129,7 @@ impl Grid {
     }
 
     /// A line of `len` positions, `pitch` apart, in runs of at most `most`.
-    pub(crate) fn line(len: usize, pitch: usize, most: usize) -> Self {
+    pub(crate) fn line(len: usize, pitch: usize, most: usize) -> Result<Self, Error> {
         let sizes = [1, 1, 1, len];
         Self::new(sizes, [0, 0, 0, pitch], run_box(sizes, most))
     }

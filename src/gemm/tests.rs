@@ -43,7 +43,7 @@ fn runs_tile_the_grid_and_tables_agree_with_places() {
         let most = rng.random_range(0..=sizes.iter().product::<usize>() + 1);
         let run = run_box(sizes, most);
         assert!(run.iter().product::<usize>() <= most.max(1), "{run:?} of {sizes:?}");
-        let grid = Grid::new(sizes, pitches, run);
+        let grid = Grid::new(sizes, pitches, run).unwrap();
         assert_eq!(grid.table().len(), run.iter().product());
         let all: Vec<_> = positions(sizes).collect();
         let mut next = 0;
@@ -73,7 +73,7 @@ fn distinct_grids_have_distinct_places() {
             let sizes = [(); AXES].map(|()| rng.random_range(1..=3));
             let pitches =
                 [(); AXES].map(|()| [0, 1, 2, 3, 4, 6, 9, 12, 27, 30][rng.random_range(0..10)]);
-            Grid::new(sizes, pitches, [1; AXES])
+            Grid::new(sizes, pitches, [1; AXES]).unwrap()
         };
         let (a, b) = (grid(&mut rng), grid(&mut rng));
         if a.is_distinct_with(&b) {
@@ -91,9 +91,9 @@ fn distinct_grids_have_distinct_places() {
     assert!(accepted > 20, "{accepted} of 2000");
     let whole = [2, 3, 4, 5];
     let [a, b, c, d] = dense(whole);
-    let (rows, lanes) = (Grid::new([2, 1, 4, 1], [a, 0, c, 0], [1; 4]), [1, 3, 1, 5]);
-    assert!(rows.is_distinct_with(&Grid::new(lanes, [0, b, 0, d], [1; 4])));
-    assert!(!rows.is_distinct_with(&Grid::new(lanes, [0, b, 0, d + 1], [1; 4])));
+    let (rows, lanes) = (Grid::new([2, 1, 4, 1], [a, 0, c, 0], [1; 4]).unwrap(), [1, 3, 1, 5]);
+    assert!(rows.is_distinct_with(&Grid::new(lanes, [0, b, 0, d], [1; 4]).unwrap()));
+    assert!(!rows.is_distinct_with(&Grid::new(lanes, [0, b, 0, d + 1], [1; 4]).unwrap()));
 }
 
 impl Grid {
@@ -131,7 +131,7 @@ fn cells_are_disjoint_and_cover() {
             let lane_pitches = dense(lane_sizes);
             let row_pitches = dense(row_sizes).map(|pitch| pitch * (lanes + 2));
             let row_most = rng.random_range(1..=row_sizes.iter().product());
-            let rows = Grid::new(row_sizes, row_pitches, run_box(row_sizes, row_most));
+            let rows = Grid::new(row_sizes, row_pitches, run_box(row_sizes, row_most)).unwrap();
             let lane_run = run_box(lane_sizes, lane_most);
             let lane_grid = Grid::untabled(lane_sizes, lane_pitches, lane_run);
             let base = rng.random_range(0..5);
@@ -162,7 +162,7 @@ fn cells_are_disjoint_and_cover() {
 #[test]
 #[should_panic(expected = "overlap")]
 fn a_target_whose_elements_meet_is_refused() {
-    let (rows, lanes) = (Grid::line(3, 2, 3), Grid::line(3, 1, 3));
+    let (rows, lanes) = (Grid::line(3, 2, 3).unwrap(), Grid::line(3, 1, 3).unwrap());
     Target::new(rows, lanes, 0, 1, Order::RowsOutside);
 }
 
@@ -244,7 +244,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     let [lane_bias, row_bias] = [lanes, rows].map(|len| numbers::<T>(rng, len));
     let (row_pitch, lane_pitch) = if straight { (lanes + 2, 1) } else { (1, rows + 2) };
     let target = Target::new(
-        Grid::line(rows, row_pitch, rows),
+        Grid::line(rows, row_pitch, rows).unwrap(),
         Grid::untabled([1, 1, 1, lanes], [0, 0, 0, lane_pitch], [1, 1, 1, lanes]),
         1,
         lane_pitch,

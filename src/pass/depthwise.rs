@@ -7,14 +7,15 @@
 use super::phases::phases;
 use super::{Layer, Storing, Write};
 use crate::element::Element;
+use crate::error::Error;
 use crate::gemm::TERMS;
 use crate::kernel::stencil::{self, Stencil};
-use crate::scratch::Need;
+use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
 
 /// The stencils of a depthwise layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Depthwise {
     forward: Stencil,
     /// Those of each phase of the input that meets a tap; with a stride of 2, the two that share
@@ -26,18 +27,18 @@ pub(crate) struct Depthwise {
 
 impl Depthwise {
     /// The layer's stencils, if it is one filter per channel.
-    pub(crate) fn new(shape: &Shape) -> Option<Self> {
+    pub(crate) fn new(shape: &Shape) -> Result<Option<Self>, Error> {
         // Larger filters, and many images of few pixels, would be sums without blocks.
         let blocked =
             shape.kernel_taps() <= TERMS && shape.batch() / TERMS <= shape.output_pixels();
         let depthwise = shape.group_in() == 1 && shape.groups() > 1;
         if !depthwise || !blocked || shape.layout() != Layout::ChannelsFirst {
-            return None;
+            return Ok(None);
         }
-        let (forward, backward_data) = (forward_stencil(shape), backward_stencils(shape));
+        let (forward, backward_data) = (forward_stencil(shape), backward_stencils(shape)?);
         let outputs = |s: &Stencil| s.outputs.iter().product::<usize>();
         let filled: usize = backward_data.iter().flatten().flatten().map(outputs).sum();
-        Some(Self { forward, backward_data, fills: filled == shape.input_pixels() })
+        Ok(Some(Self { forward, backward_data, fills: filled == shape.input_pixels() }))
     }
 
     /// `output = source * weight + bias`, plane by plane.
@@ -144,17 +145,19 @@ pub(super) fn forward_stencil(shape: &Shape) -> Stencil {
 /// How the input, taps and one plane of the outputs' errors meet: a stencil for each phase that
 /// meets a tap; with a stride of 2, the two that share the phases of all axes but the innermost
 /// are twins.
-pub(super) fn backward_stencils(shape: &Shape) -> Vec<[Option<Stencil>; 2]> {
+pub(super) fn backward_stencils(shape: &Shape) -> Result<Vec<[Option<Stencil>; 2]>, Error> {
     let axes = shape.axes3();
     let [d, h, w] = axes;
     let tap_pitches = [h.kernel * w.kernel, w.kernel, 1];
     let pitches = [h.input * w.input, w.input, 1];
-    let mut backward_data = Vec::new();
-    let mut columns = phases(w);
-    columns.sort_by_key(|phase| phase.first);
+    let (planes, rows, mut columns) = (phases(d)?, phases(h)?, phases(w)?);
+    // Unstable, as the stable sort allocates; no two have the same first.
+    columns.sort_unstable_by_key(|phase| phase.first);
     let together = if w.stride == 2 { 2 } else { 1 };
-    for z in &phases(d) {
-        for y in &phases(h) {
+    let count = planes.len() * rows.len() * columns.len().div_ceil(together);
+    let mut backward_data = room(count)?;
+    for z in &planes {
+        for y in &rows {
             for x in columns.chunks(together) {
                 let stencil = |x| {
                     let phase = [z, y, x];
@@ -184,5 +187,5 @@ pub(super) fn backward_stencils(shape: &Shape) -> Vec<[Option<Stencil>; 2]> {
             }
         }
     }
-    backward_data
+    Ok(backward_data)
 }

@@ -16,14 +16,15 @@
 use super::gather::Gathering;
 use super::{Layer, Pass, Storing, Weights, Write};
 use crate::element::Element;
+use crate::error::Error;
 use crate::gemm::dot::{self, Operand, dots};
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernels;
 use crate::patches::{Beside, Limits, Patches, Source, pixel_pitches};
-use crate::scratch::Need;
-use crate::shape::{Layout, Shape, flat, positions};
+use crate::scratch::{Need, room};
+use crate::shape::{Axis, Layout, Shape, flat, positions};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -48,7 +49,7 @@ const CHANNELS: usize = 24;
 const MOST_LANES: usize = 16;
 
 /// How forward is computed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Forward {
     /// In dot products with cols.
     Dots(Target),
@@ -57,7 +58,7 @@ enum Forward {
 }
 
 /// The products of such a layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FewPixels {
     /// cols, in runs of taps.
     patches: Patches,
@@ -86,16 +87,19 @@ pub(crate) struct FewPixels {
 
 impl FewPixels {
     /// The products of a layer that has few enough pixels.
-    pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Option<Self> {
+    pub(crate) fn new<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+    ) -> Result<Option<Self>, Error> {
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
         let (outputs, terms) = (shape.group_out(), shape.patch_len());
         if pixels > MOST_PIXELS.min(outputs) || terms < 32 {
-            return None;
+            return Ok(None);
         }
         // The tables have offsets of 32 bits.
         let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
         if len > u32::MAX as usize {
-            return None;
+            return Ok(None);
         }
         let source = Source::input(shape);
         let taps = TAPS.min(TOUCHED / pixels);
@@ -106,7 +110,7 @@ impl FewPixels {
             keep_taps: true,
             beside: Beside::None,
         };
-        let patches = Patches::new(source, limits, &[], &[]);
+        let patches = Patches::new(source, limits, &[], &[])?;
         let whole = shape.axes3().iter().all(|axis| {
             axis.output == 1
                 && axis.kernel == axis.input
@@ -143,15 +147,15 @@ impl FewPixels {
         let channel_grid =
             |pitch: usize| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
         let forward = if pixels > MOST_DOTS {
-            Forward::Gathered(Gathering::forward(shape, kernels))
+            Forward::Gathered(Gathering::forward(shape, kernels)?)
         } else {
             let lanes = Grid::untabled(sizes, places, lanes);
-            let (rows, order) = (channel_grid(channel), Order::RowsOutside);
+            let (rows, order) = (channel_grid(channel)?, Order::RowsOutside);
             Forward::Dots(Target::new(rows, lanes, 0, pitch, order))
         };
         let tap_sizes = source.tap_sizes();
         let backward_weight = Target::new(
-            channel_grid(terms),
+            channel_grid(terms)?,
             Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes()),
             0,
             1,
@@ -164,33 +168,33 @@ impl FewPixels {
             lanes_at_once -= 1;
         }
         let backward_data = Target::new(
-            Grid::line(pixels, row, pixels),
+            Grid::line(pixels, row, pixels)?,
             Grid::untabled([1, 1, groups, terms], [0, 0, terms, 1], [1, 1, 1, lanes_at_once]),
             0,
             1,
             Order::LanesOutside,
         );
-        Some(Self {
+        Ok(Some(Self {
             whole,
-            filters: Grid::line(outputs, terms, outputs),
-            meetings: if whole { Vec::new() } else { meetings(shape, row) },
+            filters: Grid::line(outputs, terms, outputs)?,
+            meetings: if whole { Vec::new() } else { meetings(shape, row)? },
             groups,
             pixels,
             terms,
             run,
-            output_pixels: Grid::new(sizes, places, sizes),
+            output_pixels: Grid::new(sizes, places, sizes)?,
             output_channels: Grid::new(
                 [1, 1, 1, outputs],
                 channel_pitches(channel),
                 [1, 1, 1, outputs],
-            ),
-            weights: channel_grid(terms),
-            rows: Grid::line(pixels, if whole { row } else { run }, pixels),
+            )?,
+            weights: channel_grid(terms)?,
+            rows: Grid::line(pixels, if whole { row } else { run }, pixels)?,
             patches,
             forward,
             backward_weight,
             backward_data,
-        })
+        }))
     }
 
     /// Elements of cols, with what the last vector of lanes reads past its end; none if cols is
@@ -447,7 +451,7 @@ impl FewPixels {
 
 /// Every meeting of an output pixel and a tap in an image, as [`FewPixels::meetings`] has them;
 /// `row` elements of cols to a pixel.
-fn meetings(shape: &Shape, row: usize) -> Vec<[u32; 2]> {
+fn meetings(shape: &Shape, row: usize) -> Result<Vec<[u32; 2]>, Error> {
     let axes = shape.axes3();
     let (outputs, kernels) = (axes.map(|axis| axis.output), axes.map(|axis| axis.kernel));
     let inputs = axes.map(|axis| axis.input);
@@ -456,7 +460,8 @@ fn meetings(shape: &Shape, row: usize) -> Vec<[u32; 2]> {
         Layout::ChannelsFirst => 1,
         Layout::ChannelsLast => shape.group_in(),
     };
-    let mut meetings = Vec::new();
+    let inside = |axis: &Axis| (0..axis.kernel).map(|k| axis.inside(k).len()).sum::<usize>();
+    let mut meetings = room(axes.iter().map(inside).product())?;
     for output in positions(outputs) {
         for tap in positions(kernels) {
             let source = |a: usize| axes[a].source(output[a], tap[a]);
@@ -466,5 +471,5 @@ fn meetings(shape: &Shape, row: usize) -> Vec<[u32; 2]> {
             }
         }
     }
-    meetings
+    Ok(meetings)
 }

@@ -13,13 +13,14 @@
 use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
+use crate::error::Error;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::{Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
-use crate::scratch::{Need, aligned};
+use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
 use core::fmt;
@@ -122,10 +123,10 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
 
 impl Gathering {
     /// The products of forward.
-    pub(crate) fn forward<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
+    pub(crate) fn forward<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
         let source = Source::input(shape);
         let terms = shape.patch_len();
-        let mut gathering = Self::new(shape, kernels, Direction::Forward, &[source]);
+        let mut gathering = Self::new(shape, kernels, Direction::Forward, &[source])?;
         let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
         let (pixel, channel) = match shape.layout() {
             Layout::ChannelsFirst => (1, pixels),
@@ -133,16 +134,20 @@ impl Gathering {
         };
         let weights = dense(source.tap_sizes()).map(|p| p.saturating_mul(gathering.width));
         let places = pixel_pitches(source.pixel_sizes(), channels * pixels, pixel);
-        gathering.push(source, kernels, [0, channel], places, (weights, 0), terms);
-        gathering
+        gathering.push(source, kernels, [0, channel], places, (weights, 0), terms)?;
+        Ok(gathering)
     }
 
     /// The products of backward_data: one for each phase that meets a tap.
-    pub(crate) fn backward_data<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
+    pub(crate) fn backward_data<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+    ) -> Result<Self, Error> {
         let taps = shape.kernel_taps();
         let axes = shape.axes3();
-        let phases = axes.map(|axis| phases(&axis));
-        let mut products = Vec::new();
+        let phases = [phases(&axes[0])?, phases(&axes[1])?, phases(&axes[2])?];
+        let count = phases.iter().map(Vec::len).product();
+        let (mut products, mut sources) = (room(count)?, room(count)?);
         for d in &phases[0] {
             for h in &phases[1] {
                 for w in &phases[2] {
@@ -155,11 +160,11 @@ impl Gathering {
                         walks: phase.map(|phase| phase.walk),
                     };
                     products.push((phase, source));
+                    sources.push(source);
                 }
             }
         }
-        let sources: Vec<_> = products.iter().map(|&(_, source)| source).collect();
-        let mut gathering = Self::new(shape, kernels, Direction::BackwardData, &sources);
+        let mut gathering = Self::new(shape, kernels, Direction::BackwardData, &sources)?;
         let width = gathering.width;
         let kernel = dense([1, axes[0].kernel, axes[1].kernel, axes[2].kernel]);
         let (channels, pixels) = (shape.in_channels(), shape.input_pixels());
@@ -178,9 +183,9 @@ impl Gathering {
             let first = (0..MAX_AXES).map(|a| phase[a].first * strides[a]).sum();
             let [a, b, c] = [0, 1, 2].map(|a| axes[a].stride.saturating_mul(strides[a]));
             let terms = source.tap_sizes().iter().product();
-            gathering.push(source, kernels, [first, channel], [image, a, b, c], weights, terms);
+            gathering.push(source, kernels, [first, channel], [image, a, b, c], weights, terms)?;
         }
-        gathering
+        Ok(gathering)
     }
 
     /// A pass without products yet, its orientation chosen by what they have in common.
@@ -189,7 +194,7 @@ impl Gathering {
         kernels: &Kernels<T>,
         direction: Direction,
         sources: &[Source],
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let (channels, terms) = match direction {
             Direction::Forward => (shape.group_out(), shape.patch_len()),
             Direction::BackwardData => {
@@ -217,9 +222,9 @@ impl Gathering {
             (Lanes::Pixels, Direction::Forward) => (1, Packing::None),
             (Lanes::Pixels, Direction::BackwardData) => (1, Packing::Shared),
         };
-        let (groups, products) = (shape.groups(), Vec::with_capacity(sources.len()));
+        let (groups, products) = (shape.groups(), room(sources.len())?);
         let alone = sources.len() == 1;
-        Self { direction, lanes, packing, groups, channels, terms, width, alone, products }
+        Ok(Self { direction, lanes, packing, groups, channels, terms, width, alone, products })
     }
 
     /// Adds a product: its source, the places of its pixels and channels in the destination
@@ -232,7 +237,7 @@ impl Gathering {
         places: [usize; 4],
         (weights, weights_base): ([usize; 4], usize),
         terms: usize,
-    ) {
+    ) -> Result<(), Error> {
         let flat = self.lanes == Lanes::Pixels;
         let [.., h, w] = source.pixel_sizes();
         let even = places[2] == w * places[3];
@@ -250,9 +255,9 @@ impl Gathering {
             keep_taps: true,
             beside: if flat { Beside::Planes } else { Beside::None },
         };
-        let patches = Patches::new(source, limits, &[places], &[weights]);
+        let patches = Patches::new(source, limits, &[places], &[weights])?;
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
-        let weights = Grid::new(source.tap_sizes(), weights, tap_run);
+        let weights = Grid::new(source.tap_sizes(), weights, tap_run)?;
         let pixels = patches.pixels.table().len();
         if !flat && self.alone && patches.pixels.runs() == 1 && self.panel() <= OWN_PANEL {
             self.packing = Packing::PerCell;
@@ -266,21 +271,22 @@ impl Gathering {
         let run = [1, 1, 1, most.min(self.channels)];
         let (target, rows) = match self.lanes {
             Lanes::Channels => {
-                let pixels = Grid::new(source.pixel_sizes(), places, pixel_run);
+                let pixels = Grid::new(source.pixel_sizes(), places, pixel_run)?;
                 let channels = Grid::untabled(sizes, pitches(channel), run);
                 let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
-                (target, Grid::line(1, 0, 1))
+                (target, Grid::line(1, 0, 1)?)
             }
             Lanes::Pixels => {
                 let run = fit_tables(run, &[pitches(channel), pitches(self.terms)]);
                 let pixels = Grid::untabled(source.pixel_sizes(), places, pixel_run);
-                let channels = Grid::new(sizes, pitches(channel), run);
-                let rows = Grid::new(sizes, pitches(self.terms), run);
+                let channels = Grid::new(sizes, pitches(channel), run)?;
+                let rows = Grid::new(sizes, pitches(self.terms), run)?;
                 let target = Target::new(channels, pixels, base, places[3], Order::LanesOutside);
                 (target, rows)
             }
         };
         self.products.push(Product { patches, target, weights, weights_base, rows });
+        Ok(())
     }
 
     /// Panels of one group.

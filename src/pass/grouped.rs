@@ -8,12 +8,12 @@
 use super::depthwise::{backward_stencils, forward_stencil};
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
+use crate::error::Error;
 use crate::gemm::TERMS;
 use crate::kernel::Kernels;
 use crate::kernel::stencil::{self, Planes, Stencil};
-use crate::scratch::Need;
+use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,7 +21,7 @@ use core::fmt;
 const MOST_CHANNELS: usize = 16;
 
 /// The stencils of one pass over groups of few channels.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Grouped {
     stencils: Vec<[Option<Stencil>; 2]>,
     planes: Planes,
@@ -39,16 +39,26 @@ pub(crate) struct Grouped {
 
 impl Grouped {
     /// Forward, if such stencils do it well.
-    pub(crate) fn forward<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Option<Self> {
+    pub(crate) fn forward<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+    ) -> Result<Option<Self>, Error> {
         let channels = [shape.group_in(), shape.group_out()];
         let planes = [shape.input_pixels(), shape.output_pixels()];
         let pitches = [shape.kernel_taps(), shape.patch_len()];
-        let stencils = || vec![[Some(forward_stencil(shape)), None]];
+        let stencils = || {
+            let mut one = room(1)?;
+            one.push([Some(forward_stencil(shape)), None]);
+            Ok(one)
+        };
         Self::new(shape, kernels, channels, planes, pitches, stencils)
     }
 
     /// Backward_data, if such stencils do it well.
-    pub(crate) fn backward_data<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Option<Self> {
+    pub(crate) fn backward_data<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+    ) -> Result<Option<Self>, Error> {
         let channels = [shape.group_out(), shape.group_in()];
         let planes = [shape.output_pixels(), shape.input_pixels()];
         let pitches = [shape.patch_len(), shape.kernel_taps()];
@@ -62,22 +72,21 @@ impl Grouped {
         [inputs, outputs]: [usize; 2],
         [source, plane]: [usize; 2],
         pitches: [usize; 2],
-        stencils: impl FnOnce() -> Vec<[Option<Stencil>; 2]>,
-    ) -> Option<Self> {
+        stencils: impl FnOnce() -> Result<Vec<[Option<Stencil>; 2]>, Error>,
+    ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
         let few = inputs.max(outputs) <= MOST_CHANNELS && inputs.saturating_mul(taps) <= TERMS;
         if !few || shape.layout() != Layout::ChannelsFirst {
-            return None;
+            return Ok(None);
         }
-        let stencils = stencils();
-        let blocks: Option<Vec<usize>> = stencils
+        let stencils = stencils()?;
+        // The smallest of all, if each has one.
+        let blocks = stencils
             .iter()
-            .map(|pair| {
-                let [first, twin] = pair;
-                kernels.stencils.block([first.as_ref(), twin.as_ref()], outputs)
-            })
-            .collect();
-        let block = blocks?.into_iter().min()?;
+            .map(|[first, twin]| kernels.stencils.block([first.as_ref(), twin.as_ref()], outputs));
+        let Some(block) = blocks.reduce(|a, b| a.zip(b).map(|(a, b)| a.min(b))).flatten() else {
+            return Ok(None);
+        };
         // Lanes past the end of a row and filters past the last are summed in vain.
         let width = stencils[0][0].map_or(1, |s| s.outputs[2]);
         let lanes = kernels.tall.vector;
@@ -86,14 +95,14 @@ impl Grouped {
         // A matrix product's panels are full of channels, or half empty.
         let panels = outputs as f64 / outputs.next_multiple_of(kernels.tall.lanes) as f64;
         if filled < if panels > 0.7 { 0.8 } else { 0.6 } {
-            return None;
+            return Ok(None);
         }
         let each = |s: &Stencil| s.outputs.iter().product::<usize>();
         let filled: usize = stencils.iter().flatten().flatten().map(each).sum();
         let planes =
             Planes { block, inputs, outputs: block, source_pitch: source, output_pitch: plane };
         let (groups, fills) = (shape.groups(), filled == plane);
-        Some(Self { stencils, planes, groups, outputs, plane, pitches, taps, fills })
+        Ok(Some(Self { stencils, planes, groups, outputs, plane, pitches, taps, fills }))
     }
 
     /// Blocks of a group.

@@ -4,7 +4,9 @@
 //! the same ones, every `stride`-th, are a phase: its gradient is a product of its own, gathered
 //! from the outputs with a stride of 1.
 
+use crate::error::Error;
 use crate::patches::Walk;
+use crate::scratch::room;
 use crate::shape::{Axis, Shape};
 use alloc::vec::Vec;
 
@@ -26,7 +28,7 @@ pub(crate) struct Phase {
 /// Input `i` and tap `k` meet at output `o` if `i + pad = o * stride + k * dilation`. So `i` meets
 /// the taps for which `k * dilation` and `i + pad` leave the same remainder by the stride: every
 /// `stride / gcd(stride, dilation)`-th, from `k0` on.
-pub(crate) fn phases(axis: &Axis) -> Vec<Phase> {
+pub(crate) fn phases(axis: &Axis) -> Result<Vec<Phase>, Error> {
     let Axis { input, kernel, output, stride, dilation, pad_begin, .. } = *axis;
     let step = stride / gcd(stride, dilation);
     let firsts = (0..kernel.min(step)).filter_map(|k0| {
@@ -53,7 +55,9 @@ pub(crate) fn phases(axis: &Axis) -> Vec<Phase> {
             last: kernel - 1 - k0 - (taps - 1) * step,
         })
     });
-    firsts.collect()
+    let mut phases = room(kernel.min(step))?;
+    phases.extend(firsts);
+    Ok(phases)
 }
 
 /// Products that backward_data would take, each with tables of its own.

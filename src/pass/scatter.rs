@@ -8,6 +8,7 @@
 use super::backward_weight::{PARTIALS, join};
 use super::{Layer, Write};
 use crate::element::Element;
+use crate::error::Error;
 use crate::gemm::dot::{self, Operand, dots};
 use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
@@ -47,6 +48,7 @@ pub(crate) struct Scatter {
 
 /// How the product is summed.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "one of it to a plan")]
 enum Sums {
     /// Rows are taps, lanes are output channels.
     Panels {
@@ -68,7 +70,7 @@ enum Sums {
 
 impl Scatter {
     /// Backward_weight.
-    pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Self {
+    pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
         let width = kernels.tall.lanes;
         let [.., row] = shape.axes3();
         let few = 2 * shape.group_out() <= width && row.output >= DOT_ROW;
@@ -83,9 +85,9 @@ impl Scatter {
             keep_taps: false,
             beside: Beside::None,
         };
-        let patches = Patches::new(source, limits, &[], &[]);
+        let patches = Patches::new(source, limits, &[], &[])?;
         let taps = &patches.taps;
-        let rows = Grid::new(source.tap_sizes(), dense(source.tap_sizes()), taps.run_sizes());
+        let rows = Grid::new(source.tap_sizes(), dense(source.tap_sizes()), taps.run_sizes())?;
         let run = patches.pixels.table().len();
         // Enough cells for many threads, as long as they have panels of their own.
         let mut lanes = shape.group_out().next_multiple_of(width).min(8 * width);
@@ -101,12 +103,12 @@ impl Scatter {
         );
         let target = Target::new(rows, channels, 0, shape.patch_len(), Order::RowsOutside);
         let parts = parts(shape, &target, &patches);
-        let sums = Sums::Panels { errors: Grid::line(run, width, run), width, lanes };
-        Self { patches, target, sums, parts }
+        let sums = Sums::Panels { errors: Grid::line(run, width, run)?, width, lanes };
+        Ok(Self { patches, target, sums, parts })
     }
 
     /// The product in dot products, of channels-first tensors.
-    fn dots(shape: &Shape) -> Self {
+    fn dots(shape: &Shape) -> Result<Self, Error> {
         let source = Source::input(shape);
         let limits = Limits {
             pixels: DOT_PIXELS,
@@ -118,7 +120,7 @@ impl Scatter {
         let (groups, outputs, pixels) = (shape.groups(), shape.group_out(), shape.output_pixels());
         let [n, d, h, w] = source.pixel_sizes();
         let pitches = pixel_pitches([n, d, h, w], shape.out_channels() * pixels, 1);
-        let patches = Patches::new(source, limits, &[pitches], &[]);
+        let patches = Patches::new(source, limits, &[pitches], &[])?;
         // A step is a row of pixels.
         let [images, depths, heights, _] = patches.pixels.run_sizes();
         let run = [images, depths, heights, 1];
@@ -132,14 +134,14 @@ impl Scatter {
         let channels = |pitch| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
         let tap_sizes = source.tap_sizes();
         let taps = Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes());
-        let target = Target::new(channels(shape.patch_len()), taps, 0, 1, Order::RowsOutside);
+        let target = Target::new(channels(shape.patch_len())?, taps, 0, 1, Order::RowsOutside);
         let parts = parts(shape, &target, &patches);
         let sums = Sums::Dots {
-            channels: channels(pixels),
-            errors: rows(pitches),
-            pixels: rows(patches.pixels.pitches()),
+            channels: channels(pixels)?,
+            errors: rows(pitches)?,
+            pixels: rows(patches.pixels.pitches())?,
         };
-        Self { patches, target, sums, parts }
+        Ok(Self { patches, target, sums, parts })
     }
 
     /// Elements of partial sums.
