@@ -35,7 +35,7 @@ pub enum Error {
     /// The weight's second dimension isn't the input channels of one group.
     #[error(
         "the weight has {found} input channels per group: an input of {in_channels} channels in {groups} groups wants {}",
-        in_channels / groups
+        in_channels / (*groups).max(1)
     )]
     WeightChannels {
         /// Channels per group found in the weight's shape.

@@ -125,19 +125,21 @@ impl Axis {
         Ok(Self { input, kernel, output, stride, dilation, pad_begin, pad_end })
     }
 
-    /// The input element that output `o` and tap `k` read, `None` where that is padding.
+    /// The input element that output `o` and tap `k` read, `None` where that is padding or, for
+    /// an output or a tap that the axis doesn't have, nowhere.
     pub fn source(&self, o: usize, k: usize) -> Option<usize> {
-        (o * self.stride + k * self.dilation)
-            .checked_sub(self.pad_begin)
-            .filter(|&i| i < self.input)
+        let (point, reach) = (o.checked_mul(self.stride)?, k.checked_mul(self.dilation)?);
+        point.checked_add(reach)?.checked_sub(self.pad_begin).filter(|&i| i < self.input)
     }
 
     /// The outputs for which tap `k` reads an input element rather than padding.
     pub fn inside(&self, k: usize) -> Range<usize> {
-        let reach = k * self.dilation;
-        let start = self.pad_begin.saturating_sub(reach).div_ceil(self.stride);
-        let end = (self.pad_begin + self.input).saturating_sub(reach).div_ceil(self.stride);
-        start.min(self.output)..end.min(self.output)
+        let reach = k.saturating_mul(self.dilation);
+        // The fields are public: an axis that no shape has checked may have any.
+        let outputs = |reached: usize| reached.div_ceil(self.stride.max(1)).min(self.output);
+        let start = self.pad_begin.saturating_sub(reach);
+        let end = self.pad_begin.saturating_add(self.input).saturating_sub(reach);
+        outputs(start)..outputs(end)
     }
 }
 

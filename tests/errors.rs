@@ -3,7 +3,7 @@
 
 use im2col::testing::{Call, Fill, Layer, PASSES, Tolerance, WRITES, numbers, plans};
 use im2col::{
-    Algorithm, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error, Layout,
+    Algorithm, Axis, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error, Layout,
     Parallelism, Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
 };
 
@@ -132,6 +132,53 @@ fn steps_that_are_never_taken_may_have_any_size() {
                 }
             }
         }
+    }
+}
+
+/// An axis answers any numbers, also one that nobody checked.
+#[test]
+fn an_axis_answers_any_numbers() {
+    let checked = Shape::new(params()).unwrap();
+    let any = [0, 1, 2, 7, 1 << 32, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 1, usize::MAX];
+    let check = |axis: Axis| {
+        for k in any {
+            let inside = axis.inside(k);
+            assert!(inside.start <= axis.output && inside.end <= axis.output, "{axis:?}");
+            for o in any {
+                let read = axis.source(o, k);
+                assert!(read.is_none_or(|i| i < axis.input), "{axis:?}");
+            }
+        }
+    };
+    checked.axes().iter().for_each(|&axis| check(axis));
+    for (o, k) in (0..20).flat_map(|o| (0..5).map(move |k| (o, k))) {
+        for axis in checked.axes().iter().filter(|axis| o < axis.output && k < axis.kernel) {
+            assert_eq!(axis.source(o, k).is_some(), axis.inside(k).contains(&o), "{axis:?}");
+        }
+    }
+    for stride in any {
+        for dilation in any {
+            for (input, pad_begin) in any.into_iter().flat_map(|n| any.map(|pad| (n, pad))) {
+                let output = pad_begin / 2;
+                check(Axis { input, output, stride, dilation, pad_begin, ..checked.axes()[0] });
+            }
+        }
+    }
+}
+
+/// Errors are public: one that somebody else makes has a text, too.
+#[test]
+fn an_error_of_any_numbers_has_a_text() {
+    for n in [0, usize::MAX] {
+        let errors = [
+            Error::WeightChannels { found: n, in_channels: n, groups: n },
+            Error::Groups { what: "", channels: n, groups: n },
+            Error::KernelTooLarge { axis: n, span: n, padded: n },
+            Error::OutputPadding { axis: n, found: n, stride: n },
+            Error::Index { what: "", len: n, found: n },
+            Error::OutOfMemory { bytes: n },
+        ];
+        assert!(errors.iter().all(|error| error.to_string().contains(&n.to_string())));
     }
 }
 
