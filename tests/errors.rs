@@ -182,6 +182,44 @@ fn an_error_of_any_numbers_has_a_text() {
     }
 }
 
+/// Neither may rows that don't exist be reached by such a step: kernels sum several rows at once.
+/// (Found by the fuzzer: a stride of 2⁶² was stepped three times; the fourth row could be
+/// taken for one of the image.)
+#[test]
+fn rows_that_do_not_exist_are_not_read() {
+    const HUGE: usize = isize::MAX as usize / 2;
+    // Where the outputs past the first are said to lie: strides and the paddings before them.
+    let steps = [
+        ([HUGE + 1, 1], [0, 0]),
+        ([HUGE + 1 + (HUGE >> 31), 1], [0, 0]),
+        ([usize::MAX / 3 + 1, 1], [1, 1]),
+        ([usize::MAX, usize::MAX], [0, 0]),
+        ([HUGE - 9, 1], [HUGE - 9, 0]),
+        ([1, HUGE - 40], [0, HUGE - 40]),
+    ];
+    for ([h, w], [top, left]) in steps {
+        for groups in [6, 3] {
+            let layer = Params {
+                in_channels: 6,
+                out_channels: 6,
+                groups,
+                input: [9, 40, 1],
+                kernel: [3, 3, 1],
+                stride: [h, w, 1],
+                pad_begin: [top, left, 0],
+                ..Params::default()
+            };
+            let layer = Layer::<f32>::new(layer, Fill::Integers);
+            for (pass, write) in PASSES.into_iter().flat_map(|p| WRITES.map(|w| (p, w))) {
+                let expected = layer.expected(Call::Pass(pass, write));
+                for plan in plans(layer.shape) {
+                    expected.assert_plan(&plan, Tolerance::Exact);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn an_overflow_is_named() {
     let one = Params::default();

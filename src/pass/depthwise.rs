@@ -36,6 +36,10 @@ impl Depthwise {
             return Ok(None);
         }
         let (forward, backward_data) = (forward_stencil(shape), backward_stencils(shape)?);
+        let mut stencils = backward_data.iter().flatten().flatten();
+        if !forward.is_modest() || !stencils.all(Stencil::is_modest) {
+            return Ok(None);
+        }
         let outputs = |s: &Stencil| s.outputs.iter().product::<usize>();
         let filled: usize = backward_data.iter().flatten().flatten().map(outputs).sum();
         Ok(Some(Self { forward, backward_data, fills: filled == shape.input_pixels() }))

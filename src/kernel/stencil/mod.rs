@@ -40,6 +40,20 @@ pub(crate) struct Stencil {
 }
 
 impl Stencil {
+    /// Whether no step can overflow. Kernels sum whole tiles, rows and lanes past the last output
+    /// too, and leave out what they read: a stride that no output ever steps is stepped there.
+    pub(crate) fn is_modest(&self) -> bool {
+        let reach = |a: usize| {
+            let points = self.outputs[a].saturating_add(MAX_LANES).saturating_mul(self.stride[a]);
+            let taps = self.taps[a].saturating_mul(self.dilation[a]);
+            let origin = self.origin[a].unsigned_abs();
+            [taps, self.source[a], origin].into_iter().fold(points, usize::saturating_add)
+        };
+        let axes = [0, 1, 2].map(reach);
+        let plane = axes[1].saturating_mul(axes[2]);
+        axes.iter().all(|&n| n <= i32::MAX as usize) && plane <= isize::MAX as usize / 16
+    }
+
     /// Whether all that the stencil reaches lies within slices of these lengths.
     fn fits(&self, source: usize, weight: usize, output: usize) -> bool {
         let outputs: usize = (0..3).map(|a| (self.outputs[a] - 1) * self.output_pitches[a]).sum();
@@ -47,7 +61,8 @@ impl Stencil {
             let reach = |a: usize| (self.taps[a] - 1) as isize * self.tap_pitches[a];
             (0..3).map(reach).map(|r| if r * sign > 0 { r } else { 0 }).sum()
         };
-        self.source.iter().product::<usize>() <= source
+        self.is_modest()
+            && self.source.iter().product::<usize>() <= source
             && self.output_base + outputs < output
             && self.tap_base as isize + taps(-1) >= 0
             && self.tap_base as isize + taps(1) < weight as isize
@@ -213,6 +228,9 @@ impl<T: Element> Stencils<T> {
         let few = |s: &Stencil| s.taps[2] <= group::MOST_COLS;
         let side_by_side = stencil.output_pitches[2] == if twin.is_some() { 2 } else { 1 };
         let flat = strip::is_flat(stencil) && side_by_side;
+        if !stencil.is_modest() || !twin.is_none_or(Stencil::is_modest) {
+            return None;
+        }
         if !flat || !few(stencil) || !twin.is_none_or(|twin| few(twin) && stencil.is_twin(twin)) {
             return None;
         }
