@@ -65,11 +65,11 @@ mod shape;
 pub mod testing;
 mod transposed;
 
+pub use self::im2col::{col2im, im2col};
 pub use activation::Activation;
 pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
 pub use element::Element;
 pub use error::{Error, Size};
-pub use self::im2col::{col2im, im2col};
 pub use kernel::Isa;
 pub use packed::PackedWeight;
 pub use parallel::Parallelism;

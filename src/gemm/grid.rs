@@ -34,6 +34,9 @@ impl fmt::Debug for Grid {
 /// A stretch of a grid's positions in row-major order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
+    /// The run's number among all runs: those at the ends of axes are shorter than others, so
+    /// `first` doesn't tell.
+    pub(crate) index: usize,
     /// The row-major number of the first position.
     pub(crate) first: usize,
     /// Positions in the run.
@@ -160,12 +163,13 @@ impl Grid {
     }
 
     /// Run number `index` in row-major order.
-    pub(crate) fn run(&self, mut index: usize) -> Run {
+    pub(crate) fn run(&self, index: usize) -> Run {
         let mut start = [0; AXES];
+        let mut left = index;
         for axis in (0..AXES).rev() {
             let count = self.sizes[axis].div_ceil(self.run[axis]);
-            start[axis] = index % count * self.run[axis];
-            index /= count;
+            start[axis] = left % count * self.run[axis];
+            left /= count;
         }
         let mut sizes = self.run;
         let mut first = 0;
@@ -173,7 +177,8 @@ impl Grid {
             sizes[axis] = sizes[axis].min(self.sizes[axis] - start[axis]);
             first = first * self.sizes[axis] + start[axis];
         }
-        Run { first, len: sizes.iter().product(), base: self.place(start), start, sizes }
+        let (len, base) = (sizes.iter().product(), self.place(start));
+        Run { index, first, len, base, start, sizes }
     }
 
     /// Whether the positions of every run are `pitch` apart.

@@ -346,7 +346,6 @@ impl FewPixels {
         let need = Need::of_units(self.backward_weight.cells());
         layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
             let (channels, taps) = (cell.rows(), cell.lanes());
-            let run = taps.first / self.run;
             let first = self.output_channels.place([0, 0, 0, channels.first]);
             let left = Left {
                 data: &grad_output[first..],
@@ -354,7 +353,7 @@ impl FewPixels {
                 terms: self.output_pixels.table(),
             };
             let right = Right {
-                data: &cols[self.block(channels.start[2], run)..],
+                data: &cols[self.block(channels.start[2], taps.index)..],
                 panel_pitch: None,
                 terms: self.rows.table(),
             };
