@@ -10,6 +10,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod body;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
 mod portable;
 pub(crate) mod stencil;
 #[cfg(test)]
@@ -27,6 +29,8 @@ use core::fmt;
 pub enum Isa {
     /// What the compiler makes of plain loops, on any machine.
     Portable,
+    /// aarch64 with NEON, which all of them have.
+    Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512F.
@@ -35,12 +39,13 @@ pub enum Isa {
 
 impl Isa {
     /// Every ISA, the lowest first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The name that `IM2COL_ISA` takes.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -217,11 +222,13 @@ impl HasKernels for f32 {
     fn kernels(isa: Isa) -> Option<&'static Kernels<f32>> {
         match isa {
             Isa::Portable => Some(&portable::F32),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Isa::Neon => neon::detected().then_some(&neon::F32),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::detected().then_some(&avx2::F32),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx512::detected().then_some(&avx512::F32),
-            #[cfg(not(target_arch = "x86_64"))]
+            // Those of other machines.
             _ => None,
         }
     }
@@ -231,11 +238,13 @@ impl HasKernels for f64 {
     fn kernels(isa: Isa) -> Option<&'static Kernels<f64>> {
         match isa {
             Isa::Portable => Some(&portable::F64),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Isa::Neon => neon::detected().then_some(&neon::F64),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::detected().then_some(&avx2::F64),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx512::detected().then_some(&avx512::F64),
-            #[cfg(not(target_arch = "x86_64"))]
+            // Those of other machines.
             _ => None,
         }
     }

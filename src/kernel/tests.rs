@@ -308,7 +308,7 @@ fn stencils_are_their_definition() {
 /// Vectors by themselves, on elements that end and begin where a page does.
 #[cfg(unix)]
 mod vectors {
-    use super::{Element, Isa, Vec, nan, same, vec};
+    use super::{Element, Vec, nan, same, vec};
     use crate::kernel::vector::{Between, Vector};
     use crate::testing::{EDGES, Guarded};
 
@@ -409,9 +409,16 @@ mod vectors {
     }
 
     #[test]
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    fn neon() {
+        check::<core::arch::aarch64::float32x4_t>();
+        check::<core::arch::aarch64::float64x2_t>();
+    }
+
+    #[test]
     #[cfg(target_arch = "x86_64")]
     fn avx2() {
-        if Isa::Avx2.is_available() {
+        if super::Isa::Avx2.is_available() {
             check::<core::arch::x86_64::__m256>();
             check::<core::arch::x86_64::__m256d>();
         }
@@ -420,7 +427,7 @@ mod vectors {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn avx512() {
-        if Isa::Avx512.is_available() {
+        if super::Isa::Avx512.is_available() {
             check::<core::arch::x86_64::__m512>();
             check::<core::arch::x86_64::__m512d>();
         }

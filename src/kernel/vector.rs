@@ -57,8 +57,8 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn load_first(p: *const Self::Element, n: usize) -> Self;
     /// Some lanes of a load, as the machine wants them named.
     unsafe fn mask(between: Between) -> Self::Mask;
-    /// Reads the lanes of `mask`, elements `step` apart at `p`, and nothing else; the other lanes
-    /// are 0. Nothing is read if there are none; `p` itself need not be good. `STEP` is the mask's
+    /// Reads the lanes of `mask`, elements `step` apart at `p`, and nothing else but perhaps what
+    /// lies between them; the other lanes are 0. Nothing is read if there are none; `p` itself need not be good. `STEP` is the mask's
     /// step if that is 1 or 2, else 0.
     unsafe fn load_masked<const STEP: usize>(p: *const Self::Element, mask: Self::Mask) -> Self;
     /// Writes the first `n <= LANES` elements at `p` and nothing else.

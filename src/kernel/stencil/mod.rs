@@ -159,22 +159,25 @@ pub(crate) struct Correlate<'a, T> {
     accumulate: bool,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<T> Apply<'_, T> {
-    /// Outputs of a row.
+    /// Outputs of a row: what AVX-512 chooses by.
     pub(super) fn width(&self) -> usize {
         self.stencil.outputs[2]
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<T> Group<'_, T> {
-    /// Outputs of a row.
+    /// Outputs of a row: what AVX-512 chooses by.
     pub(super) fn width(&self) -> usize {
         self.stencils.0.outputs[2]
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<T> Correlate<'_, T> {
-    /// Outputs of a row.
+    /// Outputs of a row: what AVX-512 chooses by.
     pub(super) fn width(&self) -> usize {
         self.stencil.outputs[2]
     }
