@@ -2,11 +2,13 @@
 """The library beside PyTorch, layer by layer and pass by pass, in one process.
 
     cargo build --release --features capi
-    python3 benches/peers/compare.py [--threads 1] [--layout nchw] [--isa avx2] [--readme README.md]
+    python3 benches/peers/compare.py [--file benches/thin.csv] [--threads 1] [--layout nchw] [--isa avx2]
+                                     [--into docs/speed.md]
 
-For each layer of benches/layers.csv and each pass, calls of the library, of its textbook
+For each layer of benches/layers.csv (or another file of its kind) and each pass, calls of the library, of its textbook
 (cols written out, one matrix product) and of torch take turns; the fastest of each counts. The
-results are compared before they are timed. "share" is the library's share of the FMA peak, which a
+results are compared before they are timed. torch pads both sides of an image alike: where a layer doesn't, it gets
+an image that was padded before the clock started, and needn't pad. "share" is the library's share of the FMA peak, which a
 loop without memory measures here too. Prints a table, and writes it as docs/figures/NAME.csv and as
 a chart, docs/figures/NAME.svg. Needs torch and, for the peak, a C compiler (`cc`).
 """
@@ -117,8 +119,6 @@ class Layer:
         self.input, self.kernel, self.output = sizes("in"), sizes("k"), sizes("out")
         self.stride, self.dilation = sizes("s"), sizes("d")
         self.pad_begin, self.pad_end = sizes("pl"), sizes("pr")
-        if self.pad_begin != self.pad_end:
-            raise ValueError(f"{self.name}: torch pads both sides alike")
 
     def flops(self):
         terms = self.channels // self.groups * math.prod(self.kernel)
@@ -173,7 +173,14 @@ def calls_of(layer, library, layout, torch):
     results = [torch.full_like(like, math.nan) for like in (dy, x, w)]
     operands = [(x, w), (w, dy), (x, dy)]
     axes = len(layer.input)
-    shape = (layer.stride, layer.pad_begin, layer.dilation)
+    padded, pad, part = x, layer.pad_begin, (slice(None),)
+    if layer.pad_begin != layer.pad_end:
+        both = zip(reversed(layer.pad_begin), reversed(layer.pad_end))
+        padded, pad = torch.nn.functional.pad(x, [n for pair in both for n in pair]), [0] * axes
+        if layout == 1:
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        part = (..., *(slice(n, n + size) for n, size in zip(layer.pad_begin, layer.input)))
+    shape = (layer.stride, pad, layer.dilation)
 
     def ours(way):
         plan = Plan(library, layer, layout, ALGORITHM[way], torch)
@@ -188,8 +195,9 @@ def calls_of(layer, library, layout, torch):
     def backward(which, index):
         mask = [number == index for number in range(3)]
         return lambda: torch.ops.aten.convolution_backward(
-            dy, x, w, None, *shape, False, [0] * axes, layer.groups, mask)[which]
-    theirs = [lambda: forward(x, w, None, *shape, layer.groups), backward(0, 0), backward(1, 1)]
+            dy, padded, w, None, *shape, False, [0] * axes, layer.groups, mask)[which]
+    grad_input = backward(0, 0)
+    theirs = [lambda: forward(padded, w, None, *shape, layer.groups), lambda: grad_input()[part], backward(1, 1)]
     return list(zip(ours("ours"), ours("textbook"), theirs))
 
 
@@ -311,7 +319,7 @@ def summary(rows):
 
 
 def markdown(rows, setting):
-    """The table of the README: GFLOP/s, and beside it the ratio to torch."""
+    """The table for people: GFLOP/s, and beside it the ratio to torch."""
     lines = [f"Measured: {setting}. GFLOP/s, and in brackets the ratio to PyTorch (above 1: faster).", "",
              "| layer | MFLOP | forward | backward_data | backward_weight |", "|---|--:|--:|--:|--:|"]
     for layer in dict.fromkeys(row["layer"] for row in rows):
@@ -330,8 +338,8 @@ def markdown(rows, setting):
     return "\n".join(lines)
 
 
-def write_readme(path, text):
-    begin, end = "<!-- compare.py: begin -->\n", "\n<!-- compare.py: end -->"
+def write_into(path, name, text):
+    begin, end = f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->"
     old = path.read_text()
     head, rest = old.split(begin)
     path.write_text(head + begin + text + end + rest.split(end[1:])[1])
@@ -342,11 +350,13 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--layout", choices=["nchw", "nhwc"], default="nchw")
     parser.add_argument("--isa", choices=ONEDNN_ISA, help="no more than this, for torch's oneDNN too")
+    parser.add_argument("--file", type=Path, default=ROOT / "benches" / "layers.csv", help="layers")
     parser.add_argument("--layers", default="", help="only layers whose name contains this")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each call")
     parser.add_argument("--library", type=Path, help="libim2col.so (default: in target/release)")
     parser.add_argument("--out", type=Path, help="what to write, without .csv and .svg")
-    parser.add_argument("--readme", type=Path, help="put the table between the marks of this file")
+    parser.add_argument("--into", type=Path, nargs="*", default=[],
+                        help="put the table between its marks in these files")
     args = parser.parse_args()
     if args.isa:
         os.environ["IM2COL_ISA"] = args.isa
@@ -365,7 +375,7 @@ def main():
     if peak:
         setting += f", FMA peak {peak:.0f} GFLOP/s"
 
-    with open(ROOT / "benches" / "layers.csv", newline="") as file:
+    with open(args.file, newline="") as file:
         layers = [Layer(row) for row in csv.DictReader(file) if args.layers in row["name"]]
     print(setting)
     print(f"{'layer':<16}{'MFLOP':>8}  {'pass':<16}" + "".join(f"{way:>10}" for way in WAYS) + "   ratio  share")
@@ -382,13 +392,14 @@ def main():
     for name, mean, (low, layer), below in summary(rows):
         print(f"{name}: {mean:.2f} of PyTorch in the geometric mean, at worst {low:.2f} ({layer}), "
               f"{below} of {len(layers)} below 1")
-    name = f"pytorch-{args.layout}-{args.threads}" + (f"-{args.isa}" if args.isa else "")
+    table = "" if args.file.stem == "layers" else f"{args.file.stem}-"
+    name = f"pytorch-{table}{args.layout}-{args.threads}" + (f"-{args.isa}" if args.isa else "")
     out = args.out or ROOT / "docs" / "figures" / name
     out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(out.with_name(out.name + ".csv"), rows, setting)
     write_svg(out.with_name(out.name + ".svg"), rows, peak, setting)
-    if args.readme:
-        write_readme(args.readme, markdown(rows, setting))
+    for path in args.into:
+        write_into(path, out.name, markdown(rows, setting))
 
 
 if __name__ == "__main__":
