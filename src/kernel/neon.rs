@@ -18,20 +18,22 @@ pub(super) static F32: Kernels<f32> = kernels::<float32x4_t, _>(4);
 /// Hand out only if [`detected`].
 pub(super) static F64: Kernels<f64> = kernels::<float64x2_t, _>(2);
 
-const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
+const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
     Kernels {
         isa: Isa::Neon,
         tall: Kernel {
-            rows: 8,
+            rows: 6,
             row_step: 1,
-            lanes: 3 * lanes,
+            lanes: 4 * lanes,
             vector: lanes,
-            multiply: multiply_rows::<V, 3>,
-            pack: body::pack::<V, 3>,
+            multiply: multiply_tall::<V>,
+            pack: body::pack::<V, 4>,
             store: body::store::<V>,
         },
+        // A product with a register's lane needs no broadcast, but the terms have to lie side by
+        // side, and a register for each row is held: 6 rows of four vectors spill, 5 do not.
         wide: Kernel {
-            rows: 6,
+            rows: 5,
             row_step: 1,
             lanes: 4 * lanes,
             vector: lanes,
@@ -49,33 +51,163 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
     }
 }
 
-/// Up to 8 rows: with three vectors 24 sums, three vectors of b, one of a.
+/// Up to 5 rows of `N` vectors: by lane where the terms of a lie side by side, else broadcast.
 ///
 /// # Safety
 /// As [`Multiply`].
-unsafe fn multiply_rows<V: Vector<Element: Element>, const N: usize>(job: &Multiply<V::Element>) {
-    // SAFETY: the caller vouches for the job.
+#[inline(always)]
+unsafe fn multiply_rows<V: ByLane, const N: usize>(job: &Multiply<V::Element>) {
+    // SAFETY: the caller vouches for the job; the terms were looked at.
     unsafe {
+        if !side_by_side(job.steps_a, job.terms) {
+            return body::multiply_rows::<V, N>(job);
+        }
         match job.count {
-            7 => body::multiply::<V, 7, N>(job),
-            8 => body::multiply::<V, 8, N>(job),
-            _ => body::multiply_rows::<V, N>(job),
+            1 => multiply::<V, 1, N>(job),
+            2 => multiply::<V, 2, N>(job),
+            3 => multiply::<V, 3, N>(job),
+            4 => multiply::<V, 4, N>(job),
+            _ => multiply::<V, 5, N>(job),
         }
     }
 }
 
-/// Up to 6 rows of up to four vectors: 24 sums, four vectors of b, one of a.
+/// Up to 6 rows of four vectors: 24 sums, four vectors of b, one of a.
 ///
 /// # Safety
 /// As [`Multiply`].
-unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe { body::multiply_rows::<V, 4>(job) }
+}
+
+/// Up to 5 rows of up to four vectors.
+///
+/// # Safety
+/// As [`Multiply`].
+unsafe fn multiply_wide<V: ByLane>(job: &Multiply<V::Element>) {
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.vectors {
-            1 => body::multiply_rows::<V, 1>(job),
-            2 => body::multiply_rows::<V, 2>(job),
-            3 => body::multiply_rows::<V, 3>(job),
-            _ => body::multiply_rows::<V, 4>(job),
+            1 => multiply_rows::<V, 1>(job),
+            2 => multiply_rows::<V, 2>(job),
+            3 => multiply_rows::<V, 3>(job),
+            _ => multiply_rows::<V, 4>(job),
+        }
+    }
+}
+
+/// Whether each step is one more than that before it.
+///
+/// # Safety
+/// The table has `terms` entries.
+#[inline(always)]
+unsafe fn side_by_side(steps: *const u32, terms: usize) -> bool {
+    let mut apart = 0;
+    for term in 0..terms {
+        // Without a branch in it, this is a vector's work.
+        // SAFETY: the caller vouches for the entries, of which there is one at least.
+        unsafe { apart |= (*steps.add(term)).wrapping_sub(*steps) ^ term as u32 }
+    }
+    apart == 0
+}
+
+/// [`body::multiply`] for terms of a that lie side by side: a vector of each row is loaded, and
+/// its lanes meet the vectors of b one term after the other. The order of the sums is the same.
+///
+/// # Safety
+/// As there; the steps of a are [`side_by_side`].
+#[inline(always)]
+unsafe fn multiply<V: ByLane, const R: usize, const N: usize>(job: &Multiply<V::Element>) {
+    // SAFETY: the caller vouches that each of the R row pointers is good for every step of a, so
+    // for the vector of terms from any but the last few; that b is good for N vectors at every
+    // step of b, and that the tile has R * N vectors.
+    unsafe {
+        let rows = &*job.rows.cast::<[*const V::Element; R]>();
+        let first = if job.terms > 0 { *job.steps_a as usize } else { 0 };
+        let mut sums = [[V::splat(V::Element::ZERO); N]; R];
+        let mut term = 0;
+        while term + V::LANES <= job.terms {
+            let mut a = [V::splat(V::Element::ZERO); R];
+            for r in 0..R {
+                a[r] = V::load(rows[r].add(first + term));
+            }
+            let steps = job.steps_b.add(term);
+            add_term::<V, R, N, 0>(&mut sums, &a, job.b.add(*steps as usize));
+            add_term::<V, R, N, 1>(&mut sums, &a, job.b.add(*steps.add(1) as usize));
+            if V::LANES > 2 {
+                add_term::<V, R, N, 2>(&mut sums, &a, job.b.add(*steps.add(2) as usize));
+                add_term::<V, R, N, 3>(&mut sums, &a, job.b.add(*steps.add(3) as usize));
+            }
+            term += V::LANES;
+        }
+        while term < job.terms {
+            let mut a = [V::splat(V::Element::ZERO); R];
+            for r in 0..R {
+                a[r] = V::splat(*rows[r].add(first + term));
+            }
+            add_term::<V, R, N, 0>(&mut sums, &a, job.b.add(*job.steps_b.add(term) as usize));
+            term += 1;
+        }
+        for r in 0..R {
+            for v in 0..N {
+                let at = job.tile.add((r * N + v) * V::LANES);
+                let sum = if job.accumulate { sums[r][v].add(V::load(at)) } else { sums[r][v] };
+                sum.store(at);
+            }
+        }
+    }
+}
+
+/// Adds one term: lane `LANE` of each row times `N` vectors of b.
+///
+/// # Safety
+/// `b` is good for `N` vectors.
+#[inline(always)]
+unsafe fn add_term<V: ByLane, const R: usize, const N: usize, const LANE: i32>(
+    sums: &mut [[V; N]; R],
+    a: &[V; R],
+    b: *const V::Element,
+) {
+    for v in 0..N {
+        // SAFETY: the caller vouches for the vectors.
+        unsafe {
+            let vector = V::load(b.add(v * V::LANES));
+            for r in 0..R {
+                sums[r][v] = sums[r][v].add_product::<LANE>(vector, a[r]);
+            }
+        }
+    }
+}
+
+/// A register whose lanes can be operands.
+///
+/// # Safety
+/// As [`Vector`].
+unsafe trait ByLane: Vector<Element: Element> {
+    /// `self + b * a[LANE]`, rounded once; `LANE` is one of the register's.
+    unsafe fn add_product<const LANE: i32>(self, b: Self, a: Self) -> Self;
+}
+
+// SAFETY: the method is the instruction.
+unsafe impl ByLane for float32x4_t {
+    #[inline(always)]
+    unsafe fn add_product<const LANE: i32>(self, b: Self, a: Self) -> Self {
+        // SAFETY: the target has neon.
+        unsafe { vfmaq_laneq_f32::<LANE>(self, b, a) }
+    }
+}
+
+// SAFETY: the method is the instruction.
+unsafe impl ByLane for float64x2_t {
+    #[inline(always)]
+    unsafe fn add_product<const LANE: i32>(self, b: Self, a: Self) -> Self {
+        // SAFETY: the target has neon.
+        unsafe {
+            match LANE {
+                0 => vfmaq_laneq_f64::<0>(self, b, a),
+                _ => vfmaq_laneq_f64::<1>(self, b, a),
+            }
         }
     }
 }

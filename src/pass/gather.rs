@@ -115,7 +115,7 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
     let packing = kernels.tall.vector as f64 / (load.pixels * load.images) as f64;
     let channels = share(load.channels, kernels.tall.lanes) * (1.0 + 11.0 / terms) + packing;
     // A lone row waits for its broadcasts, and each copied element serves fewer products.
-    let few = if load.channels == 1 { 1.25 } else { 1.03 };
+    let few = if load.channels == 1 { 1.25 } else { kernels.broadcast_cost() };
     let copies = 4.0 * load.repeats as f64 / depth / terms.clamp(1.0, 9.0);
     let pixels = share(load.pixels, kernels.wide.vector) * (few + 5.0 / terms) + copies;
     if pixels < channels { Lanes::Pixels } else { Lanes::Channels }
