@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 
 /// Both kernels of every ISA of this machine; whether b may lie as it likes, or has to be packed.
 fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
-    let kernels = Isa::ALL.into_iter().filter_map(T::kernels);
+    let kernels = Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others());
     kernels.flat_map(|Kernels { isa, tall, wide, .. }| [(*isa, tall, false), (*isa, wide, true)])
 }
 

@@ -34,7 +34,8 @@ pub(super) unsafe fn multiply_rows<V: Vector<Element: Element>, const N: usize>(
 /// elements of a. Both operands step through memory by tables, so a is an image as it lies.
 ///
 /// Measured on Zen 4: reading the row pointers from memory costs nothing (28x1 in f32 runs at 97
-/// to 100 % of the FMA peak); 12x2 and 14x2 spill, 8x3 does not.
+/// to 100 % of the FMA peak); 8x3 doesn't spill. Tiles of two vectors do where the compiler loads
+/// all of a first: [`Vector::in_order`] stops it.
 ///
 /// # Safety
 /// As [`Multiply`]; `job.rows` has `R` pointers, `job.tile` has `R * N * LANES` elements.
@@ -61,6 +62,9 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
                 vectors[v] = V::load(b.add(v * V::LANES));
             }
             for r in 0..R {
+                if N == 2 {
+                    V::in_order();
+                }
                 let a = V::splat(*rows[r].add(step_a));
                 for v in 0..N {
                     sums[r][v] = a.mul_add(vectors[v], sums[r][v]);

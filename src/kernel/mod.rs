@@ -229,6 +229,10 @@ pub(crate) struct Store<T> {
 pub trait HasKernels: Sized + 'static {
     /// The kernels of an ISA, if this machine has it.
     fn kernels(isa: Isa) -> Option<&'static Kernels<Self>>;
+
+    /// Those that this machine can run but has better ones for, of the same ISA.
+    #[cfg(test)]
+    fn others() -> Option<&'static Kernels<Self>>;
 }
 
 impl HasKernels for f32 {
@@ -240,10 +244,18 @@ impl HasKernels for f32 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::detected().then_some(&avx2::F32),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::detected().then_some(&avx512::F32),
+            Isa::Avx512 => avx512::detected().then(avx512::f32),
             // Those of other machines.
             _ => None,
         }
+    }
+
+    #[cfg(test)]
+    fn others() -> Option<&'static Kernels<f32>> {
+        #[cfg(target_arch = "x86_64")]
+        return avx512::detected().then(avx512::other_f32);
+        #[cfg(not(target_arch = "x86_64"))]
+        None
     }
 }
 
@@ -256,10 +268,18 @@ impl HasKernels for f64 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::detected().then_some(&avx2::F64),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::detected().then_some(&avx512::F64),
+            Isa::Avx512 => avx512::detected().then(avx512::f64),
             // Those of other machines.
             _ => None,
         }
+    }
+
+    #[cfg(test)]
+    fn others() -> Option<&'static Kernels<f64>> {
+        #[cfg(target_arch = "x86_64")]
+        return avx512::detected().then(avx512::other_f64);
+        #[cfg(not(target_arch = "x86_64"))]
+        None
     }
 }
 

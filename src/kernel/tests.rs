@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
-    Isa::ALL.into_iter().filter_map(T::kernels)
+    Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others())
 }
 
 /// Both kernels of every ISA.
