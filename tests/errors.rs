@@ -135,6 +135,52 @@ fn steps_that_are_never_taken_may_have_any_size() {
     }
 }
 
+/// Padding lets a few numbers have far more outputs and taps than memory: what plans make of both
+/// at once can overflow. A plan or an error, whatever the sizes.
+/// (Found by the fuzzer: a layer with 2⁵³ taps and more; its cells were sized by pixels times terms.)
+#[test]
+fn outputs_times_taps_may_be_any_number() {
+    let sizes = [3, 1 << 9, 1 << 20, 1 << 31, 1 << 45, 1 << 53, 1 << 57];
+    for (taps, outputs) in sizes.into_iter().flat_map(|a| sizes.map(|b| (a, b))) {
+        for (channels, groups) in [(1, 1), (2, 2), (4, 2), (40, 1)] {
+            for (layout, stride) in [
+                (Layout::ChannelsFirst, 1),
+                (Layout::ChannelsFirst, 2),
+                (Layout::ChannelsFirst, usize::MAX / 2),
+                (Layout::ChannelsLast, 1),
+                (Layout::ChannelsLast, 2),
+            ] {
+                let reach = |outputs: usize| (outputs - 1).saturating_mul(stride);
+                for outputs in [[outputs, 1, 1], [1, outputs, 1], [2, 1, outputs]] {
+                    let layer = Params {
+                        axes: 3,
+                        layout,
+                        in_channels: channels,
+                        out_channels: channels,
+                        groups,
+                        input: [1; 3],
+                        kernel: outputs.map(|n| if n > 2 { taps } else { 1 }),
+                        stride: [stride; 3],
+                        pad_begin: outputs.map(|n| if n > 2 { taps - 1 } else { 0 }),
+                        pad_end: outputs.map(reach),
+                        ..Params::default()
+                    };
+                    let Ok(shape) = Shape::new(layer) else { continue };
+                    for algorithm in [Algorithm::Auto, Algorithm::Implicit, Algorithm::Explicit] {
+                        let plan = Plan::<f32>::new(shape, algorithm, Parallelism::Serial);
+                        let Ok(plan) = plan else { continue };
+                        for pass in PASSES {
+                            assert!(plan.min_scratch_len(pass) <= plan.scratch_len(pass));
+                        }
+                        let refused = plan.forward(&[], &[], None, &mut []);
+                        assert!(matches!(refused, Err(Error::Length { .. })));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// An axis answers any numbers, also one that nobody checked.
 #[test]
 fn an_axis_answers_any_numbers() {

@@ -265,7 +265,7 @@ impl Gathering {
         // Fewer channels to a cell until there is work for everybody.
         let step = if flat { kernels.wide.rows } else { self.width };
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
-        let most = (work / (pixels * terms).max(1)).next_multiple_of(step).max(step);
+        let most = (work / pixels.saturating_mul(terms).max(1)).next_multiple_of(step).max(step);
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
         let run = [1, 1, 1, most.min(self.channels)];
