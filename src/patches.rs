@@ -489,12 +489,16 @@ impl Stretches {
         let begin = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
         let end = (self.source as isize - origin).max(0) as usize;
         let end = end.div_ceil(step).clamp(begin, self.len);
+        // Only a slot inside has a place in the image: past the last, a huge step overflows.
+        let inside = begin < end;
+        let first = if inside { (origin + (begin * step) as isize) as usize * pitch } else { 0 };
         RowCopy {
             before: begin * to_pitch,
-            first: (origin + (begin * step) as isize).max(0) as usize * pitch,
+            first,
             count: end - begin,
             len: (self.len - 1) * to_pitch + inner,
-            step: step * pitch,
+            // With two slots inside, the step between them lies in the image.
+            step: step.saturating_mul(pitch),
             to_pitch,
             inner,
         }

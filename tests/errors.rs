@@ -135,6 +135,39 @@ fn steps_that_are_never_taken_may_have_any_size() {
     }
 }
 
+/// The same of rows that are copied: a tap that meets nothing but padding has no place in the image.
+/// (Found by the fuzzer through C: the slot after the last lay a stride of 2⁶² further on.)
+#[test]
+fn slots_of_a_copy_past_the_last_have_no_place() {
+    for huge in [usize::MAX, usize::MAX / 2, isize::MAX as usize / 2 + 1, 1 << 60] {
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            for (channels, groups) in [(3, 1), (20, 1), (8, 2)] {
+                for stride in [[huge; 3], [1, huge, 1], [2, 1, huge]] {
+                    let layer = Params {
+                        layout,
+                        in_channels: channels,
+                        out_channels: channels,
+                        groups,
+                        input: [4, 6, 1],
+                        kernel: [2, 3, 1],
+                        stride,
+                        dilation: [2, 2, 1],
+                        pad_begin: [1, 3, 0],
+                        ..Params::default()
+                    };
+                    let layer = Layer::<f32>::new(layer, Fill::Integers);
+                    for (pass, write) in PASSES.into_iter().flat_map(|p| WRITES.map(|w| (p, w))) {
+                        let expected = layer.expected(Call::Pass(pass, write));
+                        for plan in plans(layer.shape) {
+                            expected.assert_plan(&plan, Tolerance::Exact);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Padding lets a few numbers have far more outputs and taps than memory: what plans make of both
 /// at once can overflow. A plan or an error, whatever the sizes.
 /// (Found by the fuzzer: a layer with 2⁵³ taps and more; its cells were sized by pixels times terms.)
