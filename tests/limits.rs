@@ -158,7 +158,7 @@ const PER_THREAD: usize = 2 << 20;
 const PARTIALS: usize = 8 << 20;
 
 /// The widest panel of any tall kernel in f32.
-const PANEL: usize = 16;
+const PANEL: usize = 32;
 
 /// What the layer asks for beyond the promise, for one thread and for four.
 fn check_promise(params: Params) -> Vec<String> {

@@ -47,7 +47,9 @@ pub(super) fn other_f64() -> &'static Kernels<f64> {
 /// too many (Sapphire Rapids, operands in the L1 cache: 28x1 runs at 165 GFLOP/s, 12x2 at 212; the
 /// peak is 240). With one unit both reach the peak, and 28x1 leaves fewer lanes empty.
 fn two_units() -> bool {
-    let vendor = __cpuid(0);
+    // SAFETY: every x86-64 has the instruction.
+    #[allow(unused_unsafe, reason = "safe since Rust 1.94, and we build with 1.89")]
+    let vendor = unsafe { __cpuid(0) };
     [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }
 
