@@ -176,10 +176,11 @@ pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pac
         for first in (0..N * V::LANES).step_by(V::LANES) {
             let lanes = job.lanes.saturating_sub(first).min(V::LANES);
             let mut rows = [zeros.as_ptr(); MAX_LANES];
+            // Where these lanes are none, their place may lie outside: it is never read.
+            let from = job.from.wrapping_add(block * job.block_pitch + first * job.lane_pitch);
             // SAFETY: every lane that exists points at `cols` elements in each block, the others
             // at `LANES` zeros; the rows written are the caller's.
             unsafe {
-                let from = job.from.add(block * job.block_pitch + first * job.lane_pitch);
                 let to = job.to.offset(block as isize * job.to_block).add(first);
                 for col in (0..job.cols).step_by(V::LANES) {
                     for (lane, row) in rows[..lanes].iter_mut().enumerate() {
