@@ -3,8 +3,8 @@
 //! is off by up to `terms * eps / 2`. The contract is blocked summation: an error of
 //! `c * eps * Σ|a||b|` where c is about `block + terms / block`.
 
-use im2col::testing::{Call, Expected, Fill, Layer, Tolerance, calls, plans};
-use im2col::{Conv1d, Element, Layout, Params, Write};
+use im2col::testing::{Call, Expected, Fill, Layer, PASSES, Tolerance, calls, isas, plans};
+use im2col::{Algorithm, Conv1d, Element, Layout, Parallelism, Params, Plan, Write};
 
 /// c of the products: the depth of a block, plus a term for each block that is added.
 fn blocked(terms: usize) -> f64 {
@@ -56,7 +56,7 @@ fn long_sums() -> [Params; 4] {
     let layer = Params::default();
     let taps = Params { input: [5, 5, 1], kernel: [3, 3, 1], ..layer };
     [
-        Params { in_channels: 600, out_channels: 5, ..taps },
+        Params { in_channels: 910, out_channels: 5, ..taps },
         Params { in_channels: 5, out_channels: 600, layout: Layout::ChannelsLast, ..taps },
         Params { batch: 11, out_channels: 3, input: [70, 70, 1], kernel: [3, 3, 1], ..layer },
         Params { axes: 1, batch: 2, input: [30_000, 1, 1], kernel: [3, 1, 1], ..layer },
@@ -74,13 +74,75 @@ fn check_products<T: Element>() {
                 let expected = layer.expected(Call::Pass(pass, write));
                 // The judge sums in f64, one term after the other.
                 let judge = if T::EPSILON == f64::EPSILON { expected.terms } else { 0 };
-                let factor = blocked(expected.terms) + judge as f64;
+                // Half an ε for each rounding.
+                let factor = blocked(expected.terms) / 2.0 + 1.0 + judge as f64;
                 for plan in plans(layer.shape) {
                     expected.assert_plan(&plan, Tolerance::Factor(factor));
                 }
             }
         }
     }
+}
+
+/// Paths with blocks of their own (docs/numerics.md), and how many roundings a term of each pass
+/// goes through at most, of vectors with `lanes` lanes and more.
+fn other_paths(lanes: usize) -> Vec<(&'static str, Params, [usize; 3])> {
+    let square = Params {
+        axes: 2,
+        kernel: [3, 3, 1],
+        pad_begin: [1, 1, 0],
+        pad_end: [1, 1, 0],
+        ..Params::default()
+    };
+    let tree = lanes.ilog2() as usize;
+    // Runs of at most 2048 taps in dot products; 40 outputs and 9 taps; 9 pixels.
+    let few = Params { in_channels: 300, out_channels: 40, input: [3, 3, 1], ..square };
+    let of_few = [2048 / lanes + tree + 2 + 1, 40 + 1 + 9 + 1, 9 + 2];
+    // 12 and 4 channels, 9 taps; the sum over the pixels in dot products of rows of 40: at most
+    // 4096 pixels to a run.
+    let grouped = Params { in_channels: 12, out_channels: 4, input: [130, 40, 1], ..square };
+    let row = 40usize.div_ceil(lanes);
+    let of_grouped = [12 * 9 + 2, 4 * 9 + 2, 4096 / 40 * row + tree + 2 + 3 + 1];
+    // Rows so short that their last vector is mostly empty.
+    let short = Params { in_channels: 2, out_channels: 3, input: [900, 6, 1], ..square };
+    let row = 6usize.div_ceil(lanes);
+    let of_short = [512, 512, 4096 / 6 * row + tree + 2 + 3 + 1];
+    vec![
+        ("few pixels", few, of_few),
+        ("few channels", grouped, of_grouped),
+        ("short rows", short, of_short),
+    ]
+}
+
+fn check_other_paths<T: Element>(lanes: usize) {
+    for (name, params, roundings) in other_paths(lanes) {
+        for hurt in HURT {
+            let mut layer = Layer::<T>::new(params, Fill::Uniform);
+            layer.input = hurtful(hurt, layer.input.len());
+            layer.weight = hurtful(hurt, layer.weight.len());
+            layer.grad_output = hurtful(hurt, layer.grad_output.len());
+            for (pass, write) in calls() {
+                let expected = layer.expected(Call::Pass(pass, write));
+                let judge = if T::EPSILON == f64::EPSILON { expected.terms } else { 0 };
+                let c = roundings[PASSES.iter().position(|&p| p == pass).unwrap()];
+                // Half an ε for each rounding: the whole of the bound, nothing to spare.
+                let factor = c as f64 / 2.0 * (1.0 + c as f64 * T::EPSILON) + judge as f64;
+                for isa in isas() {
+                    let plan =
+                        Plan::with_isa(layer.shape, Algorithm::Implicit, Parallelism::Serial, isa);
+                    let plan = plan.unwrap();
+                    assert!(plan.explain().contains(name) || name == "short rows", "{plan:?}");
+                    expected.assert_plan(&plan, Tolerance::Factor(factor));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn other_paths_keep_their_bounds() {
+    check_other_paths::<f32>(4);
+    check_other_paths::<f64>(2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! implicit algorithm takes at a time, so that runs follow each other and ends are ragged.
 
 use im2col::testing::{Call, Fill, Layer, Tolerance, calls, plans};
-use im2col::{Element, Layout, Params};
+use im2col::{Activation, Element, Layout, Params, Pass, Write};
 
 fn check<T: Element>(params: Params) {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
@@ -49,4 +49,23 @@ fn many_taps() {
 fn many_rows_of_one_filter() {
     check::<f32>(Params { groups: 2, ..layer([1, 2, 2, 300, 35]) });
     check::<f64>(Params { groups: 2, kernel: [2, 9, 1], ..layer([1, 2, 4, 290, 20]) });
+}
+
+/// The activation follows the last run of taps, not each: in products of lanes of either sort, and
+/// in the dot products of few pixels.
+#[test]
+fn many_taps_before_an_activation() {
+    for params in [layer([1, 950, 3, 4, 5]), layer([1, 950, 17, 5, 5]), layer([1, 950, 30, 3, 3])] {
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            let layer = Layer::<f32>::new(Params { layout, ..params }, Fill::Integers);
+            for plan in plans(layer.shape) {
+                // With a bias.
+                let plain = layer.run(&plan, Pass::Forward, Write::Accumulate);
+                let plan = plan.with_activation(Activation::Relu);
+                let kept = layer.run(&plan, Pass::Forward, Write::Accumulate);
+                let expected: Vec<f32> = plain.iter().map(|y| y.max(0.0)).collect();
+                assert_eq!(kept, expected, "{plan:?}");
+            }
+        }
+    }
 }

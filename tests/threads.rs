@@ -12,6 +12,7 @@ use proptest::test_runner::TestRunner;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A plan with its tensors, and the bits of each pass on one thread.
 struct Work {
@@ -138,4 +139,61 @@ fn a_sibling_that_panics_ends_no_call_half_way() {
         output.fill(f32::NAN);
     }
     work.check();
+}
+
+/// A sum over so many pixels and so few weights that it is cut into parts, which threads add up at
+/// once: into as many on any pool, each by itself, joined in one order.
+#[test]
+fn parts_of_a_sum_join_alike_on_any_pool() {
+    let few = Params { out_channels: 5, in_channels: 3, input: [90, 90, 1], ..large() };
+    let row = Params { axes: 1, input: [9000, 1, 1], pad_begin: [1, 0, 0], ..few };
+    let row = Params { kernel: [3, 1, 1], pad_end: [1, 0, 0], ..row };
+    for params in [few, Params { out_channels: 40, ..few }, row] {
+        let layer = Layer::<f32>::new(params, Fill::Normal);
+        let serial = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Serial).unwrap();
+        assert!(!serial.explain().contains("in 1 parts"), "{}", serial.explain());
+        let alone = bits(&layer.run(&serial, Pass::BackwardWeight, Write::Overwrite));
+        for threads in [1, 2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let plan = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Rayon).unwrap();
+                for _ in 0..5 {
+                    let got = bits(&layer.run(&plan, Pass::BackwardWeight, Write::Overwrite));
+                    assert!(got == alone, "{threads} threads: {plan:?}");
+                }
+            });
+        }
+    }
+}
+
+/// While somebody else holds a core, a call finishes with what it gets of the others: a thread that
+/// is held up takes fewer units, and nobody waits for a whole share of the work. Somebody else is a
+/// thread of ours that never sleeps, which is all that a process is to a scheduler. The call on the
+/// pool has at least as much of the machine as one thread beside the same neighbour, so it may not
+/// take much longer than that one does: three times as long, so that a busy machine is no failure,
+/// the best of twenty each, in turn.
+#[test]
+fn a_held_core_costs_a_call_no_more_than_its_share() {
+    let work = Work::new(Params { batch: 8, ..large() }, Algorithm::Implicit);
+    let serial = Plan::new(work.layer.shape, Algorithm::Implicit, Parallelism::Serial).unwrap();
+    let time = |plan: &Plan<f32>| {
+        let start = Instant::now();
+        PASSES.iter().for_each(|&pass| drop(work.layer.run(plan, pass, Write::Overwrite)));
+        start.elapsed()
+    };
+    let done = AtomicBool::new(false);
+    let [mut alone, mut together] = [Duration::MAX; 2];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        for _ in 0..20 {
+            alone = alone.min(time(&serial));
+            together = together.min(time(&work.plan));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(together <= 3 * alone, "{together:?} on the pool, {alone:?} on one thread");
 }
