@@ -151,6 +151,8 @@ fn bad_pointers_and_numbers() {
     let mut out = vec![77.0f32; COLS + 1];
     let o = out.as_mut_ptr().cast::<c_void>();
     let odd = |p: *const c_void| p.wrapping_byte_add(2);
+    // The last element of an input at `o`, and of an output.
+    let [last_in, last_out] = [INPUT, OUTPUT].map(|len| o.wrapping_byte_add(4 * (len - 1)));
     let mut small = [0.0f32; 64];
     let s = small.as_mut_ptr().cast::<c_void>();
     let (h, n) = (conv.0, null_mut());
@@ -179,6 +181,8 @@ fn bad_pointers_and_numbers() {
             m(forward(h, a, b, odd(c), o, n, 0), "bias is 0x"),
             m(forward(h, a, b, z, odd_o, n, 0), "output is 0x"),
             m(forward(h, o, b, z, o, n, 0), "output and input share memory"),
+            m(forward(h, o, b, z, last_in, n, 0), "output and input share memory"),
+            m(forward(h, last_out, b, z, o, n, 0), "output and input share memory"),
             m(forward(h, a, b, o, o, n, 0), "output and bias share memory"),
             m(forward(h, a, b, z, o, o, 1 << 20), "output and scratch share memory"),
             m(forward(h, a, b, z, o, s, 0), "scratch has 0 bytes"),
