@@ -146,6 +146,20 @@ fn what_is_not_finite_goes_where_the_naive_loop_says() {
     });
 }
 
+/// One filter per channel, without padding: the rows of taps that have no output to meet at the ends
+/// of a plane are left out, not multiplied with zeros.
+#[test]
+fn what_is_not_finite_at_the_ends_of_a_plane_stays_there() {
+    let kernel = [3, 3, 1];
+    let layer = Params { in_channels: 2, out_channels: 2, groups: 2, kernel, ..Params::default() };
+    for stride in [[1, 1, 1], [2, 2, 1]] {
+        for place in 0..3 {
+            let params = Params { input: [9, 7, 1], stride, ..layer };
+            check_non_finite(Layer::new(params, Fill::Normal), f32::INFINITY, place);
+        }
+    }
+}
+
 fn check_non_finite(clean: Layer<f32>, value: f32, place: usize) {
     type Field = fn(&mut Layer<f32>) -> &mut Vec<f32>;
     let tensors: [Field; 3] = [|l| &mut l.input, |l| &mut l.weight, |l| &mut l.grad_output];
