@@ -7,6 +7,7 @@ use crate::kernel::{Isa, Kernels, kernels};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
 use crate::pass::depthwise::Depthwise;
+use crate::pass::depthwise::channels_last::ChannelsLast;
 use crate::pass::few_pixels::FewPixels;
 use crate::pass::gather::Gathering;
 use crate::pass::grouped::Grouped;
@@ -114,6 +115,8 @@ enum Path {
     Products(Products),
     /// One filter per channel.
     Depthwise(Depthwise),
+    /// One filter per channel, channels last.
+    ChannelsLast(ChannelsLast),
     /// Three products over a small cols that is written out.
     FewPixels(FewPixels),
 }
@@ -160,6 +163,8 @@ impl<T: Element> Plan<T> {
             Path::Textbook
         } else if let Some(depthwise) = Depthwise::new(&shape)? {
             Path::Depthwise(depthwise)
+        } else if let Some(depthwise) = ChannelsLast::new(&shape)? {
+            Path::ChannelsLast(depthwise)
         } else if let Some(few) = FewPixels::new(&shape, kernels)? {
             Path::FewPixels(few)
         } else {
@@ -217,7 +222,12 @@ impl<T: Element> Plan<T> {
         };
         let layer = self.layer();
         let mut data;
-        if let Some(product) = product {
+        if let (Path::ChannelsLast(depthwise), Pass::Forward | Pass::BackwardData) =
+            (&self.path, pass)
+        {
+            data = allocate(depthwise.packed_len())?;
+            depthwise.pack(weight, &mut data);
+        } else if let Some(product) = product {
             data = allocate(product.packed_len())?;
             product.pack(&layer, weight, &mut data);
         } else if let Some(grouped) = grouped {
@@ -287,6 +297,7 @@ impl<T: Element> Plan<T> {
         let products = match &self.path {
             Path::Products(products) => products,
             Path::Depthwise(_) => return Need::of_units(1),
+            Path::ChannelsLast(depthwise) => return depthwise.need(&self.shape, pass),
             Path::FewPixels(few) => return few.need(pass),
             Path::Textbook => {
                 return match pass {
@@ -394,6 +405,9 @@ impl<T: Element> Plan<T> {
             }
             Path::Depthwise(depthwise) => {
                 depthwise.forward(&self.layer(), [input, weight], store, output);
+            }
+            Path::ChannelsLast(depthwise) => {
+                depthwise.forward(&self.layer(), input, weights, store, output, scratch);
             }
             Path::FewPixels(few) => {
                 few.forward(&self.layer(), input, weights, store, output, scratch);
@@ -524,6 +538,10 @@ impl<T: Element> Plan<T> {
             Path::Depthwise(depthwise) => {
                 depthwise.backward_data(&self.layer(), sources, grad_input, write);
             }
+            Path::ChannelsLast(depthwise) => {
+                let layer = self.layer();
+                depthwise.backward_data(&layer, weights, grad_output, grad_input, write, scratch);
+            }
             Path::FewPixels(few) => {
                 few.backward_data(&self.layer(), sources, grad_input, write, scratch);
             }
@@ -593,6 +611,9 @@ impl<T: Element> Plan<T> {
             }
             Path::Depthwise(depthwise) => {
                 depthwise.backward_weight(&self.layer(), sources, grad_weight, write);
+            }
+            Path::ChannelsLast(depthwise) => {
+                depthwise.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
             }
             Path::FewPixels(few) => {
                 few.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
@@ -669,7 +690,7 @@ impl<T: Element> fmt::Display for Explain<'_, T> {
         ];
         match &plan.path {
             Path::Textbook => writeln!(f, "explicit, {element}: cols in memory, matrixmultiply")?,
-            Path::Depthwise(_) => {
+            Path::Depthwise(_) | Path::ChannelsLast(_) => {
                 writeln!(f, "depthwise, {element} on {isa}: one filter per channel")?
             }
             Path::FewPixels(_) => {
@@ -686,6 +707,9 @@ impl<T: Element> fmt::Display for Explain<'_, T> {
             match (&plan.path, pass) {
                 (Path::Textbook, _) => write!(f, "one image and group at a time")?,
                 (Path::Depthwise(_), _) => write!(f, "a stencil over each plane as it lies")?,
+                (Path::ChannelsLast(_), _) => {
+                    write!(f, "lanes lie along the channels of the image as it lies")?;
+                }
                 (Path::FewPixels(few), pass) => few.explain(pass, f)?,
                 (Path::Products(products), Pass::Forward) => products.forward.explain(f)?,
                 (Path::Products(products), Pass::BackwardData) => {

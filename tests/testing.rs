@@ -145,6 +145,17 @@ fn families_are_what_they_say() {
     assert_eq!(names.len(), families.len());
     each("depthwise", |_, shape| assert!(shape.group_in() == 1 && shape.groups() > 1));
     each("grouped", |_, shape| assert!(shape.groups() > 1));
+    each("depthwise-multiplier", |_, shape| {
+        assert!(shape.group_in() == 1 && shape.group_out() > 1)
+    });
+    each("depthwise-wide", |_, shape| assert!(shape.group_out() == 1 && shape.groups() >= 15));
+    each("groups-of-4-to-32", |_, shape| {
+        assert!(shape.groups() > 1 && shape.group_in().min(shape.group_out()) >= 4);
+    });
+    each("few-pixels", |_, shape| {
+        assert!(shape.output_pixels() < 81 && shape.out_channels() >= 24, "{shape:?}");
+    });
+    each("1d-long", |_, shape| assert!(shape.axes().len() == 1 && shape.input_pixels() > 200));
     each("1d", |_, shape| assert_eq!(shape.axes().len(), 1));
     each("3d", |_, shape| assert_eq!(shape.axes().len(), 3));
     each("pointwise", |_, shape| assert_eq!(shape.kernel_taps(), 1));

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64, 16 registers.
 
 use super::body;
-use super::stencil::{self, Apply, Correlate, Group, Stencils};
+use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -48,6 +48,8 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             group: group::<V>,
             registers: V::REGISTERS,
             correlate: correlate::<V>,
+            apply_row: apply_row::<V>,
+            correlate_row: correlate_row::<V>,
         },
     }
 }
@@ -124,6 +126,22 @@ unsafe fn group<V: Vector>(job: &Group<'_, V::Element>) {
 unsafe fn correlate<V: Vector<Element: Element>>(job: &Correlate<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { stencil::correlate::<V>(job) }
+}
+
+/// # Safety
+/// As [`ApplyRow`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn apply_row<V: Vector<Element: Element>>(job: &ApplyRow<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::apply_row::<V>(job) }
+}
+
+/// # Safety
+/// As [`CorrelateRow`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn correlate_row<V: Vector<Element: Element>>(job: &CorrelateRow<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::correlate_row::<V>(job) }
 }
 
 /// Ones and zeros: 8 entries from `8 - n` on switch on the first `n` lanes of f32.

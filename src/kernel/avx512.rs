@@ -1,7 +1,7 @@
 //! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
 
 use super::body;
-use super::stencil::{self, Apply, Correlate, Group, Stencils};
+use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -96,6 +96,8 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             group: group::<V, H>,
             registers: V::REGISTERS,
             correlate: correlate::<V, H>,
+            apply_row: apply_row::<V>,
+            correlate_row: correlate_row::<V>,
         },
     }
 }
@@ -217,6 +219,22 @@ unsafe fn correlate<V: Vector, H: Vector<Element = V::Element>>(job: &Correlate<
             stencil::correlate::<H>(job)
         }
     }
+}
+
+/// # Safety
+/// As [`ApplyRow`].
+#[target_feature(enable = "avx512f")]
+unsafe fn apply_row<V: Vector<Element: Element>>(job: &ApplyRow<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::apply_row::<V>(job) }
+}
+
+/// # Safety
+/// As [`CorrelateRow`].
+#[target_feature(enable = "avx512f")]
+unsafe fn correlate_row<V: Vector<Element: Element>>(job: &CorrelateRow<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::correlate_row::<V>(job) }
 }
 
 /// Lanes of a load as bits.

@@ -39,6 +39,8 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             group: stencil::group::<V>,
             registers: V::REGISTERS,
             correlate: stencil::correlate::<V>,
+            apply_row: stencil::apply_row::<V>,
+            correlate_row: stencil::correlate_row::<V>,
         },
     }
 }

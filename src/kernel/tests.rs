@@ -1,8 +1,9 @@
 //! Every kernel of every ISA of this machine by itself: what it computes, and what it touches.
 
-use super::stencil::{Stencil, Storing};
+use super::stencil::{Row, Stencil, Storing};
 use super::{Isa, Kernel, Kernels, Multiply, Store};
 use crate::element::Element;
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand::rngs::SmallRng;
@@ -303,6 +304,86 @@ fn check_stencils<T: Element>() {
 fn stencils_are_their_definition() {
     check_stencils::<f32>();
     check_stencils::<f64>();
+}
+
+/// Rows of pixels of several channels, each with a filter of its own: some outputs of a row, for
+/// fewer channels than a vector has lanes, and for more.
+fn check_rows<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(9);
+    for case in 0..400 {
+        let s = stencil(&mut rng, case % 2 == 0, false);
+        let channels = rng.random_range(1..=37);
+        let width = rng.random_range(1..=channels);
+        let at = [rng.random_range(0..s.outputs[0]), rng.random_range(0..s.outputs[1])];
+        let start = rng.random_range(0..s.outputs[2]);
+        let x = start..rng.random_range(start..=s.outputs[2]);
+        let (first, pitch) = (rng.random_range(0..3), s.output_pitches[2]);
+        let taps = s.taps.iter().product::<usize>();
+        let mut tensor = |len: usize| -> Vec<T> { tensor_of(&mut rng, len) };
+        let source = tensor(s.source.iter().product::<usize>() * channels);
+        let weight = tensor(taps * channels);
+        let inits = tensor(channels);
+        let old = tensor((first + x.len() * pitch + 1) * channels);
+        let errors = tensor(x.len() * channels);
+        let old_sums = tensor(taps * width);
+        let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
+        let clamp = rng.random::<bool>().then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
+
+        let mut sums = old_sums.clone();
+        let mut expected = old.clone();
+        let written: Vec<_> = (0..x.len()).map(|i| (first + i * pitch) * channels).collect();
+        for &place in &written {
+            for c in 0..channels {
+                let init = if biased { inits[c] } else { T::ONE };
+                let to = &mut expected[place + c];
+                *to = if accumulate { *to + init } else { init };
+            }
+        }
+        meetings(&s, |from, to, tap| {
+            let row = s.output_base + at[0] * s.output_pitches[0] + at[1] * s.output_pitches[1];
+            let place = |o: usize| row + o * pitch;
+            let Some(i) = x.clone().position(|o| place(o) == to) else { return };
+            for c in 0..channels {
+                expected[written[i] + c] +=
+                    source[from * channels + c] * weight[tap * channels + c];
+                if c < width {
+                    sums[tap * width + c] += source[from * channels + c] * errors[i * channels + c];
+                }
+            }
+        });
+        if let Some([low, high]) = clamp {
+            for &place in &written {
+                let pixel = &mut expected[place..][..channels];
+                pixel.iter_mut().for_each(|x| *x = x.clamp_to(low, high));
+            }
+        }
+        for kernels in all::<T>() {
+            let row = Row { at, x: x.clone() };
+            let what = format!("{}: {row:?}, {channels} channels, {s:?}", kernels.isa);
+            let storing = Storing { init: T::ONE, accumulate, clamp };
+            let inits = biased.then_some(&inits[..]);
+            let mut got = old.clone();
+            let (stencils, sources) = (&kernels.stencils, [&source[..], &weight]);
+            let forward = row.clone();
+            stencils.apply_row(&s, forward, channels, sources, &mut got, first, inits, storing);
+            assert_eq!(got.iter().zip(&expected).position(|(a, b)| a != b), None, "{what}");
+
+            let mut got = old_sums.clone();
+            let sources = [&source[..], &errors];
+            stencils.correlate_row(&s, row, [channels, width], sources, &mut got);
+            assert_eq!(got.iter().zip(&sums).position(|(a, b)| a != b), None, "{what}");
+        }
+    }
+}
+
+fn tensor_of<T: Element>(rng: &mut SmallRng, len: usize) -> Vec<T> {
+    (0..len).map(|_| number(rng)).collect()
+}
+
+#[test]
+fn rows_of_channels_are_their_definition() {
+    check_rows::<f32>();
+    check_rows::<f64>();
 }
 
 /// Vectors by themselves, on elements that end and begin where a page does.

@@ -1,8 +1,10 @@
 //! One filter per channel: no sum over channels, so no matrix product, but a stencil per plane.
 //!
-//! Channels first, with any number of output channels for each input channel. A unit of work is a
-//! plane: an output channel of an image (forward), an input channel of an image (backward_data), a
-//! filter (backward_weight).
+//! Channels first, with any number of output channels for each input channel; `channels_last.rs`
+//! has the others. A unit of work is a plane: an output channel of an image (forward), an input
+//! channel of an image (backward_data), a filter (backward_weight).
+
+pub(crate) mod channels_last;
 
 use super::phases::phases;
 use super::{Layer, Storing, Write};

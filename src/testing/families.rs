@@ -46,7 +46,54 @@ pub fn families() -> Vec<Family> {
     vec![
         dense.clone(),
         Family { name: "depthwise", groups: 2..=9, channels: [1..=1, 1..=2], ..Family::dense() },
+        Family {
+            name: "depthwise-multiplier",
+            axes: 1..=3,
+            groups: 2..=20,
+            channels: [1..=1, 2..=4],
+            extra: 0..=4,
+            ..Family::dense()
+        },
+        Family {
+            name: "depthwise-wide",
+            axes: 1..=2,
+            batch: 1..=2,
+            groups: 15..=70,
+            channels: [1..=1, 1..=1],
+            kernel: 1..=7,
+            stride: 1..=3,
+            dilation: 1..=2,
+            pad: 0..=4,
+            ..Family::dense()
+        },
         Family::grouped(),
+        Family {
+            name: "groups-of-4-to-32",
+            batch: 1..=2,
+            groups: 2..=4,
+            channels: [4..=32, 4..=32],
+            kernel: 1..=3,
+            extra: 0..=10,
+            ..Family::dense()
+        },
+        Family {
+            name: "few-pixels",
+            batch: 1..=2,
+            channels: [24..=80, 24..=80],
+            kernel: 1..=3,
+            pad: 0..=1,
+            extra: 0..=2,
+            ..Family::dense()
+        },
+        Family {
+            name: "1d-long",
+            axes: 1..=1,
+            batch: 1..=2,
+            kernel: 2..=3,
+            dilation: 1..=64,
+            extra: 200..=900,
+            ..Family::dense()
+        },
         Family { name: "1d", axes: 1..=1, kernel: 1..=7, extra: 0..=80, ..Family::dense() },
         Family { name: "3d", axes: 3..=3, channels: few.clone(), extra: 0..=3, ..Family::dense() },
         Family { name: "dilated", axes: 1..=2, kernel: 2..=3, dilation: 1..=4, ..Family::dense() },

@@ -8,11 +8,14 @@
 //! once: each vector that is loaded meets all taps of its column that use it.
 
 mod apply;
+mod channels;
 mod correlate;
 mod group;
 mod strip;
 
 pub(super) use apply::apply;
+pub(crate) use channels::{ApplyRow, CorrelateRow, MOST_TAPS, Row};
+pub(super) use channels::{apply_row, correlate_row};
 pub(super) use correlate::correlate;
 pub(super) use group::group;
 
@@ -101,6 +104,10 @@ pub(crate) struct Stencils<T: 'static> {
     pub(crate) registers: usize,
     /// The gradient of a filter from a source and the outputs' errors.
     pub(crate) correlate: unsafe fn(&Correlate<'_, T>),
+    /// A row of outputs whose pixels are rows of channels.
+    pub(crate) apply_row: unsafe fn(&ApplyRow<'_, T>),
+    /// What such a row adds to the gradient of the filters.
+    pub(crate) correlate_row: unsafe fn(&CorrelateRow<'_, T>),
 }
 
 /// `output (+)= init + source * weight`. The caller vouches for [`Stencil::fits`] and the ISA; a
@@ -328,6 +335,86 @@ impl<T: Element> Stencils<T> {
         };
         // SAFETY: as above, for the last plane and all before it.
         unsafe { (self.correlate)(&job) }
+    }
+
+    /// Writes (or adds to) some outputs of one row, pixels of `channels` elements, each channel
+    /// with a filter of its own: `weight` has the channels of a tap side by side. The first of
+    /// these outputs is pixel `first` of `output`, the others are as far apart as the stencil
+    /// says.
+    ///
+    /// # Panics
+    /// If the stencil leaves a slice: the caller's geometry is wrong.
+    #[allow(clippy::too_many_arguments, reason = "all that a row is")]
+    pub(crate) fn apply_row(
+        &self,
+        stencil: &Stencil,
+        row: Row,
+        channels: usize,
+        [source, weight]: [&[T]; 2],
+        output: &mut [T],
+        first: usize,
+        inits: Option<&[T]>,
+        storing: Storing<T>,
+    ) {
+        if row.x.is_empty() {
+            return;
+        }
+        row.check(stencil);
+        let pixels = [source.len(), weight.len(), output.len()].map(|len| len / channels);
+        let step = stencil.output_pitches[2];
+        let last = (row.x.len() - 1).saturating_mul(step).saturating_add(first);
+        assert!(stencil.fits(pixels[0], pixels[1], isize::MAX as usize), "{stencil:?}");
+        assert!(last < pixels[2] && inits.is_none_or(|inits| inits.len() == channels), "{row:?}");
+        let job = ApplyRow {
+            stencil,
+            row,
+            channels,
+            source: source.as_ptr(),
+            weight: weight.as_ptr(),
+            output: output[first * channels..].as_mut_ptr(),
+            pitch: step.wrapping_mul(channels),
+            inits,
+            storing,
+        };
+        // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
+        unsafe { (self.apply_row)(&job) }
+    }
+
+    /// Adds to the gradient of the filters of the first `width` of `channels` channels what some
+    /// outputs of one row add: `sums` has `width` elements to a tap. Errors are those of the row's
+    /// outputs, side by side.
+    ///
+    /// # Panics
+    /// If the stencil leaves a slice: the caller's geometry is wrong.
+    pub(crate) fn correlate_row(
+        &self,
+        stencil: &Stencil,
+        row: Row,
+        [channels, width]: [usize; 2],
+        [source, errors]: [&[T]; 2],
+        sums: &mut [T],
+    ) {
+        if row.x.is_empty() {
+            return;
+        }
+        row.check(stencil);
+        assert!((1..=channels).contains(&width), "{width} of {channels} channels");
+        // The last pixel need not have more than `width` channels.
+        let pixels = [source.len(), errors.len()].map(|len| (len + channels - width) / channels);
+        let taps = sums.len() / width;
+        assert!(stencil.fits(pixels[0], taps, isize::MAX as usize), "{stencil:?}");
+        assert!(row.x.len() <= pixels[1], "{row:?}");
+        let job = CorrelateRow {
+            stencil,
+            row,
+            channels,
+            width,
+            source: source.as_ptr(),
+            errors: errors.as_ptr(),
+            sums: sums.as_mut_ptr(),
+        };
+        // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
+        unsafe { (self.correlate_row)(&job) }
     }
 }
 
