@@ -1,7 +1,8 @@
 //! Matrix products. Knows nothing of convolution: only grids of places, panels and cells.
 //!
-//! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, tile by tile
-//! of a's rows, at most [`TERMS`] terms at a time.
+//! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, [`TILES`] tiles
+//! of a's rows at a time, each by at most [`TERMS`] terms before the next tile meets the same part
+//! of b.
 
 pub(crate) mod dot;
 pub(crate) mod grid;
@@ -14,11 +15,18 @@ pub(crate) mod textbook;
 use crate::element::Element;
 use crate::kernel::{Kernel, MAX_ROWS, MAX_TILE, Multiply, Store};
 use core::mem::MaybeUninit;
+use core::ops::Range;
+use core::slice;
 use target::Cell;
 
 /// Terms that one tile adds up before the sum joins those before it. An element's error is
-/// thereby that of `TERMS + terms / TERMS` additions, not of `terms`.
-pub(crate) const TERMS: usize = 512;
+/// thereby that of `TERMS + terms / TERMS` additions, not of `terms`. So many vectors of b stay in
+/// the L1 cache, or the pages that they lie in among those that the processor has at hand
+/// (weights read as they lie, 2 KiB apart: 33 GFLOP/s by 512 terms, 80 by 192).
+pub(crate) const TERMS: usize = 192;
+
+/// Tiles that meet one part of b before the next part.
+const TILES: usize = 8;
 
 /// The left operand: row `r` and term `t` meet at `data[rows[r] + terms[t]]`.
 #[derive(Clone, Copy)]
@@ -88,6 +96,28 @@ impl Panel {
     }
 }
 
+/// Begins a tile with the bias of its rows or lanes.
+fn begin<T: Element>(
+    tile: &mut [MaybeUninit<T>],
+    tile_rows: usize,
+    panel: &Panel,
+    tile_pitch: usize,
+    finish: &Finish<'_, T>,
+    rows: Range<usize>,
+) {
+    let wanted = panel.skip..panel.skip + panel.width;
+    for (r, tile) in tile.chunks_exact_mut(tile_pitch).take(tile_rows).enumerate() {
+        let row = (rows.start + r).min(rows.end - 1);
+        let of_row = finish.row_bias.map_or(T::ZERO, |bias| bias[row]);
+        for (lane, sum) in tile.iter_mut().enumerate() {
+            sum.write(match finish.lane_bias {
+                Some(bias) if wanted.contains(&lane) => bias[panel.first + lane - panel.skip],
+                _ => of_row,
+            });
+        }
+    }
+}
+
 /// Fills `cell` with the product of `left` and `right`.
 ///
 /// # Panics
@@ -120,87 +150,89 @@ pub(crate) fn multiply<T: Element>(
     // The tiles' rows are as even as the kernel's steps allow.
     let tiles = rows.div_ceil(kernel.rows);
     let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
-    let mut tile = MaybeUninit::<[T; MAX_TILE]>::uninit();
-    let tile = tile.as_mut_ptr().cast::<T>();
+    let mut sums = MaybeUninit::<[[T; MAX_TILE]; TILES]>::uninit();
+    let sums = sums.as_mut_ptr().cast::<T>();
     let lane_pitch = cell.lane_pitch();
+    let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
+    let together = if left.terms.len() > TERMS { TILES } else { 1 };
     for panel in 0..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, split);
         let Panel { from, vectors, skip, first, width } = panel;
         let tile_pitch = vectors * kernel.vector;
-        for first_row in (0..rows).step_by(height) {
-            let count = height.min(rows - first_row);
-            let mut pointers = [left.data.as_ptr(); MAX_ROWS];
-            for (i, pointer) in pointers[..kernel.rows].iter_mut().enumerate() {
-                // Rows past the last repeat it: they are computed, never stored.
-                let row = left.rows[first_row + i.min(count - 1)] as usize;
-                // SAFETY: the largest row offset is within `left.data`.
-                *pointer = unsafe { left.data.as_ptr().add(row) };
-            }
-            let mut accumulate = false;
-            if finish.lane_bias.is_some() || finish.row_bias.is_some() {
-                accumulate = true;
-                for row in 0..kernel.rows {
-                    let of_row =
-                        finish.row_bias.map_or(T::ZERO, |b| b[first_row + row.min(count - 1)]);
-                    for lane in 0..tile_pitch {
-                        let of_lane = match finish.lane_bias {
-                            Some(bias) if (skip..skip + width).contains(&lane) => {
-                                bias[first + lane - skip]
-                            }
-                            _ => of_row,
-                        };
-                        // SAFETY: the tile has `rows * tile_pitch` elements.
-                        unsafe { *tile.add(row * tile_pitch + lane) = of_lane };
+        let start = cell.start().wrapping_add(first * lane_pitch);
+        for first_row in (0..rows).step_by(height * together) {
+            let some = (first_row..rows).step_by(height).take(together);
+            // SAFETY: every tile has its own `MAX_TILE` elements of `sums`.
+            let tile_of = |i: usize| unsafe { sums.add(i * MAX_TILE) };
+            let mut chunks = left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)).peekable();
+            let mut begun = false;
+            while let Some((steps_a, steps_b)) = chunks.next() {
+                for (i, row) in some.clone().enumerate() {
+                    let (tile, count) = (tile_of(i), height.min(rows - row));
+                    let mut pointers = [left.data.as_ptr(); MAX_ROWS];
+                    for (i, pointer) in pointers[..kernel.rows].iter_mut().enumerate() {
+                        // Rows past the last repeat it: they are computed, never stored.
+                        let offset = left.rows[row + i.min(count - 1)] as usize;
+                        // SAFETY: the largest row offset is within `left.data`.
+                        *pointer = unsafe { left.data.as_ptr().add(offset) };
                     }
+                    let beside = count % kernel.row_step == 0
+                        && left.rows[row..][..count].windows(2).all(|w| w[0] + 1 == w[1]);
+                    if !begun && biased {
+                        // SAFETY: the tile has `MAX_TILE` elements, which are ours.
+                        let tile = unsafe { slice::from_raw_parts_mut(tile.cast(), MAX_TILE) };
+                        begin(tile, kernel.rows, &panel, tile_pitch, &finish, row..row + count);
+                    }
+                    // The lines of the destination are fetched while the last sums are made.
+                    let offsets = &cell.row_offsets()[row..][..count];
+                    let prefetch = start.wrapping_add(offsets[0] as usize).cast_const();
+                    let (prefetch_pitch, prefetch_lines) = match lane_pitch {
+                        _ if chunks.peek().is_some() => (0, 0),
+                        1 if count > 1 => ((offsets[1] - offsets[0]) as usize, count),
+                        1 => (0, 1),
+                        pitch => (pitch, width),
+                    };
+                    let job = Multiply {
+                        count,
+                        vectors,
+                        rows: pointers.as_ptr(),
+                        beside,
+                        steps_a: steps_a.as_ptr(),
+                        b: right.data[from..].as_ptr(),
+                        steps_b: steps_b.as_ptr(),
+                        terms: steps_a.len(),
+                        tile,
+                        accumulate: begun || biased,
+                        prefetch,
+                        prefetch_pitch,
+                        prefetch_lines,
+                    };
+                    // SAFETY: having the kernel proves its ISA. The asserts above hold every row
+                    // plus every step within a, and every step plus a panel's vectors within b;
+                    // both tables have `terms` entries; the tile is ours and was written before it
+                    // is accumulated to.
+                    unsafe { (kernel.multiply)(&job) };
                 }
+                begun = true;
             }
-            // The lines of the destination are fetched while the tile is summed.
-            let offsets = &cell.row_offsets()[first_row..][..count];
-            let start = cell.start().wrapping_add(first * lane_pitch);
-            let prefetch = start.wrapping_add(offsets[0] as usize).cast_const();
-            let (prefetch_pitch, mut prefetch_lines) = match lane_pitch {
-                1 if count > 1 => ((offsets[1] - offsets[0]) as usize, count),
-                1 => (0, 1),
-                pitch => (pitch, width),
-            };
-            for (steps_a, steps_b) in left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)) {
-                let job = Multiply {
-                    count,
-                    vectors,
-                    rows: pointers.as_ptr(),
-                    steps_a: steps_a.as_ptr(),
-                    b: right.data[from..].as_ptr(),
-                    steps_b: steps_b.as_ptr(),
-                    terms: steps_a.len(),
-                    tile,
-                    accumulate,
-                    prefetch,
-                    prefetch_pitch,
-                    prefetch_lines,
-                };
-                // SAFETY: having the kernel proves its ISA. The asserts above hold every row
-                // plus every step within a, and every step plus a panel's vectors within b; both
-                // tables have `terms` entries; the tile is ours and was written before it is
-                // accumulated to.
-                unsafe { (kernel.multiply)(&job) };
-                accumulate = true;
-                prefetch_lines = 0;
-            }
-            // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for
-            // each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they are
-            // initialised. The tile has `skip + width` lanes in each row.
-            unsafe {
-                (kernel.store)(&Store {
-                    tile: tile.add(skip),
-                    tile_pitch,
-                    rows: count,
-                    lanes: width,
-                    c: start,
-                    row_offsets: offsets.as_ptr(),
-                    lane_stride: lane_pitch,
-                    accumulate: finish.accumulate,
-                    clamp: finish.clamp,
-                });
+            for (i, row) in some.enumerate() {
+                let offsets = &cell.row_offsets()[row..][..height.min(rows - row)];
+                // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for
+                // each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
+                // are initialised. The tile has `skip + width` lanes in each row.
+                unsafe {
+                    (kernel.store)(&Store {
+                        tile: tile_of(i).add(skip),
+                        tile_pitch,
+                        rows: offsets.len(),
+                        lanes: width,
+                        c: start,
+                        row_offsets: offsets.as_ptr(),
+                        lane_stride: lane_pitch,
+                        accumulate: finish.accumulate,
+                        clamp: finish.clamp,
+                    });
+                }
             }
         }
     }

@@ -43,6 +43,43 @@ pub(super) unsafe fn multiply_rows<V: Vector<Element: Element>, const N: usize>(
 pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const N: usize>(
     job: &Multiply<V::Element>,
 ) {
+    // SAFETY: the caller vouches for the job.
+    unsafe { multiply_of::<V, R, N, false>(job) }
+}
+
+/// [`multiply`] for rows that may lie side by side, which then need one pointer.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline(always)]
+pub(super) unsafe fn multiply_beside<
+    V: Vector<Element: Element>,
+    const R: usize,
+    const N: usize,
+>(
+    job: &Multiply<V::Element>,
+) {
+    // SAFETY: the caller vouches for the job, and that it has all R rows if they are side by side.
+    unsafe {
+        if job.beside {
+            multiply_of::<V, R, N, true>(job);
+        } else {
+            multiply_of::<V, R, N, false>(job);
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply`]; if `BESIDE`, row `r` begins `r` elements after the first.
+#[inline(always)]
+unsafe fn multiply_of<
+    V: Vector<Element: Element>,
+    const R: usize,
+    const N: usize,
+    const BESIDE: bool,
+>(
+    job: &Multiply<V::Element>,
+) {
     // SAFETY: the caller vouches that each of the R row pointers is good for every step of a,
     // that b is good for N vectors at every step of b, and that the tile has R * N vectors.
     unsafe {
@@ -56,6 +93,7 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         for term in 0..job.terms {
             let step_a = *job.steps_a.add(term) as usize;
+            let first = rows[0].add(step_a);
             let b = job.b.add(*job.steps_b.add(term) as usize);
             let mut vectors = [V::splat(V::Element::ZERO); N];
             for v in 0..N {
@@ -65,7 +103,7 @@ pub(super) unsafe fn multiply<V: Vector<Element: Element>, const R: usize, const
                 if N == 2 {
                     V::in_order();
                 }
-                let a = V::splat(*rows[r].add(step_a));
+                let a = V::splat(if BESIDE { *first.add(r) } else { *rows[r].add(step_a) });
                 for v in 0..N {
                     sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
                 }

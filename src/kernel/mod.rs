@@ -178,6 +178,9 @@ pub(crate) struct Multiply<T> {
     /// width only.
     pub(crate) vectors: usize,
     pub(crate) rows: *const *const T,
+    /// Each row begins one element after the one before it, and `count` is a multiple of the
+    /// kernel's step.
+    pub(crate) beside: bool,
     pub(crate) steps_a: *const u32,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,

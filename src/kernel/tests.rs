@@ -53,6 +53,7 @@ fn check_identity<T: Element>() {
                         count,
                         vectors,
                         rows: pointers.as_ptr(),
+                        beside: false,
                         steps_a: steps_a.as_ptr(),
                         b: b.as_ptr(),
                         steps_b: steps_b.as_ptr(),
@@ -81,6 +82,63 @@ fn check_identity<T: Element>() {
 fn a_times_identity_is_a() {
     check_identity::<f32>();
     check_identity::<f64>();
+}
+
+/// Rows that lie side by side give the same sums, whether the kernel is told or not.
+fn check_beside<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(8);
+    for (isa, kernel) in kernels::<T>() {
+        let (terms, vectors) = (37, kernel.lanes / kernel.vector);
+        // Not an element more than the rows have.
+        let a: Vec<T> = (0..3 * terms).map(|_| number(&mut rng)).collect();
+        let b: Vec<T> = (0..terms * kernel.lanes).map(|_| number(&mut rng)).collect();
+        for count in (1..=kernel.rows).filter(|count| count % kernel.row_step == 0) {
+            let most = a.len() - count;
+            let steps_a: Vec<u32> =
+                (0..terms).map(|t| if t == 0 { most } else { 7 * t % most } as u32).collect();
+            let steps_b: Vec<u32> = (0..terms).map(|t| (t * kernel.lanes) as u32).collect();
+            let row = |r: usize| a[r.min(count - 1)..].as_ptr();
+            let pointers: Vec<_> = (0..kernel.rows).map(row).collect();
+            let sums = [false, true].map(|beside| {
+                let mut tile = vec![nan::<T>(); kernel.rows * kernel.lanes];
+                let job = Multiply {
+                    count,
+                    vectors,
+                    rows: pointers.as_ptr(),
+                    beside,
+                    steps_a: steps_a.as_ptr(),
+                    b: b.as_ptr(),
+                    steps_b: steps_b.as_ptr(),
+                    terms,
+                    tile: tile.as_mut_ptr(),
+                    accumulate: false,
+                    prefetch: a.as_ptr(),
+                    prefetch_pitch: 0,
+                    prefetch_lines: 0,
+                };
+                // SAFETY: every row of a has an element at every step, b has `lanes` at each.
+                unsafe { (kernel.multiply)(&job) };
+                tile.truncate(count * kernel.lanes);
+                tile
+            });
+            for (r, lane) in (0..count).flat_map(|r| (0..kernel.lanes).map(move |l| (r, l))) {
+                let product = |t: usize| {
+                    let at = r + steps_a[t] as usize;
+                    a[at].into() * b[t * kernel.lanes + lane].into()
+                };
+                let expected: f64 = (0..terms).map(product).sum();
+                for sums in &sums {
+                    assert_eq!(sums[r * kernel.lanes + lane].into(), expected, "{isa}, {count}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_side_by_side_need_one_pointer() {
+    check_beside::<f32>();
+    check_beside::<f64>();
 }
 
 /// How the rows of a tile lie in memory.
