@@ -33,6 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: pack::<V, 2>,
             store: store::<V>,
         },
+        narrow: None,
         wide: Kernel {
             rows: 4,
             row_step: 1,

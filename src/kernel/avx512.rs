@@ -57,30 +57,29 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
     lanes: usize,
     two_units: bool,
 ) -> Kernels<T> {
-    let tall = if two_units {
-        Kernel {
-            rows: 14,
-            row_step: 2,
-            lanes: 2 * lanes,
-            vector: lanes,
-            multiply: multiply_pairs::<V>,
-            pack: pack::<V, 2>,
-            store: store::<V>,
-        }
-    } else {
-        Kernel {
-            rows: 28,
-            row_step: 4,
-            lanes,
-            vector: lanes,
-            multiply: multiply_tall::<V>,
-            pack: pack::<V, 1>,
-            store: store::<V>,
-        }
+    let single = Kernel {
+        rows: 28,
+        row_step: 4,
+        lanes,
+        vector: lanes,
+        multiply: multiply_tall::<V>,
+        pack: pack::<V, 1>,
+        store: store::<V>,
     };
+    let pairs = Kernel {
+        rows: 14,
+        row_step: 2,
+        lanes: 2 * lanes,
+        vector: lanes,
+        multiply: multiply_pairs::<V>,
+        pack: pack::<V, 2>,
+        store: store::<V>,
+    };
+    let (tall, narrow) = if two_units { (pairs, Some(single)) } else { (single, None) };
     Kernels {
         isa: Isa::Avx512,
         tall,
+        narrow,
         wide: Kernel {
             rows: 6,
             row_step: 1,
@@ -112,13 +111,13 @@ unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
         match job.count.div_ceil(4) {
-            1 => body::multiply::<V, 4, 1>(job),
-            2 => body::multiply::<V, 8, 1>(job),
-            3 => body::multiply::<V, 12, 1>(job),
-            4 => body::multiply::<V, 16, 1>(job),
-            5 => body::multiply::<V, 20, 1>(job),
-            6 => body::multiply::<V, 24, 1>(job),
-            _ => body::multiply::<V, 28, 1>(job),
+            1 => body::multiply_beside::<V, 4, 1>(job),
+            2 => body::multiply_beside::<V, 8, 1>(job),
+            3 => body::multiply_beside::<V, 12, 1>(job),
+            4 => body::multiply_beside::<V, 16, 1>(job),
+            5 => body::multiply_beside::<V, 20, 1>(job),
+            6 => body::multiply_beside::<V, 24, 1>(job),
+            _ => body::multiply_beside::<V, 28, 1>(job),
         }
     }
 }

@@ -32,6 +32,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         },
         // A product with a register's lane needs no broadcast, but the terms have to lie side by
         // side, and a register for each row is held: 6 rows of four vectors spill, 5 do not.
+        narrow: None,
         wide: Kernel {
             rows: 5,
             row_step: 1,

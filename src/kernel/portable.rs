@@ -24,6 +24,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
         },
         // An odd shape, which shakes what is built on it.
+        narrow: None,
         wide: Kernel {
             rows: 3,
             row_step: 1,

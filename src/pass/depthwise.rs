@@ -6,11 +6,10 @@
 
 pub(crate) mod channels_last;
 
-use super::phases::phases;
 use super::{Layer, Storing, Write};
+use super::{STENCIL_TERMS, phases::phases};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::TERMS;
 use crate::kernel::stencil::{self, Stencil};
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
@@ -31,8 +30,8 @@ impl Depthwise {
     /// The layer's stencils, if it is one filter per channel.
     pub(crate) fn new(shape: &Shape) -> Result<Option<Self>, Error> {
         // Larger filters, and many images of few pixels, would be sums without blocks.
-        let blocked =
-            shape.kernel_taps() <= TERMS && shape.batch() / TERMS <= shape.output_pixels();
+        let blocked = shape.kernel_taps() <= STENCIL_TERMS
+            && shape.batch() / STENCIL_TERMS <= shape.output_pixels();
         let depthwise = shape.group_in() == 1 && shape.groups() > 1;
         if !depthwise || !blocked || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);

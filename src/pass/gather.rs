@@ -113,7 +113,8 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
     let depth = load.channels as f64;
     // Storing a row of a tile costs some 11 cycles transposed, 5 straight; packing a weight 1.
     let packing = kernels.tall.vector as f64 / (load.pixels * load.images) as f64;
-    let channels = share(load.channels, kernels.tall.lanes) * (1.0 + 11.0 / terms) + packing;
+    let (tall, cost) = kernels.tall_for(load.channels);
+    let channels = share(load.channels, tall.lanes) * (cost + 11.0 / terms) + packing;
     // A lone row waits for its broadcasts, and each copied element serves fewer products.
     let few = if load.channels == 1 { 1.25 } else { kernels.broadcast_cost() };
     let copies = 4.0 * load.repeats as f64 / depth / terms.clamp(1.0, 9.0);
@@ -218,7 +219,7 @@ impl Gathering {
             _ => Lanes::Channels,
         };
         let (width, packing) = match (lanes, direction) {
-            (Lanes::Channels, _) => (kernels.tall.lanes, Packing::Shared),
+            (Lanes::Channels, _) => (kernels.tall_for(channels).0.lanes, Packing::Shared),
             (Lanes::Pixels, Direction::Forward) => (1, Packing::None),
             (Lanes::Pixels, Direction::BackwardData) => (1, Packing::Shared),
         };
@@ -387,7 +388,7 @@ impl Gathering {
         held: &mut Held,
     ) {
         let Product { patches, weights, weights_base, .. } = product;
-        let kernel = &call.kernels.tall;
+        let (kernel, _) = call.kernels.tall_for(self.channels);
         let (pixels, lanes) = (cell.rows(), cell.lanes());
         let (group, channel) = (lanes.start[2], lanes.start[3]);
         let (copy, own) = scratch.split_at_mut(patches.copy_len().next_multiple_of(16));
@@ -474,7 +475,10 @@ impl Gathering {
         let none: &mut [T] = &mut [];
         parallelism.for_each(need, panels, none, |(index, panel), _, _: &mut ()| {
             match self.lanes {
-                Lanes::Channels => self.pack_panel(shape, &kernels.tall, weight, index, panel),
+                Lanes::Channels => {
+                    let (kernel, _) = kernels.tall_for(self.channels);
+                    self.pack_panel(shape, kernel, weight, index, panel);
+                }
                 Lanes::Pixels => self.flip(shape, weight, index, panel),
             }
         });

@@ -5,11 +5,10 @@
 //! Channels first. A unit of work is a block of a group's output channels (forward) or input
 //! channels (backward_data) of one image.
 
-use super::depthwise::{backward_stencils, forward_stencil};
+use super::depthwise::{STENCIL_TERMS, backward_stencils, forward_stencil};
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::TERMS;
 use crate::kernel::Kernels;
 use crate::kernel::stencil::{self, Planes, Stencil};
 use crate::scratch::{Need, room};
@@ -75,7 +74,8 @@ impl Grouped {
         stencils: impl FnOnce() -> Result<Vec<[Option<Stencil>; 2]>, Error>,
     ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
-        let few = inputs.max(outputs) <= MOST_CHANNELS && inputs.saturating_mul(taps) <= TERMS;
+        let few =
+            inputs.max(outputs) <= MOST_CHANNELS && inputs.saturating_mul(taps) <= STENCIL_TERMS;
         if !few || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
         }
@@ -93,7 +93,8 @@ impl Grouped {
         let filled = width as f64 / width.next_multiple_of(lanes) as f64 * outputs as f64
             / outputs.next_multiple_of(block) as f64;
         // A matrix product's panels are full of channels, or half empty.
-        let panels = outputs as f64 / outputs.next_multiple_of(kernels.tall.lanes) as f64;
+        let panels =
+            outputs as f64 / outputs.next_multiple_of(kernels.tall_for(outputs).0.lanes) as f64;
         if filled < if panels > 0.7 { 0.8 } else { 0.6 } {
             return Ok(None);
         }

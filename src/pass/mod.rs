@@ -25,6 +25,9 @@ use crate::parallel::Parallelism;
 use crate::shape::{Layout, Shape};
 use core::ops::Range;
 
+/// Terms that a stencil adds up in a row: with more, sums go to a product, which cuts them.
+const STENCIL_TERMS: usize = 512;
+
 /// A pass that takes scratch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pass {

@@ -71,7 +71,7 @@ enum Sums {
 impl Scatter {
     /// Backward_weight.
     pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
-        let width = kernels.tall.lanes;
+        let width = kernels.tall_for(shape.group_out()).0.lanes;
         let [.., row] = shape.axes3();
         let few = 2 * shape.group_out() <= width && row.output >= DOT_ROW;
         if few && shape.layout() == Layout::ChannelsFirst {
@@ -229,7 +229,8 @@ impl Scatter {
             match &self.sums {
                 Sums::Panels { errors, width, .. } => {
                     let (taps, lanes) = (cell.rows(), cell.lanes());
-                    let (kernel, panels) = (&layer.kernels.tall, aligned(panels));
+                    let (kernel, _) = layer.kernels.tall_for(shape.group_out());
+                    let panels = aligned(panels);
                     let panel_pitch = pixels.len * width;
                     for (panel, to) in
                         (0..lanes.len).step_by(*width).zip(panels.chunks_mut(panel_pitch))
