@@ -6,8 +6,9 @@
 
 pub(crate) mod channels_last;
 
+use super::STENCIL_TERMS;
+use super::phases::phases;
 use super::{Layer, Storing, Write};
-use super::{STENCIL_TERMS, phases::phases};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::stencil::{self, Stencil};

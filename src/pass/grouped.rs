@@ -5,7 +5,8 @@
 //! Channels first. A unit of work is a block of a group's output channels (forward) or input
 //! channels (backward_data) of one image.
 
-use super::depthwise::{STENCIL_TERMS, backward_stencils, forward_stencil};
+use super::STENCIL_TERMS;
+use super::depthwise::{backward_stencils, forward_stencil};
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
