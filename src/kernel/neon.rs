@@ -43,6 +43,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
         },
         dots: Dots { rows: 4, cols: 6, sum: body::dots_4x6::<V> },
+        copy: body::copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,
             group: stencil::group::<V>,

@@ -35,6 +35,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
         },
         dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
+        copy: body::copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,
             group: stencil::group::<V>,
