@@ -24,6 +24,7 @@ use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::kernel::Kernels;
 use crate::shape::{Layout, MAX_AXES, Shape};
 use core::fmt;
+use core::ops::Range;
 
 /// One spatial axis of a view: output `o` and tap `k` read `o * stride + k * dilation + origin`.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,14 @@ impl Walk {
     fn is_inside(&self) -> bool {
         let last = (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation;
         self.origin >= 0 && self.origin as usize + last < self.source
+    }
+
+    /// The outputs for which a tap reads the image itself.
+    pub(crate) fn inside(&self, tap: usize) -> Range<usize> {
+        let first = (tap * self.dilation) as isize + self.origin;
+        let start = ((-first).max(0) as usize).div_ceil(self.stride).min(self.outputs);
+        let end = ((self.source as isize - first).max(0) as usize).div_ceil(self.stride);
+        start..end.clamp(start, self.outputs)
     }
 
     /// How a copy holds `outputs` by `taps` of this axis: every element between the first and

@@ -59,7 +59,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 ) -> Kernels<T> {
     let single = Kernel {
         rows: 28,
-        row_step: 4,
+        row_step: 2,
         lanes,
         vector: lanes,
         multiply: multiply_tall::<V>,
@@ -103,7 +103,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
-/// multiplication itself. Fewer rows in steps of 4.
+/// multiplication itself. Fewer rows in steps of 2.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -111,13 +111,20 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.count.div_ceil(4) {
-            1 => body::multiply_beside::<V, 4, 1>(job),
-            2 => body::multiply_beside::<V, 8, 1>(job),
-            3 => body::multiply_beside::<V, 12, 1>(job),
-            4 => body::multiply_beside::<V, 16, 1>(job),
-            5 => body::multiply_beside::<V, 20, 1>(job),
-            6 => body::multiply_beside::<V, 24, 1>(job),
+        match job.count.div_ceil(2) {
+            1 => body::multiply_beside::<V, 2, 1>(job),
+            2 => body::multiply_beside::<V, 4, 1>(job),
+            3 => body::multiply_beside::<V, 6, 1>(job),
+            4 => body::multiply_beside::<V, 8, 1>(job),
+            5 => body::multiply_beside::<V, 10, 1>(job),
+            6 => body::multiply_beside::<V, 12, 1>(job),
+            7 => body::multiply_beside::<V, 14, 1>(job),
+            8 => body::multiply_beside::<V, 16, 1>(job),
+            9 => body::multiply_beside::<V, 18, 1>(job),
+            10 => body::multiply_beside::<V, 20, 1>(job),
+            11 => body::multiply_beside::<V, 22, 1>(job),
+            12 => body::multiply_beside::<V, 24, 1>(job),
+            13 => body::multiply_beside::<V, 26, 1>(job),
             _ => body::multiply_beside::<V, 28, 1>(job),
         }
     }
