@@ -6,6 +6,8 @@ use super::{CopyRows, Dot, Multiply, Pack, Store};
 use crate::element::Element;
 use core::mem::MaybeUninit;
 
+const AHEAD: usize = 16;
+
 /// The most lanes of any vector: f32 under AVX-512.
 pub(super) const MAX_LANES: usize = 16;
 
@@ -96,6 +98,12 @@ unsafe fn multiply_of<
             let first = rows[0].add(step_a);
             let b = job.b.add(*job.steps_b.add(term) as usize);
             let mut vectors = [V::splat(V::Element::ZERO); N];
+            if N >= 3 {
+                let ahead = job.b.add(*job.steps_b.add((term + AHEAD).min(job.terms - 1)) as usize);
+                for v in 0..N {
+                    V::prefetch(ahead.wrapping_add(v * V::LANES));
+                }
+            }
             for v in 0..N {
                 vectors[v] = V::load(b.add(v * V::LANES));
             }

@@ -92,6 +92,11 @@ impl Bands {
         Ok(Some(Self { rows, columns, tables, taps }))
     }
 
+    /// Whether the rows are cut, and the columns: whether padding between them is never read.
+    pub(super) fn cut(&self) -> [bool; 2] {
+        [self.rows.len() > 1, self.columns.len() > 1]
+    }
+
     /// Calls `multiply` for each stretch of a run's pixels: their numbers within the run, and where
     /// the first `taps` taps of the run lie that they meet, in both operands.
     pub(super) fn for_each(

@@ -260,7 +260,7 @@ impl Gathering {
             keep_taps: true,
             beside: if flat { Beside::Planes } else { Beside::None },
         };
-        let patches = Patches::new(source, limits, &[places], &[weights])?;
+        let mut patches = Patches::new(source, limits, &[places], &[weights])?;
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
         let weights = Grid::new(source.tap_sizes(), weights, tap_run)?;
         let pixels = patches.pixels.table().len();
@@ -294,6 +294,9 @@ impl Gathering {
             Lanes::Channels => Bands::new(source.layout, &source.walks, &patches.taps, &weights)?,
             Lanes::Pixels => None,
         };
+        if let Some(bands) = &bands {
+            patches.without_padding(bands.cut());
+        }
         self.products.push(Product { patches, target, weights, weights_base, rows, bands });
         Ok(())
     }
