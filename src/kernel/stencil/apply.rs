@@ -31,20 +31,23 @@ pub(in crate::kernel) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'
                 _ => {}
             }
         }
-        match (job.twin, s.outputs[1], s.stride) {
-            (Some(twin), _, [_, 1, 1]) => apply_twins::<V, 4, 1>(job, twin),
-            (Some(twin), ..) => apply_twins::<V, 4, 0>(job, twin),
-            // A lone row has no use for a stride.
-            (None, 1, [.., 1]) => apply_rows::<V, 1, 1>(job),
-            (None, 1, [.., 2]) => apply_rows::<V, 1, 2>(job),
-            (None, _, [_, 1, 1]) => apply_rows::<V, 8, 1>(job),
-            (None, _, [_, 2, 2]) => apply_rows::<V, 8, 2>(job),
-            (None, ..) => apply_rows::<V, 4, 0>(job),
+        for plane in 0..job.planes {
+            let job = &job.alone(plane);
+            match (job.twin, s.outputs[1], s.stride) {
+                (Some(twin), _, [_, 1, 1]) => apply_twins::<V, 4, 1>(job, twin),
+                (Some(twin), ..) => apply_twins::<V, 4, 0>(job, twin),
+                // A lone row has no use for a stride.
+                (None, 1, [.., 1]) => apply_rows::<V, 1, 1>(job),
+                (None, 1, [.., 2]) => apply_rows::<V, 1, 2>(job),
+                (None, _, [_, 1, 1]) => apply_rows::<V, 8, 1>(job),
+                (None, _, [_, 2, 2]) => apply_rows::<V, 8, 2>(job),
+                (None, ..) => apply_rows::<V, 4, 0>(job),
+            }
         }
     }
 }
 
-/// [`apply`] in blocks of `ROWS` rows; `STEP` is the stride of both inner axes, or 0 if that isn't
+/// [`apply`] of one plane in blocks of `ROWS` rows; `STEP` is the stride of both inner axes, or 0 if that isn't
 /// known.
 ///
 /// # Safety
@@ -128,7 +131,7 @@ unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>
     let [_, height, width] = s.source;
     // SAFETY: `meet` keeps planes within the source, taps are the stencil's, which fits.
     unsafe {
-        let mut sums = [V::splat(job.storing.init); ROWS];
+        let mut sums = [V::splat(job.plane(0).3); ROWS];
         let count = (s.outputs[2] - x).min(V::LANES);
         for tap_z in 0..s.taps[0] {
             let Some(from_z) = s.meet(0, z, tap_z) else { continue };
