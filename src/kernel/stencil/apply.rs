@@ -19,6 +19,24 @@ pub(in crate::kernel) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'
                 (None, 1, [3, 3]) if s.output_pitches[2] == 1 => {
                     return strips::<V, 1, 3, 3, 1, 3>(job, [s]);
                 }
+                (None, 1, [5, 4 | 5]) if s.output_pitches[2] == 1 => {
+                    return strips::<V, 1, 5, 5, 1, 5>(job, [s]);
+                }
+                (None, 2, [5, 4 | 5]) if s.output_pitches[2] == 1 => {
+                    return strips::<V, 1, 5, 5, 2, 3>(job, [s]);
+                }
+                (None, 1, [7, 6 | 7]) if s.output_pitches[2] == 1 => {
+                    return strips::<V, 1, 7, 7, 1, 7>(job, [s]);
+                }
+                (None, 2, [7, 6 | 7]) if s.output_pitches[2] == 1 => {
+                    return strips::<V, 1, 7, 7, 2, 4>(job, [s]);
+                }
+                (Some(twin), 1, [3, 2 | 3]) if (2..=3).contains(&twin.taps[2]) => {
+                    return strips::<V, 2, 3, 3, 1, 3>(job, [s, twin]);
+                }
+                (Some(twin), 1, [2, 3]) if (2..=3).contains(&twin.taps[2]) => {
+                    return strips::<V, 2, 2, 3, 1, 2>(job, [s, twin]);
+                }
                 (None, 2, [3, 3]) if s.output_pitches[2] == 1 => {
                     return strips::<V, 1, 3, 3, 2, 2>(job, [s]);
                 }

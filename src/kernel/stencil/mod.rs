@@ -285,7 +285,7 @@ impl<T: Element> Stencils<T> {
         let stencil = stencil?;
         let few = |s: &Stencil| s.taps[2] <= group::MOST_COLS;
         let side_by_side = stencil.output_pitches[2] == if twin.is_some() { 2 } else { 1 };
-        let flat = strip::is_flat(stencil) && side_by_side;
+        let flat = strip::is_flat(stencil) && stencil.dilation[1] == 1 && side_by_side;
         if !stencil.is_modest() || !twin.is_none_or(Stencil::is_modest) {
             return None;
         }

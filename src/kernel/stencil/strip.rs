@@ -7,10 +7,11 @@
 use super::{Apply, Stencil, Window, shifted, write};
 use crate::element::Element;
 use crate::kernel::vector::Vector;
+use core::hint::black_box;
 
 /// Whether the taps lie in one dense plane: what strips can do.
 pub(super) fn is_flat(s: &Stencil) -> bool {
-    let square = s.stride[1] == s.stride[2] && s.dilation[1] == 1;
+    let square = s.stride[1] == s.stride[2] && (s.dilation[1] == 1 || s.stride[1] == 1);
     square && s.taps[0] == 1 && s.outputs[0] == 1 && s.meet(0, 0, 0) == Some(0)
 }
 
@@ -100,7 +101,7 @@ unsafe fn planes<
     // weigh nothing.
     unsafe {
         let mut of_planes = [job.plane(plane); PLANES];
-        let mut weights = [[[[V::splat(V::Element::ZERO); COLS]; ROWS]; COMBS]; PLANES];
+        let mut weights = [[[[V::Element::ZERO; COLS]; ROWS]; COMBS]; PLANES];
         for p in 0..PLANES {
             of_planes[p] = job.plane(plane + p);
             for (s, weights) in combs.iter().zip(&mut weights[p]) {
@@ -108,32 +109,38 @@ unsafe fn planes<
                     for col in 0..COLS.min(s.taps[2]) {
                         let place =
                             row as isize * s.tap_pitches[1] + col as isize * s.tap_pitches[2];
-                        weights[row][col] =
-                            V::splat(*of_planes[p].1.offset(s.tap_base as isize + place));
+                        weights[row][col] = *of_planes[p].1.offset(s.tap_base as isize + place);
                     }
                 }
             }
         }
+        // Where they can't all be held in registers, the compiler must not know them: it would
+        // hold them in vectors on the stack, and each multiplication would read a vector.
+        let weights = if COMBS * ROWS * COLS > 9 { black_box(&weights) } else { &weights };
         for x in (0..combs[0].outputs[2]).step_by(V::LANES) {
             let (windows, whole) =
                 if x == 0 { first } else { windows::<V, COMBS, COLS, STEP>(combs, x) };
-            if whole {
-                strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
-                    job, combs, x, &of_planes, &windows, &weights,
-                );
-            } else {
-                strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, false>(
-                    job, combs, x, &of_planes, &windows, &weights,
-                );
+            // Rows that are dilated meet every so many rows only: those are walked by themselves.
+            for turn in 0..combs[0].dilation[1].min(combs[0].outputs[1]) {
+                let at = [turn, x];
+                if whole {
+                    strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
+                        job, combs, at, &of_planes, &windows, weights,
+                    );
+                } else {
+                    strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, false>(
+                        job, combs, at, &of_planes, &windows, weights,
+                    );
+                }
             }
         }
     }
 }
 
-/// One strip of some planes, from output `x` on.
+/// One strip of some planes, from an output of the first rows on.
 ///
 /// # Safety
-/// As [`strips`]; the windows are those of `x`, and are whole if `WHOLE`.
+/// As [`strips`]; the windows are those of the output, and are whole if `WHOLE`.
 #[inline(always)]
 unsafe fn strip<
     V: Vector<Element: Element>,
@@ -147,31 +154,43 @@ unsafe fn strip<
 >(
     job: &Apply<'_, V::Element>,
     combs: [&Stencil; COMBS],
-    x: usize,
+    [top, x]: [usize; 2],
     planes: &[(*const V::Element, *const V::Element, *mut V::Element, V::Element); PLANES],
     windows: &[[Window<V>; COLS]; COMBS],
-    weights: &[[[[V; COLS]; ROWS]; COMBS]; PLANES],
+    weights: &[[[[V::Element; COLS]; ROWS]; COMBS]; PLANES],
 ) {
     let s = combs[0];
     let [_, height, width] = s.source;
     let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
+    // Rows are `apart`: of outputs, and as `STEP` is 1 where it isn't 1, of the source.
+    let apart = s.dilation[1];
+    let rows = (s.outputs[1] - top).div_ceil(apart);
+    let first = (top * STEP) as isize + s.origin[1];
     // SAFETY: rows outside the source are left out; outputs are those of the stencils.
     unsafe {
+        let mut held = [[[[V::splat(V::Element::ZERO); COLS]; ROWS]; COMBS]; PLANES];
+        let hold = COMBS * ROWS * COLS <= 9;
         let mut inits = [V::splat(V::Element::ZERO); PLANES];
-        let mut sums = [[inits; HELD]; COMBS];
         let mut to = [planes[0].2; PLANES];
         let mut from = [planes[0].0; PLANES];
         for p in 0..PLANES {
             inits[p] = V::splat(planes[p].3);
-            to[p] = planes[p].2.add(s.output_base + COMBS * x);
-            from[p] = planes[p].0.wrapping_offset(s.origin[1] * width as isize);
+            to[p] = planes[p].2.add(s.output_base + top * s.output_pitches[1] + COMBS * x);
+            from[p] = planes[p].0.wrapping_offset(first * width as isize);
+            for comb in 0..COMBS {
+                for row in 0..ROWS {
+                    for col in 0..COLS {
+                        if hold {
+                            held[p][comb][row][col] = V::splat(weights[p][comb][row][col]);
+                        }
+                    }
+                }
+            }
         }
-        for sums in &mut sums {
-            *sums = [inits; HELD];
-        }
-        for y in 0..s.outputs[1] + HELD - 1 {
+        let mut sums = [[inits; HELD]; COMBS];
+        for y in 0..rows + HELD - 1 {
             for phase in 0..STEP {
-                let at = (y * STEP + phase) as isize + s.origin[1];
+                let at = ((y * STEP + phase) * apart) as isize + first;
                 // Negative rows are large ones.
                 if (at as usize) < height {
                     for comb in 0..COMBS {
@@ -180,14 +199,19 @@ unsafe fn strip<
                                 let pixels: V = windows[comb][col].load::<STEP, WHOLE>(from[p]);
                                 for row in (phase..ROWS).step_by(STEP) {
                                     let sum = &mut sums[comb][(row - phase) / STEP][p];
-                                    *sum = weights[p][comb][row][col].mul_add(pixels, *sum);
+                                    let weight = if hold {
+                                        held[p][comb][row][col]
+                                    } else {
+                                        V::splat(weights[p][comb][row][col])
+                                    };
+                                    *sum = weight.mul_add(pixels, *sum);
                                 }
                             }
                         }
                     }
                 }
                 for from in &mut from {
-                    *from = from.wrapping_add(width);
+                    *from = from.wrapping_add(apart * width);
                 }
             }
             if y + 1 >= HELD {
@@ -203,7 +227,7 @@ unsafe fn strip<
                             write(&job.storing, b, to.add(V::LANES), count, 1);
                         }
                     }
-                    *to = to.wrapping_add(s.output_pitches[1]);
+                    *to = to.wrapping_add(apart * s.output_pitches[1]);
                 }
             }
             for sums in &mut sums {
