@@ -13,7 +13,7 @@ mod correlate;
 mod group;
 mod strip;
 
-pub(super) use apply::apply;
+pub(super) use apply::{apply_blocks, apply_strips};
 pub(crate) use channels::{ApplyRow, CorrelateRow, MOST_TAPS, Row};
 pub(super) use channels::{apply_row, correlate_row};
 pub(super) use correlate::correlate;
@@ -96,8 +96,10 @@ impl Stencil {
 /// The stencils of one ISA for one element type.
 #[derive(Debug)]
 pub(crate) struct Stencils<T: 'static> {
-    /// Outputs from a source and a filter.
-    pub(crate) apply: unsafe fn(&Apply<'_, T>),
+    /// Outputs from a source and a filter, for filters that go down [strips](Apply::is_strip).
+    pub(crate) apply_strips: unsafe fn(&Apply<'_, T>),
+    /// The same for any filter.
+    pub(crate) apply_blocks: unsafe fn(&Apply<'_, T>),
     /// The same for the filters of a group.
     pub(crate) group: unsafe fn(&Group<'_, T>),
     /// Registers of the ISA.
@@ -272,7 +274,9 @@ impl<T: Element> Stencils<T> {
         let job = Apply { stencil, twin, planes, pitches, source, weight, output, inits, storing };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices, in the
         // last plane and all before it.
-        unsafe { (self.apply)(&job) }
+        unsafe {
+            if job.is_strip() { (self.apply_strips)(&job) } else { (self.apply_blocks)(&job) }
+        }
     }
 
     /// How many filters of `outputs` are summed at once by [`group`](Self::group), if it does these
