@@ -26,9 +26,17 @@ pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [
         return;
     }
     assert!(before + taken <= len && (count - 1) * to_pitch + len <= to.len());
+    if taken == 0 {
+        if to_pitch == len {
+            to[..count * len].fill(T::ZERO);
+        } else {
+            (0..count).for_each(|r| to[r * to_pitch..][..len].fill(T::ZERO));
+        }
+        return;
+    }
     // With one row or element, a pitch or step is never taken, and may have any size.
     let last = |n: usize, pitch: usize| if n > 1 { (n - 1) * pitch } else { 0 };
-    assert!(taken == 0 || last(count, from_pitch) + last(taken, step) < from.len());
+    assert!(last(count, from_pitch) + last(taken, step) < from.len());
     let job = CopyRows {
         from: from.as_ptr(),
         from_pitch,
@@ -41,6 +49,6 @@ pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [
         step,
     };
     // SAFETY: having the kernels proves their ISA. The asserts hold the last element of the last
-    // row within both slices, and `from` isn't read if nothing is taken.
+    // row within both slices.
     unsafe { (kernels.copy)(&job) };
 }

@@ -110,7 +110,7 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
 /// # Safety
 /// As [`CopyRows`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn copy<V: Vector>(job: &CopyRows<V::Element>) {
+unsafe fn copy<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::copy_rows::<V>(job) }
 }

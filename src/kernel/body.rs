@@ -270,13 +270,36 @@ pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pac
 /// # Safety
 /// As [`CopyRows`].
 #[inline(always)]
-pub(super) unsafe fn copy_rows<V: Vector>(job: &CopyRows<V::Element>) {
+pub(super) unsafe fn copy_rows<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
+    let together = job.from_pitch == job.to_pitch && job.len == job.to_pitch;
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.step {
+            1 if together && job.taken > 0 && job.count > 1 => copy_together(job),
             1 => copy_stepped::<V, 1>(job),
             2 => copy_stepped::<V, 2>(job),
             _ => copy_stepped::<V, 0>(job),
+        }
+    }
+}
+
+/// Rows that follow each other without a gap, on both sides: one copy, and then the zeros, over
+/// what the copy took from the ends of the rows beside.
+///
+/// # Safety
+/// As [`CopyRows`], with so many elements between rows as a row has.
+#[inline(always)]
+unsafe fn copy_together<T: Element>(job: &CopyRows<T>) {
+    let &CopyRows { from, to, count, before, taken, len, .. } = job;
+    // SAFETY: from the first element of the first row to the last of the last all lie in `from` and,
+    // `before` further on, in the rows of `to`. Column after column: a loop along a row would be
+    // compiled to a call.
+    unsafe {
+        to.add(before).copy_from_nonoverlapping(from, (count - 1) * len + taken);
+        for i in (0..before).chain(before + taken..len) {
+            for row in 0..count {
+                *to.add(row * len + i) = T::ZERO;
+            }
         }
     }
 }
