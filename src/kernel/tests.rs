@@ -291,32 +291,48 @@ fn check_stencils<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(8);
     for case in 0..300 {
         let s = stencil(&mut rng, case % 2 == 0, false);
-        let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
-        let (source, weight) = (tensor(s.source.iter().product()), tensor(s.taps.iter().product()));
         let twin = twin(&mut rng, &s);
         let mut places = outputs(&s);
         places.extend(twin.iter().flat_map(outputs));
+        let planes = rng.random_range(1..=3);
         let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
-        let old = tensor(places.iter().max().unwrap() + 3);
-        let (init, accumulate) = (number::<T>(&mut rng), rng.random());
+        let lens = [
+            s.source.iter().product::<usize>(),
+            s.taps.iter().product(),
+            places.iter().max().unwrap() + 3,
+        ];
+        // Planes of the source may be one and the same.
+        let pitches = [if case % 3 == 0 { 0 } else { lens[0] + 1 }, lens[1] + 2, lens[2] + 3];
+        let [source, weight, old] = [0, 1, 2].map(|i| tensor((planes - 1) * pitches[i] + lens[i]));
+        let inits = tensor(planes);
+        let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
         // Outputs apart are those of backward_data, which has no activation.
         let clamp = s.output_pitches[2] == 1 && rng.random();
         let clamp = clamp.then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
         let mut expected = old.clone();
-        for &place in &places {
-            expected[place] = if accumulate { old[place] + init } else { init };
-        }
-        for s in twin.iter().chain([&s]) {
-            meetings(s, |from, to, tap| expected[to] += source[from] * weight[tap]);
-        }
-        if let Some([low, high]) = clamp {
-            places.iter().for_each(|&place| expected[place] = expected[place].clamp_to(low, high));
+        for plane in 0..planes {
+            let init = if biased { inits[plane] } else { T::ZERO };
+            let [source, weight] = [(&source, 0), (&weight, 1)]
+                .map(|(tensor, i)| &tensor[plane * pitches[i]..][..lens[i]]);
+            let expected = &mut expected[plane * pitches[2]..][..lens[2]];
+            for &place in &places {
+                expected[place] = if accumulate { expected[place] + init } else { init };
+            }
+            for s in twin.iter().chain([&s]) {
+                meetings(s, |from, to, tap| expected[to] += source[from] * weight[tap]);
+            }
+            if let Some([low, high]) = clamp {
+                places
+                    .iter()
+                    .for_each(|&place| expected[place] = expected[place].clamp_to(low, high));
+            }
         }
         for kernels in all::<T>() {
             let mut got = old.clone();
-            let storing = Storing { init, accumulate, clamp };
-            let both = [Some(&s), twin.as_ref()];
-            kernels.stencils.apply(both, [&source, &weight], &mut got, storing);
+            let storing = Storing { accumulate, clamp };
+            let (both, sources) = ([Some(&s), twin.as_ref()], [&source[..], &weight]);
+            let inits = biased.then_some(&inits[..]);
+            kernels.stencils.apply(both, planes, pitches, sources, &mut got, inits, storing);
             let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
             assert_eq!(wrong, None, "{}: {s:?}, {twin:?}, {storing:?}", kernels.isa);
         }
@@ -332,26 +348,40 @@ fn check_stencils<T: Element>() {
         let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
         let places = outputs(&s);
         let reach = [s.source.iter().product::<usize>(), places[places.len() - 1] + 1];
-        let pitches = [reach[0] + 2, reach[1] + 3];
-        let source = tensor((planes - 1) * pitches[0] + reach[0]);
-        let mut errors = tensor((planes - 1) * pitches[1] + reach[1]);
+        let plane_pitches = [reach[0] + 2, reach[1] + 3];
+        let lens = [0, 1].map(|i| (planes - 1) * plane_pitches[i] + reach[i]);
+        let taps: usize = s.taps.iter().product();
+        let filters = rng.random_range(1..=3);
+        // Filters may share a source.
+        let source_pitch = if case % 3 == 0 { 0 } else { lens[0] + 1 };
+        let pitches = [source_pitch, lens[1].next_multiple_of(plane_pitches[1]), taps + 1];
+        let source = tensor_of::<T>(&mut rng, (filters - 1) * pitches[0] + lens[0]);
+        let mut errors = tensor_of::<T>(&mut rng, (filters - 1) * pitches[1] + lens[1]);
         // What lies between the outputs is none of them.
         for (i, x) in errors.iter_mut().enumerate() {
-            if places.binary_search(&(i % pitches[1])).is_err() {
+            if places.binary_search(&(i % plane_pitches[1])).is_err() {
                 *x = nan();
             }
         }
-        let old = tensor(s.taps.iter().product());
-        let accumulate = rng.random();
-        let mut expected = if accumulate { old.clone() } else { vec![T::ZERO; old.len()] };
-        for plane in 0..planes {
-            let (source, errors) = (&source[plane * pitches[0]..], &errors[plane * pitches[1]..]);
-            meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+        let old = tensor_of::<T>(&mut rng, (filters - 1) * pitches[2] + taps);
+        let accumulate: bool = rng.random();
+        let mut expected = old.clone();
+        for filter in 0..filters {
+            let expected = &mut expected[filter * pitches[2]..][..taps];
+            if !accumulate {
+                expected.fill(T::ZERO);
+            }
+            for plane in 0..planes {
+                let source = &source[filter * pitches[0] + plane * plane_pitches[0]..];
+                let errors = &errors[filter * pitches[1] + plane * plane_pitches[1]..];
+                meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+            }
         }
         for kernels in all::<T>() {
             let mut got = old.clone();
-            let sources = [&source[..], &errors];
-            kernels.stencils.correlate(&s, planes, sources, pitches, &mut got, accumulate);
+            let (counts, sources) = ([filters, planes], [&source[..], &errors]);
+            let stencils = &kernels.stencils;
+            stencils.correlate(&s, counts, pitches, plane_pitches, sources, &mut got, accumulate);
             let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
             assert_eq!(wrong, None, "{}: {s:?}, {accumulate}", kernels.isa);
         }

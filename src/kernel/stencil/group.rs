@@ -86,7 +86,7 @@ unsafe fn strips<
                     }
                     let from = job.source.add(at as usize * width);
                     // A constant, or the sums would be an array in memory (8 channels, 3x3 by 2, 28x28:
-                    // 37 GFLOP/s, REPLACE so).
+                    // 37 GFLOP/s, 79 so).
                     if phase == 0 {
                         add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 0>(
                             job, combs, from, &windows, &mut sums,
