@@ -51,6 +51,23 @@ fn many_rows_of_one_filter() {
     check::<f64>(Params { groups: 2, kernel: [2, 9, 1], ..layer([1, 2, 4, 290, 20]) });
 }
 
+/// Rows longer than what is summed in one go: of one filter per channel, and of several.
+#[test]
+fn long_rows_of_one_filter() {
+    for (out_channels, stride) in [(3, 1), (3, 2), (6, 1)] {
+        let line = Params {
+            groups: 3,
+            stride: [1, stride, 1],
+            dilation: [1, 2, 1],
+            ..layer([2, 3, out_channels, 3, 701])
+        };
+        check::<f32>(line);
+        check::<f64>(Params { pad_begin: [1, 0, 0], pad_end: [0, 40, 0], ..line });
+    }
+    // More channels than a block of them.
+    check::<f32>(Params { groups: 70, ..layer([1, 70, 70, 6, 270]) });
+}
+
 /// The activation follows the last run of taps, not each: in products of lanes of either sort, and
 /// in the dot products of few pixels.
 #[test]
