@@ -45,7 +45,7 @@ impl<'a> Arbitrary<'a> for Small {
         let mut params = Params {
             axes: u.int_in_range(1..=3)?,
             layout: *u.choose(&[Layout::ChannelsFirst, Layout::ChannelsLast])?,
-            batch: u.int_in_range(1..=9)?,
+            batch: u.int_in_range(1..=40)?,
             in_channels: groups * u.int_in_range(1..=channels)?,
             out_channels: groups * u.int_in_range(1..=channels)?,
             groups,
