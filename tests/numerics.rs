@@ -6,12 +6,16 @@
 use im2col::testing::{Call, Expected, Fill, Layer, PASSES, Tolerance, calls, isas, plans};
 use im2col::{Algorithm, Conv1d, Element, Layout, Parallelism, Params, Pass, Plan, Write};
 
+/// Terms that a block of a product has at most: `TERMS` of docs/numerics.md, or more.
+const BLOCK: usize = 384;
+
 /// c of the products: the depth of a block, plus a term for each block and each run that is added.
 fn blocked<T: Element>(plan: &Plan<T>, pass: Pass, terms: usize) -> f64 {
     match (plan.algorithm(), pass) {
-        // Blocks of 192 terms, 43 to a run; as many taps meet a pixel of few, one by one.
+        // Blocks of a run of 8192; as many taps meet a pixel of few, one by one.
         (Algorithm::Implicit, Pass::Forward | Pass::BackwardData) => {
-            let blocks = 192.0 + 43.0 + terms as f64 / 2048.0 + 2.0;
+            let of_run = 8192usize.div_ceil(BLOCK);
+            let blocks = (BLOCK + of_run) as f64 + terms as f64 / 2048.0 + 2.0;
             let taps = plan.shape().kernel_taps() as f64;
             (blocks + taps).min(terms as f64 + 2.0)
         }
@@ -22,7 +26,7 @@ fn blocked<T: Element>(plan: &Plan<T>, pass: Pass, terms: usize) -> f64 {
             let row = plan.shape().axes().last().map_or(1, |axis| axis.output).min(4096);
             let of_lane = 4096 / row * row.div_ceil(lanes);
             let dots = (of_lane + 2 + 2 + 3) as f64 + terms as f64 / 1024.0 + 1.0;
-            dots.max(192.0 + 6.0 + terms as f64 / 256.0 + 4.0).min(terms as f64 + 2.0)
+            dots.max(BLOCK as f64 + 6.0 + terms as f64 / 256.0 + 4.0).min(terms as f64 + 2.0)
         }
         // The textbook: images of a batch are added one by one.
         _ => 512.0 + terms as f64 / 256.0,
