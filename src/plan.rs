@@ -21,6 +21,9 @@ use crate::shape::Shape;
 use alloc::string::String;
 use core::fmt;
 
+#[cfg(all(test, unix, feature = "testing"))]
+mod tests;
+
 /// How a plan computes its products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Algorithm {

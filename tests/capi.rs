@@ -274,6 +274,114 @@ fn threads_and_scratch_change_no_bit() {
     im2col_set_num_threads(0);
 }
 
+/// Every call on buffers that end, and on others that begin, where memory does, in scratch of no more
+/// bytes than it needs: nothing outside is touched, and the answers are right. A byte less is refused.
+#[cfg(unix)]
+fn check_guarded<T: im2col::Element>(dtype: u32) {
+    use im2col::testing::{Call, EDGES, Edge, Fill, Guarded, Layer, Tolerance, nan};
+    use im2col::{Algorithm, Parallelism, Params, Pass, Plan, Write};
+    for (layout, groups) in [(0, 2), (1, 2), (0, 1), (1, 1)] {
+        let c = im2col_conv_params { dtype, layout, groups, stride: [2, 1, 0], ..params() };
+        let conv = Conv::new(&c).unwrap();
+        let layout = [im2col::Layout::ChannelsFirst, im2col::Layout::ChannelsLast][layout as usize];
+        let layer = Layer::<T>::new(
+            Params {
+                layout,
+                groups,
+                batch: c.batch,
+                in_channels: c.in_channels,
+                out_channels: c.out_channels,
+                input: [8, 8, 1],
+                kernel: [3, 3, 1],
+                stride: [2, 1, 1],
+                pad_begin: [1, 1, 0],
+                pad_end: [1, 1, 0],
+                ..Params::default()
+            },
+            Fill::Integers,
+        );
+        let plan = Plan::<T>::new(layer.shape, Algorithm::Auto, Parallelism::Serial).unwrap();
+        let size = size_of::<T>();
+        for edge in EDGES {
+            let guarded = |tensor: &[T]| Guarded::new(edge, tensor);
+            let (x, w) = (guarded(&layer.input), guarded(&layer.weight));
+            let (b, g) = (guarded(&layer.bias), guarded(&layer.grad_output));
+            let [x, w, b, g] = [&x, &w, &b, &g].map(|t| t.as_ptr().cast::<c_void>());
+            for (pass, write) in im2col::testing::calls() {
+                let expected = layer.expected(Call::Pass(pass, write));
+                // So long that, from the first cache line on, one thread has what it needs.
+                let need = plan.min_scratch_len(pass);
+                let slack = if edge == Edge::End { 64 / size } else { 0 };
+                let mut scratch = guarded(&vec![nan(); need + slack]);
+                let (s, bytes) = (scratch.as_mut_ptr().cast::<c_void>(), scratch.len() * size);
+                let least = need * size + s.cast::<u8>().align_offset(64);
+                let mode = i32::from(write == Write::Accumulate);
+                let bias = if mode == 1 { b } else { null() };
+                let call = |o: *mut c_void, bytes| {
+                    let h = conv.0;
+                    // SAFETY: a live plan; tensors and scratch of its lengths.
+                    unsafe {
+                        match pass {
+                            Pass::Forward => im2col_conv_forward(h, x, w, bias, o, s, bytes),
+                            Pass::BackwardData => {
+                                im2col_conv_backward_data(h, w, g, o, mode, s, bytes)
+                            }
+                            Pass::BackwardWeight => {
+                                im2col_conv_backward_weight(h, x, g, o, mode, s, bytes)
+                            }
+                        }
+                    }
+                };
+                for bytes in [bytes, least] {
+                    let mut to = guarded(&layer.before(pass, write));
+                    let status = call(to.as_mut_ptr().cast(), bytes);
+                    assert_eq!(status, IM2COL_OK, "{}", last_error());
+                    expected.assert_close("the C interface", &to, Tolerance::Exact);
+                }
+                if need > 0 {
+                    let mut to = guarded(&layer.before(pass, write));
+                    let status = call(to.as_mut_ptr().cast(), least - 1);
+                    assert_eq!(status, IM2COL_INVALID_ARGUMENT, "{pass:?} with {least} - 1 bytes");
+                }
+            }
+            for write in im2col::testing::WRITES {
+                let (expected, mode) = (layer.expected(Call::Bias(write)), write as i32);
+                let mut db = guarded(&layer.old[..c.out_channels]);
+                let to = db.as_mut_ptr().cast();
+                // SAFETY: as above.
+                assert_eq!(unsafe { im2col_conv_backward_bias(conv.0, g, to, mode) }, IM2COL_OK);
+                expected.assert_close("the C interface", &db, Tolerance::Exact);
+            }
+            let image = &layer.input[..layer.shape.image_len()];
+            let mut cols = guarded(&vec![nan(); layer.shape.cols_len().unwrap()]);
+            let mut sums = guarded(image);
+            let (from, to) = (guarded(image), cols.as_mut_ptr().cast::<c_void>());
+            let (back, add) = (sums.as_mut_ptr().cast(), IM2COL_ACCUMULATE);
+            // SAFETY: as above.
+            let status = unsafe {
+                let there = im2col_im2col(conv.0, from.as_ptr().cast(), to);
+                [there, im2col_col2im(conv.0, to, back, add)]
+            };
+            assert_eq!(status, [IM2COL_OK; 2], "{}", last_error());
+            let (mut wanted, overwrite) = (vec![nan(); cols.len()], Write::Overwrite);
+            im2col::im2col(&layer.shape, image, &mut wanted).unwrap();
+            assert!(*cols == wanted);
+            let mut wanted = vec![nan(); image.len()];
+            im2col::col2im(&layer.shape, &cols, &mut wanted, overwrite).unwrap();
+            wanted.iter_mut().zip(image).for_each(|(sum, &x)| *sum += x);
+            assert!(*sums == wanted, "col2im adds");
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn calls_touch_nothing_outside_their_buffers() {
+    let _turn = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    check_guarded::<f32>(IM2COL_F32);
+    check_guarded::<f64>(IM2COL_F64);
+}
+
 #[test]
 fn doubles_and_channels_last() {
     let params = im2col_conv_params {

@@ -443,6 +443,66 @@ fn refuse(good: &Layer<f32>, plan: &Plan<f32>, (pass, write): (Pass, Write), nam
     }
 }
 
+/// The same of calls with packed weights, whose scratch may be short, too.
+#[test]
+fn packed_calls_check_every_length() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let layer = Layer::<f64>::new(Params { layout, ..params() }, Fill::Integers);
+        let Layer { input: x, weight: w, bias: b, grad_output: g, .. } = &layer;
+        let mut longer = [x, w, b, g].map(|tensor| tensor.iter().copied().chain([7.0]).collect());
+        let [x2, w2, b2, g2]: &mut [Vec<f64>; 4] = &mut longer;
+        for plan in plans(layer.shape) {
+            let length = |result: Result<(), Error>, wanted| match result {
+                Err(Error::Length { what, .. }) => assert_eq!(what, wanted, "{plan:?}"),
+                other => panic!("{other:?} for {wanted} of {plan:?}"),
+            };
+            for w in [&w[1..], w2] {
+                for pass in [Pass::Forward, Pass::BackwardData] {
+                    length(plan.pack_weight(pass, w).map(drop), "weight");
+                }
+            }
+            let [forward, backward] =
+                [Pass::Forward, Pass::BackwardData].map(|pass| plan.pack_weight(pass, w).unwrap());
+            let lens = [Pass::Forward, Pass::BackwardData].map(|pass| plan.min_scratch_len(pass));
+            let [mut s, mut t] = lens.map(|len| vec![7.0; len]);
+            let (mut y, mut dx) = (vec![7.0; g.len()], vec![7.0; x.len()]);
+            for (wrong, x, b) in [
+                ("input", &x[1..], &b[..]),
+                ("input", x2, b),
+                ("bias", x, &b[1..]),
+                ("bias", x, b2),
+            ] {
+                length(plan.forward_packed(x, &forward, Some(b), &mut y), wrong);
+                let (bias, y) = (Some(b), &mut y);
+                length(plan.forward_packed_with_scratch(x, &forward, bias, y, &mut s), wrong);
+            }
+            length(plan.forward_packed(x, &forward, None, &mut y[1..]), "output");
+            for (g, write) in [(&g[1..], Write::Overwrite), (g2, Write::Accumulate)] {
+                length(plan.backward_data_packed(&backward, g, &mut dx, write), "grad_output");
+                let dx = &mut dx;
+                let result =
+                    plan.backward_data_packed_with_scratch(&backward, g, dx, write, &mut t);
+                length(result, "grad_output");
+            }
+            let short = plan.backward_data_packed(&backward, g, &mut dx[1..], Write::Overwrite);
+            length(short, "grad_input");
+            if let Some(found) = s.len().checked_sub(1) {
+                let s = &mut s[1..];
+                let result = plan.forward_packed_with_scratch(x, &forward, None, &mut y, s);
+                assert_eq!(result, Err(Error::Scratch { expected: found + 1, found }));
+            }
+            if let Some(found) = t.len().checked_sub(1) {
+                let (dx, t) = (&mut dx, &mut t[1..]);
+                let result =
+                    plan.backward_data_packed_with_scratch(&backward, g, dx, Write::Overwrite, t);
+                assert_eq!(result, Err(Error::Scratch { expected: found + 1, found }));
+            }
+            let mut all = y.iter().chain(&dx).chain(&s).chain(&t);
+            assert!(all.all(|&x| x == 7.0), "written on error: {plan:?}");
+        }
+    }
+}
+
 #[test]
 fn scratch_too_short_writes_nothing() {
     let layer = Layer::<f64>::new(params(), Fill::Integers);
@@ -546,9 +606,26 @@ fn transposed_lengths() {
         assert!(matches!(plan.forward(x, w, Some(bias), &mut y), Err(Error::Length { .. })));
     }
     assert!(y.iter().all(|&y| y == 7.0));
+    let longer = |tensor: &[f32]| [tensor, &[7.0]].concat();
+    let (x2, w2, y2) = (longer(&x), longer(&w), longer(&y));
+    for (x, w, bias) in [(&x2, &w, &bias[..]), (&x, &w2, &bias), (&x, &w, &[1.0; 3])] {
+        assert!(matches!(plan.forward(x, w, Some(bias), &mut y), Err(Error::Length { .. })));
+    }
     assert!(plan.forward(&x, &w, Some(&bias), &mut y[1..]).is_err());
-    assert!(plan.backward_data(&w, &y, &mut [7.0]).is_err());
-    assert!(plan.backward_weight(&x, &y, &mut [7.0], Write::Overwrite).is_err());
+    let (mut dx, mut dw) = (vec![7.0; x.len()], vec![7.0; w.len()]);
+    for (w, y, len) in
+        [(&w[1..], &y[..], 0), (&w2, &y, 0), (&w, &y[1..], 0), (&w, &y2, 0), (&w, &y, 1)]
+    {
+        let refused = plan.backward_data(w, y, &mut dx[len..]);
+        assert!(matches!(refused, Err(Error::Length { .. })));
+    }
+    for (x, y, len) in
+        [(&x[1..], &y[..], 0), (&x2, &y, 0), (&x, &y[1..], 0), (&x, &y2, 0), (&x, &y, 1)]
+    {
+        let refused = plan.backward_weight(x, y, &mut dw[len..], Write::Overwrite);
+        assert!(matches!(refused, Err(Error::Length { .. })));
+    }
+    assert!(dx.iter().chain(&dw).chain(&y).all(|&x| x == 7.0));
 }
 
 #[test]

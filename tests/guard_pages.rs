@@ -52,17 +52,22 @@ impl<T: Element> Tensors<T> {
         to
     }
 
-    /// Forward and backward_data with packed weights, and the gradient of the bias.
-    fn run_others(&self, plan: &Plan<T>) -> [Guarded<T>; 3] {
-        let shape = plan.shape();
+    /// Forward and backward_data with packed weights, which adds to what is there, and the gradient
+    /// of the bias.
+    fn run_others(&self, plan: &Plan<T>, old: &[T]) -> [Guarded<T>; 3] {
+        let (shape, dg) = (plan.shape(), &self.grad_output);
         let empty = |len: usize| self.to(&vec![nan(); len]);
-        let [mut y, mut dx] = [shape.output_len(), shape.input_len()].map(empty);
+        let scratch = |pass| empty(plan.min_scratch_len(pass));
         let pack = |pass| plan.pack_weight(pass, &self.weight).unwrap();
-        plan.forward_packed(&self.input, &pack(Pass::Forward), Some(&self.bias), &mut y).unwrap();
-        let (packed, overwrite) = (pack(Pass::BackwardData), Write::Overwrite);
-        plan.backward_data_packed(&packed, &self.grad_output, &mut dx, overwrite).unwrap();
+        let (pass, mut y) = (Pass::Forward, empty(shape.output_len()));
+        let (packed, bias) = (pack(pass), Some(&*self.bias));
+        let scratch_of = &mut scratch(pass);
+        plan.forward_packed_with_scratch(&self.input, &packed, bias, &mut y, scratch_of).unwrap();
+        let (pass, mut dx, add) = (Pass::BackwardData, self.to(old), Write::Accumulate);
+        let (packed, scratch_of) = (pack(pass), &mut scratch(pass));
+        plan.backward_data_packed_with_scratch(&packed, dg, &mut dx, add, scratch_of).unwrap();
         let mut db = empty(shape.out_channels());
-        plan.backward_bias(&self.grad_output, &mut db, overwrite).unwrap();
+        plan.backward_bias(dg, &mut db, Write::Overwrite).unwrap();
         [y, dx, db]
     }
 }
@@ -73,7 +78,9 @@ fn check<T: Element>(params: Params) {
         let run = |pass, write| bits(&layer.run(&plan, pass, write));
         let free: Vec<_> = calls().map(|(pass, write)| run(pass, write)).collect();
         let bias = bits(&layer.run_bias(&plan, Write::Overwrite));
-        let others = [&free[1], &run(Pass::BackwardData, Write::Overwrite), &bias].map(Vec::clone);
+        let added = run(Pass::BackwardData, Write::Accumulate);
+        let old = layer.before(Pass::BackwardData, Write::Accumulate);
+        let others = [&free[1], &added, &bias].map(Vec::clone);
         for edge in EDGES {
             let tensors = Tensors::new(&layer, edge);
             for ((pass, write), free) in calls().zip(&free) {
@@ -82,7 +89,7 @@ fn check<T: Element>(params: Params) {
                 assert!(*free == bits(&got), "{pass:?} {write:?} {edge:?} of {plan:?}");
             }
             println!("packed weights and bias {edge:?} {plan:?}");
-            let got = tensors.run_others(&plan).each_ref().map(|to| bits(to));
+            let got = tensors.run_others(&plan, &old).each_ref().map(|to| bits(to));
             assert!(others == got, "packed weights or bias {edge:?} of {plan:?}");
         }
     }

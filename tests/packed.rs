@@ -1,7 +1,11 @@
 //! Packed weights and activations: the same bits as without, and errors where they don't belong.
 
+use im2col::testing::{
+    Call, Fill, Layer, Special, Tolerance, WRITES, bits, for_families, nan, place,
+};
 use im2col::{
-    Activation, Algorithm, Error, Isa, Layout, Parallelism, Params, Pass, Plan, Shape, Write,
+    Activation, Algorithm, Element, Error, Isa, Layout, Parallelism, Params, Pass, Plan, Shape,
+    Write,
 };
 
 /// Layers that take each way through the passes: panels shared, panels of one cell, pixels in
@@ -72,6 +76,83 @@ fn packed_weights_give_the_same_bits() {
         plan.backward_data_packed(&weight, &g, &mut packed, Write::Overwrite).unwrap();
         assert_eq!(raw, packed, "{plan:?}");
     }
+}
+
+/// Both packed calls of a layer, in both ways to write, in scratch of their own and in the least that
+/// may be lent: the bits of the calls that pack for themselves.
+fn check_packed<T: Element>(params: Params) {
+    let layer = Layer::<T>::new(params, Fill::Normal);
+    let Layer { input, weight, bias, grad_output: dg, .. } = &layer;
+    for plan in im2col::testing::plans::<T>(layer.shape) {
+        let [forward, backward] =
+            [Pass::Forward, Pass::BackwardData].map(|pass| plan.pack_weight(pass, weight).unwrap());
+        for write in WRITES {
+            let (pass, bias) = (Pass::Forward, (write == Write::Accumulate).then_some(&**bias));
+            let wanted = bits(&layer.run(&plan, pass, write));
+            let mut y = layer.before(pass, write);
+            plan.forward_packed(input, &forward, bias, &mut y).unwrap();
+            assert_eq!(bits(&y), wanted, "{write:?} of {plan:?}");
+            let (mut y, mut lent) = (y, vec![nan(); plan.min_scratch_len(pass)]);
+            y.fill(nan());
+            plan.forward_packed_with_scratch(input, &forward, bias, &mut y, &mut lent).unwrap();
+            assert_eq!(bits(&y), wanted, "{write:?} in lent scratch of {plan:?}");
+
+            let pass = Pass::BackwardData;
+            let wanted = bits(&layer.run(&plan, pass, write));
+            let mut dx = layer.before(pass, write);
+            plan.backward_data_packed(&backward, dg, &mut dx, write).unwrap();
+            assert_eq!(bits(&dx), wanted, "{write:?} of {plan:?}");
+            let (mut dx, mut lent) = (layer.before(pass, write), lent);
+            lent.clear();
+            lent.resize(plan.min_scratch_len(pass), nan());
+            plan.backward_data_packed_with_scratch(&backward, dg, &mut dx, write, &mut lent)
+                .unwrap();
+            assert_eq!(bits(&dx), wanted, "{write:?} in lent scratch of {plan:?}");
+        }
+    }
+}
+
+#[test]
+fn packed_weights_of_every_family_give_the_same_bits() {
+    for_families(3, |params| {
+        check_packed::<f32>(params);
+        check_packed::<f64>(params);
+    });
+}
+
+/// Forward with bounds, with a bias and without, packed and not, exactly what the naive loops say
+/// within them, where NaN stays NaN. Gradients are of the layer before its activation: they know nothing of bounds.
+fn check_bounds<T: Element>(params: Params) {
+    let clean = Layer::<T>::new(params, Fill::Integers);
+    let mut layer = clean.clone();
+    let middle = layer.input.len() / 2;
+    place(&mut layer.input, Special::Nan, middle);
+    let [low, high] = [-3.0, 6.0];
+    let activation = Activation::Clamp(T::from_f64(low), T::from_f64(high));
+    for plan in im2col::testing::plans::<T>(layer.shape) {
+        let plan = plan.with_activation(activation);
+        let packed = plan.pack_weight(Pass::Forward, &layer.weight).unwrap();
+        for write in WRITES {
+            let mut expected = layer.expected(Call::Pass(Pass::Forward, write));
+            expected.values.iter_mut().for_each(|y| *y = y.clamp(low, high));
+            expected.assert_plan(&plan, Tolerance::Exact);
+            let bias = (write == Write::Accumulate).then_some(&*layer.bias);
+            let mut y = vec![nan(); expected.values.len()];
+            plan.forward_packed(&layer.input, &packed, bias, &mut y).unwrap();
+            expected.assert_close(&format!("packed, {plan:?}"), &y, Tolerance::Exact);
+            for pass in [Pass::BackwardData, Pass::BackwardWeight] {
+                clean.expected(Call::Pass(pass, write)).assert_plan(&plan, Tolerance::Exact);
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_of_every_family_keep_the_naive_outputs_within_bounds() {
+    for_families(3, |params| {
+        check_bounds::<f32>(params);
+        check_bounds::<f64>(params);
+    });
 }
 
 #[test]

@@ -9,83 +9,91 @@ use im2col::{Element, Error, Layout, MAX_AXES, Params, Pass, Plan, Shape, Write,
 /// as are the outputs, and the bits are those of the plan's own scratch.
 #[test]
 fn scratch_of_any_length_and_content_gives_the_same_bits() {
-    for_families(6, |params| {
-        let layer = Layer::<f32>::new(params, Fill::Normal);
-        for plan in plans(layer.shape) {
-            for (pass, write) in calls() {
-                let own = bits(&layer.run(&plan, pass, write));
-                let (min, full) = (plan.min_scratch_len(pass), plan.scratch_len(pass));
-                assert!(min <= full, "{pass:?} of {plan:?}: {min} > {full}");
-                for len in [min, min + 1, full, 3 * full + 5] {
-                    let lent = layer.run_with_scratch(&plan, pass, write, len).unwrap();
-                    assert_eq!(own, bits(&lent), "{pass:?} with {len} elements of {plan:?}");
-                }
-                if let Some(found) = min.checked_sub(1) {
-                    let refused = layer.run_with_scratch(&plan, pass, write, found).unwrap_err();
-                    assert_eq!(refused, Error::Scratch { expected: min, found });
-                }
+    for_families(4, check_scratch::<f32>);
+    for_families(2, check_scratch::<f64>);
+}
+
+fn check_scratch<T: Element>(params: Params) {
+    let layer = Layer::<T>::new(params, Fill::Normal);
+    for plan in plans(layer.shape) {
+        for (pass, write) in calls() {
+            let own = bits(&layer.run(&plan, pass, write));
+            let (min, full) = (plan.min_scratch_len(pass), plan.scratch_len(pass));
+            assert!(min <= full, "{pass:?} of {plan:?}: {min} > {full}");
+            for len in [min, min + 1, full, 3 * full + 5] {
+                let lent = layer.run_with_scratch(&plan, pass, write, len).unwrap();
+                assert_eq!(own, bits(&lent), "{pass:?} with {len} elements of {plan:?}");
+            }
+            if let Some(found) = min.checked_sub(1) {
+                let refused = layer.run_with_scratch(&plan, pass, write, found).unwrap_err();
+                assert_eq!(refused, Error::Scratch { expected: min, found });
             }
         }
-    });
+    }
 }
 
 #[test]
 #[cfg(feature = "rayon")]
 fn any_number_of_threads_gives_the_same_bits() {
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let pools = [1, 2, 3, 4, 5, 6, 7].map(pool);
-    for_families(2, |params| {
-        let params = Params { batch: params.batch + 7, ..params };
-        let layer = Layer::<f32>::new(params, Fill::Normal);
-        for plan in plans(layer.shape) {
-            let (algorithm, isa) = (plan.algorithm(), plan.isa());
-            let serial =
-                Plan::with_isa(layer.shape, algorithm, im2col::Parallelism::Serial, isa).unwrap();
-            let bias = |plan: &Plan<f32>| {
-                let mut sums = vec![f32::NAN; params.out_channels];
-                plan.backward_bias(&layer.grad_output, &mut sums, Write::Overwrite).unwrap();
-                bits(&sums)
-            };
-            for (pass, write) in calls() {
-                let alone = bits(&layer.run(&serial, pass, write));
-                for pool in &pools {
-                    let got = pool.install(|| bits(&layer.run(&plan, pass, write)));
-                    assert_eq!(alone, got, "{pass:?} on {pool:?} of {plan:?}");
-                }
-            }
-            let alone = bias(&serial);
-            for pool in &pools {
-                assert_eq!(alone, pool.install(|| bias(&plan)), "bias on {pool:?} of {plan:?}");
+    for_families(1, check_threads::<f32>);
+    for_families(1, check_threads::<f64>);
+}
+
+#[cfg(feature = "rayon")]
+fn check_threads<T: Element>(params: Params) {
+    static POOLS: std::sync::LazyLock<[rayon::ThreadPool; 7]> = std::sync::LazyLock::new(|| {
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        [1, 2, 3, 4, 5, 6, 7].map(pool)
+    });
+    let params = Params { batch: params.batch + 7, ..params };
+    let layer = Layer::<T>::new(params, Fill::Normal);
+    for plan in plans(layer.shape) {
+        let (algorithm, isa) = (plan.algorithm(), plan.isa());
+        let serial =
+            Plan::with_isa(layer.shape, algorithm, im2col::Parallelism::Serial, isa).unwrap();
+        for (pass, write) in calls() {
+            let alone = bits(&layer.run(&serial, pass, write));
+            for pool in &*POOLS {
+                let got = pool.install(|| bits(&layer.run(&plan, pass, write)));
+                assert_eq!(alone, got, "{pass:?} on {pool:?} of {plan:?}");
             }
         }
-    });
+        let bias = |plan: &Plan<T>| bits(&layer.run_bias(plan, Write::Overwrite));
+        let alone = bias(&serial);
+        for pool in &*POOLS {
+            assert_eq!(alone, pool.install(|| bias(&plan)), "bias on {pool:?} of {plan:?}");
+        }
+    }
 }
 
 /// All slices at odd offsets, with NaN on both sides: same bits, and the NaN stay where they are.
 #[test]
 fn misaligned_slices_give_the_same_bits_and_nothing_outside_is_touched() {
-    for_families(4, |params| {
-        let layer = Layer::<f32>::new(params, Fill::Normal);
-        for plan in plans(layer.shape) {
-            for (pass, write) in calls() {
-                let aligned = bits(&layer.run(&plan, pass, write));
-                for offset in [1, 3] {
-                    let got = run_misaligned(&layer, &plan, (pass, write), offset);
-                    assert_eq!(aligned, bits(&got), "{pass:?} {offset} elements off of {plan:?}");
-                }
-            }
-        }
-    });
+    for_families(3, check_misaligned::<f32>);
+    for_families(2, check_misaligned::<f64>);
 }
 
-fn run_misaligned(
-    layer: &Layer<f32>,
-    plan: &Plan<f32>,
+fn check_misaligned<T: Element>(params: Params) {
+    let layer = Layer::<T>::new(params, Fill::Normal);
+    for plan in plans(layer.shape) {
+        for (pass, write) in calls() {
+            let aligned = bits(&layer.run(&plan, pass, write));
+            for offset in [1, 3] {
+                let got = run_misaligned(&layer, &plan, (pass, write), offset);
+                assert_eq!(aligned, bits(&got), "{pass:?} {offset} elements off of {plan:?}");
+            }
+        }
+    }
+}
+
+fn run_misaligned<T: Element>(
+    layer: &Layer<T>,
+    plan: &Plan<T>,
     (pass, write): (Pass, Write),
     offset: usize,
-) -> Vec<f32> {
-    let shift = |tensor: &[f32]| {
-        let mut all = vec![f32::NAN; tensor.len() + 2 * offset];
+) -> Vec<T> {
+    let shift = |tensor: &[T]| {
+        let mut all = vec![nan::<T>(); tensor.len() + 2 * offset];
         all[offset..][..tensor.len()].copy_from_slice(tensor);
         all
     };
@@ -97,7 +105,7 @@ fn run_misaligned(
     let bias = &bias[within(layer.bias.len())];
     let dg = &dg[within(layer.grad_output.len())];
     let mut all = shift(&layer.before(pass, write));
-    let mut scratch = shift(&vec![f32::NAN; plan.scratch_len(pass)]);
+    let mut scratch = shift(&vec![nan::<T>(); plan.scratch_len(pass)]);
     let s = &mut scratch[within(plan.scratch_len(pass))];
     let to = &mut all[within(layer.destination_len(pass))];
     match pass {
@@ -110,7 +118,10 @@ fn run_misaligned(
     }
     .unwrap();
     let outside = all[..offset].iter().chain(&all[offset + layer.destination_len(pass)..]);
-    assert!(outside.into_iter().all(|x| x.is_nan()), "{pass:?} of {plan:?} wrote outside");
+    assert!(
+        outside.into_iter().all(|x| (*x).into().is_nan()),
+        "{pass:?} of {plan:?} wrote outside"
+    );
     all[within(layer.destination_len(pass))].to_vec()
 }
 

@@ -1,7 +1,7 @@
 //! Layers that don't fit one run of anything: more pixels, more taps, more channels than the
 //! implicit algorithm takes at a time, so that runs follow each other and ends are ragged.
 
-use im2col::testing::{Call, Fill, Layer, Tolerance, calls, plans};
+use im2col::testing::{Call, Fill, Layer, Tolerance, WRITES, calls, plans};
 use im2col::{Activation, Element, Layout, Params, Pass, Write};
 
 fn check<T: Element>(params: Params) {
@@ -10,6 +10,10 @@ fn check<T: Element>(params: Params) {
         let plans = plans(layer.shape);
         for (pass, write) in calls() {
             let expected = layer.expected(Call::Pass(pass, write));
+            plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
+        }
+        for write in WRITES {
+            let expected = layer.expected(Call::Bias(write));
             plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
         }
     }
@@ -36,6 +40,21 @@ fn many_pixels() {
     check::<f32>(Params { pad_begin: [0; 3], pad_end: [0; 3], ..layer([3, 2, 17, 40, 30]) });
 }
 
+/// More images than any family draws, on every path: dense, few pixels, a filter per channel, groups
+/// of few channels.
+#[test]
+fn many_images() {
+    for params in [
+        layer([37, 3, 5, 6, 7]),
+        layer([41, 3, 150, 2, 2]),
+        Params { groups: 5, ..layer([37, 5, 5, 4, 6]) },
+        Params { groups: 2, ..layer([37, 4, 6, 5, 6]) },
+    ] {
+        check::<f32>(params);
+        check::<f64>(Params { stride: [2, 1, 1], ..params });
+    }
+}
+
 #[test]
 fn many_taps() {
     check::<f32>(layer([1, 950, 3, 4, 5]));
@@ -49,6 +68,23 @@ fn many_taps() {
 fn many_rows_of_one_filter() {
     check::<f32>(Params { groups: 2, ..layer([1, 2, 2, 300, 35]) });
     check::<f64>(Params { groups: 2, kernel: [2, 9, 1], ..layer([1, 2, 4, 290, 20]) });
+}
+
+/// Rows longer than what is summed in one go: of one filter per channel, and of several.
+#[test]
+fn long_rows_of_one_filter() {
+    for (out_channels, stride) in [(3, 1), (3, 2), (6, 1)] {
+        let line = Params {
+            groups: 3,
+            stride: [1, stride, 1],
+            dilation: [1, 2, 1],
+            ..layer([2, 3, out_channels, 3, 701])
+        };
+        check::<f32>(line);
+        check::<f64>(Params { pad_begin: [1, 0, 0], pad_end: [0, 40, 0], ..line });
+    }
+    // More channels than a block of them.
+    check::<f32>(Params { groups: 70, ..layer([1, 70, 70, 6, 270]) });
 }
 
 /// The activation follows the last run of taps, not each: in products of lanes of either sort, and

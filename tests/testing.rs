@@ -149,6 +149,9 @@ fn families_are_what_they_say() {
         assert!(shape.group_in() == 1 && shape.group_out() > 1)
     });
     each("depthwise-wide", |_, shape| assert!(shape.group_out() == 1 && shape.groups() >= 15));
+    each("depthwise-long", |_, shape| {
+        assert!(shape.group_in() == 1 && shape.groups() > 1 && shape.input_pixels() > 240 - 18);
+    });
     each("groups-of-4-to-32", |_, shape| {
         assert!(shape.groups() > 1 && shape.group_in().min(shape.group_out()) >= 4);
     });
@@ -203,6 +206,27 @@ fn gradients_that_are_wrong() {
     assert_gradient("square", &[1.0, 2.0], &[2.0, 4.0], square, 1.0, 0.0);
     let said = panic_of(|| assert_gradient("square", &[1.0, 2.0], &[2.0, 5.0], square, 1.0, 0.5));
     assert!(said.contains("square: gradient[1] is 5, a step of 1 says 4"), "{said}");
+}
+
+/// Products of denormals lose digits that no arithmetic can keep, and no more than those.
+#[test]
+fn what_denormals_lose_is_allowed() {
+    fn check<T: im2col::Element>(smallest: f64) {
+        let mut layer = Layer::<T>::new(params(Layout::ChannelsFirst), Fill::Normal);
+        layer.input.fill(Special::Denormal.number());
+        let expected = layer.expected(Call::Pass(Pass::Forward, Write::Overwrite));
+        let mut sums = vec![T::ZERO; layer.shape.output_len()];
+        im2col::reference::terms(&layer.shape, |o, i, w| {
+            sums[o] += layer.input[i] * layer.weight[w];
+        });
+        expected.check("one term after the other", &sums, Tolerance::Contract).unwrap();
+        let terms = expected.terms as f64;
+        sums[7] += T::from_f64(4.0 * terms * smallest);
+        let mismatch = expected.check("", &sums, Tolerance::Contract).unwrap_err();
+        assert_eq!((mismatch.index, mismatch.wrong), (7, 1), "{mismatch}");
+    }
+    check::<f32>(2f64.powi(-149));
+    check::<f64>(f64::from_bits(1));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Every path of the library on layers so small that an interpreter runs them: Miri takes seconds
-//! for each. It has no SIMD, so there the kernels are the portable ones, on one thread.
+//! for each. It has no SIMD, so there the kernels are the portable ones, on one thread; elsewhere they
+//! are those of every ISA that there is (Valgrind has AVX2).
 //!
 //! What they compute is judged elsewhere: here the passes are held to each other, which costs the
 //! interpreter less than the naive loops would.
@@ -8,8 +9,8 @@
 
 #![allow(unsafe_code, reason = "the C interface as C calls it")]
 
-use im2col::testing::{Fill, Layer, PASSES, bits, dot};
-use im2col::{Algorithm, Element, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
+use im2col::testing::{Fill, Layer, PASSES, bits, dot, isas};
+use im2col::{Algorithm, Element, Isa, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
 use im2col::{col2im, im2col};
 
 /// Layers whose plans differ: products with lanes of pixels and of channels, phases, copies, few
@@ -28,6 +29,13 @@ fn layers() -> Vec<(&'static str, Params)> {
     let last = Params { layout: Layout::ChannelsLast, ..channels };
     let square = Params { kernel: [3, 3, 1], pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..dense };
     let depthwise = Params { out_channels: 4, groups: 2, ..square };
+    let depthwise_last = Params {
+        layout: Layout::ChannelsLast,
+        in_channels: 3,
+        out_channels: 3,
+        groups: 3,
+        ..square
+    };
     let grouped = Params { in_channels: 4, out_channels: 4, groups: 2, ..square };
     let strided = |layer: Params| Params { stride: [2, 2, 1], ..layer };
     let few = Params { in_channels: 4, out_channels: 10, input: [3, 3, 1], ..square };
@@ -41,6 +49,8 @@ fn layers() -> Vec<(&'static str, Params)> {
         ("channels last, strided", strided(last)),
         ("depthwise", depthwise),
         ("depthwise, strided", strided(depthwise)),
+        ("depthwise, channels last", depthwise_last),
+        ("depthwise, channels last, strided", strided(depthwise_last)),
         ("grouped", grouped),
         ("grouped, strided", strided(grouped)),
         ("few pixels", few),
@@ -55,17 +65,22 @@ fn layers() -> Vec<(&'static str, Params)> {
 fn every_path() {
     for (name, params) in layers() {
         let layer = Layer::<f32>::new(params, Fill::Integers);
-        let plan = plan(&layer, Algorithm::Implicit);
-        // In lent scratch, as little as there may be, full of NaN; and in scratch of its own.
-        let len = plan.min_scratch_len(Pass::Forward);
-        let y = layer.run_with_scratch(&plan, Pass::Forward, Write::Overwrite, len).unwrap();
-        let dv = layer.run(&plan, Pass::BackwardData, Write::Overwrite);
-        let len = plan.min_scratch_len(Pass::BackwardWeight);
-        let dw = layer.run_with_scratch(&plan, Pass::BackwardWeight, Write::Overwrite, len);
-        let sum = dot(&y, &layer.grad_output);
-        assert_eq!(sum, dot(&layer.input, &dv), "{name}");
-        assert_eq!(sum, dot(&layer.weight, &dw.unwrap()), "{name}");
+        isas().for_each(|isa| check_path(name, &layer, isa));
     }
+}
+
+fn check_path(name: &str, layer: &Layer<f32>, isa: Isa) {
+    let (implicit, serial) = (Algorithm::Implicit, Parallelism::Serial);
+    let plan = Plan::with_isa(layer.shape, implicit, serial, isa).unwrap();
+    // In lent scratch, as little as there may be, full of NaN; and in scratch of its own.
+    let len = plan.min_scratch_len(Pass::Forward);
+    let y = layer.run_with_scratch(&plan, Pass::Forward, Write::Overwrite, len).unwrap();
+    let dv = layer.run(&plan, Pass::BackwardData, Write::Overwrite);
+    let len = plan.min_scratch_len(Pass::BackwardWeight);
+    let dw = layer.run_with_scratch(&plan, Pass::BackwardWeight, Write::Overwrite, len);
+    let sum = dot(&y, &layer.grad_output);
+    assert_eq!(sum, dot(&layer.input, &dv), "{name}, {isa}");
+    assert_eq!(sum, dot(&layer.weight, &dw.unwrap()), "{name}, {isa}");
 }
 
 #[test]

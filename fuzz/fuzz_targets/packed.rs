@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use im2col::testing::{bits, nan};
-use im2col::{Activation, Element, Error, Pass, Write};
+use im2col::testing::{WRITES, bits, nan};
+use im2col::{Activation, Element, Error, Pass};
 use im2col_fuzz::{Small, plans};
 use libfuzzer_sys::fuzz_target;
 
@@ -27,10 +27,13 @@ fn check<T: Element>(small: &Small, other: &Small) {
             plan.forward_packed(x, &forward, bias, &mut packed).unwrap();
             assert_eq!(bits::<T>(&raw), bits(&packed), "{plan:?}");
         }
-        let (mut raw, mut packed) = (vec![nan(); x.len()], vec![nan(); x.len()]);
-        plan.backward_data(w, g, &mut raw, Write::Overwrite).unwrap();
-        plan.backward_data_packed(&backward, g, &mut packed, Write::Overwrite).unwrap();
-        assert_eq!(bits::<T>(&raw), bits(&packed), "{plan:?}");
+        for write in WRITES {
+            let before = layer.before(Pass::BackwardData, write);
+            let (mut raw, mut packed) = (before.clone(), before);
+            plan.backward_data(w, g, &mut raw, write).unwrap();
+            plan.backward_data_packed(&backward, g, &mut packed, write).unwrap();
+            assert_eq!(bits::<T>(&raw), bits(&packed), "{write:?} of {plan:?}");
+        }
 
         let mut to = vec![T::ONE; g.len()];
         let refused = |result| matches!(result, Err(Error::PackedFor { .. }));

@@ -28,6 +28,8 @@ pub enum Tolerance {
     /// What rounding does to random numbers in whatever order they are summed: [`contract`].
     Contract,
     /// By this times `ε · Σ|a||b|`: for a bound of your own.
+    ///
+    /// Both allow a sum of denormal products what those must lose, the smallest number for each term.
     Factor(f64),
 }
 
@@ -62,9 +64,10 @@ impl<T: Element> Expected<'_, T> {
             return Err(Mismatch::of_length(what, self, got.len()));
         }
         let factor = tolerance.factor(self.terms);
+        let lost = self.terms as f64 * smallest::<T>();
         let allowed = |i: usize| match factor {
             0.0 => 0.0,
-            factor => factor * T::EPSILON * self.magnitudes[i],
+            factor => factor * T::EPSILON * self.magnitudes[i] + lost,
         };
         let right = |i: usize| {
             let (got, value): (f64, f64) = (got[i].into(), self.values[i]);
@@ -104,6 +107,12 @@ impl<T: Element> Expected<'_, T> {
             panic!("{mismatch}");
         }
     }
+}
+
+/// The smallest number above 0. A product that underflows is off by half of it, however small
+/// `ε` times the product may be; a sum never is.
+fn smallest<T: Element>() -> f64 {
+    if size_of::<T>() == size_of::<f32>() { 2f64.powi(-149) } else { f64::from_bits(1) }
 }
 
 /// The bits of every element, so that NaN and -0 compare.

@@ -39,13 +39,13 @@ pub struct Family {
     pub extra: RangeInclusive<usize>,
 }
 
-/// All families.
+/// All families, by name: those that [`Family`] has functions for, and more of them.
 pub fn families() -> Vec<Family> {
     let dense = Family::dense();
     let few = [1..=3, 1..=3];
     vec![
         dense.clone(),
-        Family { name: "depthwise", groups: 2..=9, channels: [1..=1, 1..=2], ..Family::dense() },
+        Family::depthwise(),
         Family {
             name: "depthwise-multiplier",
             axes: 1..=3,
@@ -65,6 +65,18 @@ pub fn families() -> Vec<Family> {
             dilation: 1..=2,
             pad: 0..=4,
             ..Family::dense()
+        },
+        Family {
+            name: "depthwise-long",
+            axes: 1..=1,
+            batch: 1..=2,
+            groups: 2..=6,
+            channels: [1..=1, 1..=2],
+            kernel: 1..=5,
+            stride: 1..=3,
+            dilation: 1..=3,
+            pad: 0..=9,
+            extra: 240..=700,
         },
         Family::grouped(),
         Family {
@@ -94,9 +106,9 @@ pub fn families() -> Vec<Family> {
             extra: 200..=900,
             ..Family::dense()
         },
-        Family { name: "1d", axes: 1..=1, kernel: 1..=7, extra: 0..=80, ..Family::dense() },
-        Family { name: "3d", axes: 3..=3, channels: few.clone(), extra: 0..=3, ..Family::dense() },
-        Family { name: "dilated", axes: 1..=2, kernel: 2..=3, dilation: 1..=4, ..Family::dense() },
+        Family::one_axis(),
+        Family::three_axes(),
+        Family::dilated(),
         Family {
             name: "large-dilation",
             axes: 1..=2,
@@ -106,15 +118,7 @@ pub fn families() -> Vec<Family> {
             pad: 0..=12,
             ..Family::dense()
         },
-        Family {
-            name: "border-heavy",
-            channels: few.clone(),
-            kernel: 1..=5,
-            dilation: 1..=2,
-            pad: 0..=6,
-            extra: 0..=2,
-            ..Family::dense()
-        },
+        Family::border_heavy(),
         Family { name: "kernel-as-large-as-image", kernel: 2..=7, extra: 0..=0, ..Family::dense() },
         Family {
             name: "pointwise",
@@ -180,6 +184,40 @@ impl Family {
         }
     }
 
+    /// Layers with a filter or two for each channel.
+    pub fn depthwise() -> Self {
+        Self { name: "depthwise", groups: 2..=9, channels: [1..=1, 1..=2], ..Self::dense() }
+    }
+
+    /// Layers of one axis, as of sound.
+    pub fn one_axis() -> Self {
+        Self { name: "1d", axes: 1..=1, kernel: 1..=7, extra: 0..=80, ..Self::dense() }
+    }
+
+    /// Layers of three axes, as of volumes.
+    pub fn three_axes() -> Self {
+        let channels = [1..=3, 1..=3];
+        Self { name: "3d", axes: 3..=3, channels, extra: 0..=3, ..Self::dense() }
+    }
+
+    /// Layers whose taps lie apart.
+    pub fn dilated() -> Self {
+        Self { name: "dilated", axes: 1..=2, kernel: 2..=3, dilation: 1..=4, ..Self::dense() }
+    }
+
+    /// Layers most of whose patches meet padding, some nothing else.
+    pub fn border_heavy() -> Self {
+        Self {
+            name: "border-heavy",
+            channels: [1..=3, 1..=3],
+            kernel: 1..=5,
+            dilation: 1..=2,
+            pad: 0..=6,
+            extra: 0..=2,
+            ..Self::dense()
+        }
+    }
+
     /// Layers of 2 to 4 groups of several channels.
     pub fn grouped() -> Self {
         Self { name: "grouped", groups: 2..=4, channels: [1..=4, 1..=4], ..Self::dense() }
@@ -201,7 +239,14 @@ impl Family {
         }
     }
 
-    /// The family's layers; a failing one shrinks towards the small end of every range.
+    /// The family's layers, for `proptest!` and other strategies of yours (of proptest 1, which your
+    /// crate names for itself); a failing one shrinks towards the small end of every range.
+    ///
+    /// ```
+    /// use im2col::testing::Family;
+    /// use proptest::prelude::*;
+    /// proptest!(|(params in Family::depthwise().layers())| prop_assert!(params.groups > 1));
+    /// ```
     pub fn layers(&self) -> impl Strategy<Value = Params> + use<> {
         let three = |range: &RangeInclusive<usize>| [range.clone(), range.clone(), range.clone()];
         let Self { pad, extra, kernel, stride, dilation, .. } = self;

@@ -32,11 +32,12 @@
 //! | to | use |
 //! |---|---|
 //! | draw layers | [`Family`], [`families`], [`for_layers`], [`for_families`] |
+//! | draw them for a `proptest!` | [`Family::layers`], a strategy |
 //! | fill tensors | [`Fill`], [`numbers`]; [`Special`], [`place`], [`sprinkle`] |
 //! | know the answer | [`Layer::expected`], and [`mod@crate::reference`] below it |
 //! | compare | [`Expected::assert_close`], [`Tolerance`], [`contract`], [`bits`] |
 //! | check gradients | [`assert_adjoint`], [`assert_gradient`] |
-//! | see what is touched | [`Guarded`]: tensors that end (or start) where memory does |
+//! | see what is touched | [`Guarded`]: tensors that end (or start) where memory does (on Unix) |
 //! | run this crate's plans | [`Layer::run`], [`plans`], [`isas`] |
 
 mod compare;
