@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
 use super::vector::{Between, Vector};
-use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -44,8 +44,10 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: store::<V>,
         },
         dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
+        copy: copy::<V>,
         stencils: Stencils {
-            apply: apply::<V>,
+            apply_strips: apply_strips::<V>,
+            apply_blocks: apply_blocks::<V>,
             group: group::<V>,
             registers: V::REGISTERS,
             correlate: correlate::<V>,
@@ -106,11 +108,27 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
 }
 
 /// # Safety
+/// As [`CopyRows`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn copy<V: Vector>(job: &CopyRows<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::copy_rows::<V>(job) }
+}
+
+/// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { stencil::apply::<V>(job) }
+    unsafe { stencil::apply_strips::<V>(job) }
+}
+
+/// # Safety
+/// As [`Apply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::apply_blocks::<V>(job) }
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
 use super::vector::{Between, Vector};
-use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -59,7 +59,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 ) -> Kernels<T> {
     let single = Kernel {
         rows: 28,
-        row_step: 4,
+        row_step: 2,
         lanes,
         vector: lanes,
         multiply: multiply_tall::<V>,
@@ -90,8 +90,10 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             store: store::<V>,
         },
         dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
+        copy: copy::<V>,
         stencils: Stencils {
-            apply: apply::<V, H>,
+            apply_strips: apply_strips::<V, H>,
+            apply_blocks: apply_blocks::<V, H>,
             group: group::<V, H>,
             registers: V::REGISTERS,
             correlate: correlate::<V, H>,
@@ -102,7 +104,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
-/// multiplication itself. Fewer rows in steps of 4.
+/// multiplication itself. Fewer rows in steps of 2.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -110,13 +112,20 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.count.div_ceil(4) {
-            1 => body::multiply_beside::<V, 4, 1>(job),
-            2 => body::multiply_beside::<V, 8, 1>(job),
-            3 => body::multiply_beside::<V, 12, 1>(job),
-            4 => body::multiply_beside::<V, 16, 1>(job),
-            5 => body::multiply_beside::<V, 20, 1>(job),
-            6 => body::multiply_beside::<V, 24, 1>(job),
+        match job.count.div_ceil(2) {
+            1 => body::multiply_beside::<V, 2, 1>(job),
+            2 => body::multiply_beside::<V, 4, 1>(job),
+            3 => body::multiply_beside::<V, 6, 1>(job),
+            4 => body::multiply_beside::<V, 8, 1>(job),
+            5 => body::multiply_beside::<V, 10, 1>(job),
+            6 => body::multiply_beside::<V, 12, 1>(job),
+            7 => body::multiply_beside::<V, 14, 1>(job),
+            8 => body::multiply_beside::<V, 16, 1>(job),
+            9 => body::multiply_beside::<V, 18, 1>(job),
+            10 => body::multiply_beside::<V, 20, 1>(job),
+            11 => body::multiply_beside::<V, 22, 1>(job),
+            12 => body::multiply_beside::<V, 24, 1>(job),
+            13 => body::multiply_beside::<V, 26, 1>(job),
             _ => body::multiply_beside::<V, 28, 1>(job),
         }
     }
@@ -187,12 +196,38 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
 }
 
 /// # Safety
+/// As [`CopyRows`].
+#[target_feature(enable = "avx512f")]
+unsafe fn copy<V: Vector>(job: &CopyRows<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::copy_rows::<V>(job) }
+}
+
+/// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx512f")]
-unsafe fn apply<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply_strips<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        if job.width() > H::LANES { stencil::apply::<V>(job) } else { stencil::apply::<H>(job) }
+        if job.width() > H::LANES {
+            stencil::apply_strips::<V>(job)
+        } else {
+            stencil::apply_strips::<H>(job)
+        }
+    }
+}
+
+/// # Safety
+/// As [`Apply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn apply_blocks<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        if job.width() > H::LANES {
+            stencil::apply_blocks::<V>(job)
+        } else {
+            stencil::apply_blocks::<H>(job)
+        }
     }
 }
 
@@ -367,6 +402,12 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch_write(p: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
@@ -518,6 +559,12 @@ unsafe impl Vector for __m512d {
     unsafe fn sum(self) -> f64 {
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_reduce_add_pd(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f64) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 
     #[inline(always)]

@@ -6,10 +6,12 @@
     allow(dead_code, reason = "each ISA takes the shapes that fit its registers")
 )]
 
-use super::vector::Vector;
-use super::{Dot, Multiply, Pack, Store};
+use super::vector::{Between, Vector};
+use super::{CopyRows, Dot, Multiply, Pack, Store};
 use crate::element::Element;
 use core::mem::MaybeUninit;
+
+const AHEAD: usize = 16;
 
 /// The most lanes of any vector: f32 under AVX-512.
 pub(super) const MAX_LANES: usize = 16;
@@ -101,6 +103,12 @@ unsafe fn multiply_of<
             let first = rows[0].add(step_a);
             let b = job.b.add(*job.steps_b.add(term) as usize);
             let mut vectors = [V::splat(V::Element::ZERO); N];
+            if N >= 3 {
+                let ahead = job.b.add(*job.steps_b.add((term + AHEAD).min(job.terms - 1)) as usize);
+                for v in 0..N {
+                    V::prefetch(ahead.wrapping_add(v * V::LANES));
+                }
+            }
             for v in 0..N {
                 vectors[v] = V::load(b.add(v * V::LANES));
             }
@@ -236,6 +244,60 @@ pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pac
                         to.offset(col as isize * job.step),
                         job.step,
                     );
+                }
+            }
+        }
+    }
+}
+
+/// Copies rows with zeros round them, vector by vector: the lanes of a mask outside the elements
+/// taken are the zeros.
+///
+/// # Safety
+/// As [`CopyRows`].
+#[inline(always)]
+pub(super) unsafe fn copy_rows<V: Vector>(job: &CopyRows<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.step {
+            1 => copy_stepped::<V, 1>(job),
+            2 => copy_stepped::<V, 2>(job),
+            _ => copy_stepped::<V, 0>(job),
+        }
+    }
+}
+
+/// # Safety
+/// As [`CopyRows`]; `STEP` is the job's if that is 1 or 2, else 0.
+#[inline(always)]
+unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>) {
+    // Rows that share a mask before the next: so many that they stay in the L1 cache.
+    const BLOCK: usize = 16;
+    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step } = job;
+    for first in (0..count).step_by(BLOCK) {
+        let rows = first..count.min(first + BLOCK);
+        for at in (0..len).step_by(V::LANES) {
+            let lanes = V::LANES.min(len - at);
+            let low = before.saturating_sub(at).min(V::LANES);
+            let high = (before + taken).saturating_sub(at).min(V::LANES);
+            // Lane 0 may lie before the row, or past it: only lanes from low to high are read.
+            let from = from.wrapping_add(at.wrapping_sub(before).wrapping_mul(step));
+            // SAFETY: lanes from `low` to `high` are elements taken, and the first `lanes` of the
+            // vector lie within the row's `len` elements.
+            unsafe {
+                let mask = V::mask(Between { step, low, high });
+                let to = to.add(at);
+                if STEP == 1 && low == 0 && high == V::LANES {
+                    for r in rows.clone() {
+                        let row = V::load(from.wrapping_add(r.wrapping_mul(from_pitch)));
+                        row.store(to.add(r * to_pitch));
+                    }
+                } else {
+                    for r in rows.clone() {
+                        let row = from.wrapping_add(r.wrapping_mul(from_pitch));
+                        let row = V::load_masked::<STEP>(row, mask);
+                        row.store_first(to.add(r * to_pitch), lanes);
+                    }
                 }
             }
         }

@@ -114,6 +114,9 @@ pub(crate) unsafe trait Vector: Copy {
         }
         lanes[0]
     }
+    /// Tells the cache that `p`, which need not be good, will soon be read.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const Self::Element) {}
     /// Tells the cache that `p`, which need not be good, will soon be written.
     #[inline(always)]
     unsafe fn prefetch_write(_p: *const Self::Element) {}
