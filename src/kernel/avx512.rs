@@ -402,6 +402,41 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f32) {
+        // SAFETY: the caller runs with avx512f and vouches for `N` elements, rounded up to vectors.
+        unsafe {
+            for first in (0..N).step_by(16) {
+                let mut v = [_mm512_setzero_ps(); 16];
+                for i in 0..16 {
+                    if first + i < N {
+                        v[i] = vectors[first + i];
+                    }
+                }
+                // A transposition that adds on its way: pairs of lanes, fours, then 128-bit pieces.
+                // Each step halves the vectors, and all stay in whole registers: a part of one, such as
+                // `sum` takes, holds the sums of a loop to the first 16.
+                for i in 0..8 {
+                    let [a, b] = [v[2 * i], v[2 * i + 1]];
+                    v[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                }
+                for i in 0..4 {
+                    let [a, b] = [v[2 * i], v[2 * i + 1]].map(|v| _mm512_castps_pd(v));
+                    let [low, high] = [_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)];
+                    v[i] = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+                }
+                for half in [2, 1] {
+                    for i in 0..half {
+                        let [a, b] = [v[2 * i], v[2 * i + 1]];
+                        let even = _mm512_shuffle_f32x4::<0x88>(a, b);
+                        v[i] = _mm512_add_ps(even, _mm512_shuffle_f32x4::<0xdd>(a, b));
+                    }
+                }
+                v[0].store(to.add(first));
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(p: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -559,6 +594,34 @@ unsafe impl Vector for __m512d {
     unsafe fn sum(self) -> f64 {
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_reduce_add_pd(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f64) {
+        // As for f32.
+        // SAFETY: the caller runs with avx512f and vouches for `N` elements, rounded up to vectors.
+        unsafe {
+            for first in (0..N).step_by(8) {
+                let mut v = [_mm512_setzero_pd(); 8];
+                for i in 0..8 {
+                    if first + i < N {
+                        v[i] = vectors[first + i];
+                    }
+                }
+                for i in 0..4 {
+                    let [a, b] = [v[2 * i], v[2 * i + 1]];
+                    v[i] = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                }
+                for half in [2, 1] {
+                    for i in 0..half {
+                        let [a, b] = [v[2 * i], v[2 * i + 1]];
+                        let even = _mm512_shuffle_f64x2::<0x88>(a, b);
+                        v[i] = _mm512_add_pd(even, _mm512_shuffle_f64x2::<0xdd>(a, b));
+                    }
+                }
+                v[0].store(to.add(first));
+            }
+        }
     }
 
     #[inline(always)]
