@@ -384,6 +384,7 @@ pub unsafe extern "C" fn im2col_col2im(
 fn isa() -> &'static CStr {
     match Isa::best() {
         Isa::Portable => c"portable",
+        Isa::Simd128 => c"wasm-simd128",
         Isa::Neon => c"neon",
         Isa::Avx2 => c"avx2",
         Isa::Avx512 => c"avx512",

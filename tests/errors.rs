@@ -77,11 +77,16 @@ fn a_size_of_zero_is_named() {
     assert_eq!(zero(size("kernel", Some(1))), "kernel of axis 1 is 0: it must be at least 1");
 }
 
+/// `2^n` where an address has 64 bits, and as large beside the others where it has fewer.
+const fn power(n: u32) -> usize {
+    1 << (n * usize::BITS / 64)
+}
+
 /// Any size, or two at once, as large as there is and near every power that could wrap: a plan
 /// or an error, and no panic. No plan allocates.
 #[test]
 fn a_huge_size_never_panics() {
-    let huge = [usize::MAX, usize::MAX / 2, usize::MAX / 4, usize::MAX / 8, 1 << 32, 1 << 31];
+    let huge = [usize::MAX, usize::MAX / 2, usize::MAX / 4, usize::MAX / 8, power(32), 1 << 31];
     let depthwise = Params { in_channels: 3, ..params() };
     for (_, set) in sizes() {
         for (_, second) in sizes() {
@@ -106,7 +111,7 @@ fn a_huge_size_never_panics() {
 /// (Found by the fuzzer: a depthwise layer's plan multiplied a stride of 2⁵⁹ by a pitch.)
 #[test]
 fn steps_that_are_never_taken_may_have_any_size() {
-    for huge in [usize::MAX, usize::MAX / 2, usize::MAX / 7 + 1, 1 << 59, 1 << 32] {
+    for huge in [usize::MAX, usize::MAX / 2, usize::MAX / 7 + 1, power(59), power(32)] {
         for groups in [1, 2, 6] {
             for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
                 for (kernel, dilation) in [(1, huge), (7, 1)] {
@@ -139,7 +144,7 @@ fn steps_that_are_never_taken_may_have_any_size() {
 /// (Found by the fuzzer through C: the slot after the last lay a stride of 2⁶² further on.)
 #[test]
 fn slots_of_a_copy_past_the_last_have_no_place() {
-    for huge in [usize::MAX, usize::MAX / 2, isize::MAX as usize / 2 + 1, 1 << 60] {
+    for huge in [usize::MAX, usize::MAX / 2, isize::MAX as usize / 2 + 1, power(60)] {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
             for (channels, groups) in [(3, 1), (20, 1), (8, 2)] {
                 for stride in [[huge; 3], [1, huge, 1], [2, 1, huge]] {
@@ -173,7 +178,7 @@ fn slots_of_a_copy_past_the_last_have_no_place() {
 /// (Found by the fuzzer: a layer with 2⁵³ taps and more; its cells were sized by pixels times terms.)
 #[test]
 fn outputs_times_taps_may_be_any_number() {
-    let sizes = [3, 1 << 9, 1 << 20, 1 << 31, 1 << 45, 1 << 53, 1 << 57];
+    let sizes = [3, 1 << 9, power(20), power(31), power(45), power(53), power(57)];
     for (taps, outputs) in sizes.into_iter().flat_map(|a| sizes.map(|b| (a, b))) {
         for (channels, groups) in [(1, 1), (2, 2), (4, 2), (40, 1)] {
             for (layout, stride) in [
@@ -218,7 +223,8 @@ fn outputs_times_taps_may_be_any_number() {
 #[test]
 fn an_axis_answers_any_numbers() {
     let checked = Shape::new(params()).unwrap();
-    let any = [0, 1, 2, 7, 1 << 32, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 1, usize::MAX];
+    let any =
+        [0, 1, 2, 7, power(32), usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 1, usize::MAX];
     let check = |axis: Axis| {
         for k in any {
             let inside = axis.inside(k);
@@ -311,7 +317,7 @@ fn an_overflow_is_named() {
         (Params { batch: max, ..one }, ("input", None)),
         (Params { in_channels: max, ..one }, ("input", None)),
         (Params { out_channels: max, ..one }, ("weight", None)),
-        (Params { batch: 1 << 31, out_channels: 1 << 31, ..one }, ("output", None)),
+        (Params { batch: power(31), out_channels: power(31), ..one }, ("output", None)),
     ];
     for (params, (what, axis)) in cases {
         let error = Shape::new(params).unwrap_err();
@@ -326,10 +332,10 @@ fn an_overflow_is_named() {
 /// A layer whose tensors fit, but whose patch matrix doesn't.
 #[test]
 fn cols_that_do_not_fit() {
-    let side = 1 << 28;
+    let side = power(28);
     let params = Params {
         axes: 1,
-        input: [1 << 35, 1, 1],
+        input: [power(35), 1, 1],
         kernel: [side, 1, 1],
         pad_begin: [side, 0, 0],
         ..Params::default()

@@ -1,7 +1,7 @@
 //! Which kernels these tests ran on, and what `IM2COL_ISA` does to the choice.
 
-use im2col::Isa;
 use im2col::testing::isas;
+use im2col::{Conv1d, Isa};
 use std::process::Command;
 
 /// Tests run on the ISAs that the machine has: so that none is left out unseen, the variable
@@ -14,6 +14,18 @@ fn required_isas_are_there() {
     let required = std::env::var("IM2COL_REQUIRE_ISA").unwrap_or_default();
     for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         assert!(used.contains(&name), "{name} is required, this machine has {used:?}");
+    }
+}
+
+/// On a machine of which somebody knows what it has, such as an emulator's, `IM2COL_EXPECT_ISA` is the
+/// name of what a plan has to be made of when nobody asks for anything.
+#[test]
+fn the_best_isa_is_the_expected_one() {
+    let plan = Conv1d::<f32>::new([1, 1, 8], [1, 1, 3]).plan().unwrap();
+    println!("plans use {}", plan.isa());
+    assert_eq!(plan.isa(), Isa::best());
+    if let Ok(expected) = std::env::var("IM2COL_EXPECT_ISA") {
+        assert_eq!(plan.isa().name(), expected, "with IM2COL_EXPECT_ISA");
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use im2col::testing::{Fill, Layer, PASSES, WRITES, isas};
-use im2col::{Algorithm, Element, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
+use im2col::{Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -162,7 +162,11 @@ const PANEL: usize = 32;
 
 /// What the layer asks for beyond the promise, for one thread and for four.
 fn check_promise(params: Params) -> Vec<String> {
-    let shape = Shape::new(params).unwrap();
+    let shape = match Shape::new(params) {
+        // Where an address has 32 bits, some of the layers drawn at random don't fit.
+        Err(Error::Overflow { .. }) if usize::BITS == 32 => return Vec::new(),
+        shape => shape.unwrap(),
+    };
     let mut broken = Vec::new();
     for isa in isas() {
         let (algorithm, rayon) = (Algorithm::Implicit, Parallelism::Rayon);
@@ -204,12 +208,14 @@ fn pool() -> &'static rayon::ThreadPool {
 
 #[test]
 fn scratch_keeps_its_promise_on_a_large_image() {
+    // The larger one has no room where an address has 32 bits.
+    let side = if usize::BITS == 32 { 1024 } else { 2048 };
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         let layer = Params {
             layout,
             in_channels: 64,
             out_channels: 64,
-            input: [2048, 2048, 1],
+            input: [side, side, 1],
             kernel: [3, 3, 1],
             ..Params::default()
         };

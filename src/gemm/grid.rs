@@ -56,9 +56,6 @@ impl Run {
     }
 }
 
-/// The largest offset of a table.
-const MAX_OFFSET: usize = u32::MAX as usize;
-
 /// How far the last position of a box lies from the first.
 fn reach(sizes: [usize; AXES], pitches: [usize; AXES]) -> Option<usize> {
     (0..AXES).try_fold(0usize, |sum, axis| {
@@ -66,11 +63,15 @@ fn reach(sizes: [usize; AXES], pitches: [usize; AXES]) -> Option<usize> {
     })
 }
 
+/// Whether the offsets of a box fit a table.
+fn fits_table(sizes: [usize; AXES], pitches: [usize; AXES]) -> bool {
+    reach(sizes, pitches).is_some_and(|n| u32::try_from(n).is_ok())
+}
+
 /// Cuts a run down until the offsets of all these grids fit their tables.
 pub(crate) fn fit_tables(mut run: [usize; AXES], grids: &[[usize; AXES]]) -> [usize; AXES] {
-    let fits = |run, &pitches: &[usize; AXES]| reach(run, pitches).is_some_and(|n| n <= MAX_OFFSET);
     while let Some(outermost) = run.iter().position(|&size| size > 1) {
-        if grids.iter().all(|pitches| fits(run, pitches)) {
+        if grids.iter().all(|pitches| fits_table(run, *pitches)) {
             break;
         }
         run[outermost] = run[outermost].div_ceil(2);
@@ -109,7 +110,7 @@ impl Grid {
         pitches: [usize; AXES],
         run: [usize; AXES],
     ) -> Result<Self, Error> {
-        assert!(reach(run, pitches).is_some_and(|n| n <= MAX_OFFSET), "{run:?} x {pitches:?}");
+        assert!(fits_table(run, pitches), "{run:?} x {pitches:?}");
         let mut table = room(run.iter().product())?;
         for a in 0..run[0] {
             for b in 0..run[1] {

@@ -112,7 +112,9 @@ fn tables_fit_or_are_cut() {
     assert_eq!(fit_tables([1, 1, 1, 5], &[wide]), [1, 1, 1, 3]);
     assert_eq!(fit_tables([4, 2, 1, 2], &[[most, 1, 0, 1], wide]), [1, 2, 1, 2]);
     assert_eq!(fit_tables([4, 2, 1, 2], &[[most - 2, 1, 0, 1], wide]), [2, 2, 1, 2]);
-    assert_eq!(fit_tables([2, 2, 1, 2], &[[usize::MAX; AXES]]), [1; AXES]);
+    // With 32 bits, the largest pitch is one that a table holds.
+    let held = if usize::MAX == most { 2 } else { 1 };
+    assert_eq!(fit_tables([2, 2, 1, 2], &[[usize::MAX; AXES]]), [1, 1, 1, held]);
     assert_eq!(run_box([2, 3, 4, 5], 0), [1; AXES]);
     assert_eq!(run_box([2, 3, 4, 5], 20), [1, 1, 4, 5]);
     assert_eq!(run_box([2, 3, 4, 5], 39), [1, 1, 4, 5]);

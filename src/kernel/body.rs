@@ -1,6 +1,11 @@
 //! The loops of every kernel, written once over a [`Vector`]. An ISA's file gives the vector and
 //! instantiates these inside functions that enable its target features.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "each ISA takes the shapes that fit its registers")
+)]
+
 use super::vector::{Between, Vector};
 use super::{CopyRows, Dot, Multiply, Pack, Store};
 use crate::element::Element;

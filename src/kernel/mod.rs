@@ -13,6 +13,8 @@ mod body;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 pub(crate) mod stencil;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,8 @@ use core::fmt;
 pub enum Isa {
     /// What the compiler makes of plain loops, on any machine.
     Portable,
+    /// wasm32 with simd128, and with its relaxed instructions if they are compiled for.
+    Simd128,
     /// aarch64 with NEON, which all of them have.
     Neon,
     /// x86-64 with AVX2 and FMA.
@@ -39,12 +43,13 @@ pub enum Isa {
 
 impl Isa {
     /// Every ISA, the lowest first.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The name that `IM2COL_ISA` takes.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Simd128 => "wasm-simd128",
             Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
@@ -199,6 +204,7 @@ pub(crate) struct Multiply<T> {
     pub(crate) rows: *const *const T,
     /// Each row begins one element after the one before it, and `count` is a multiple of the
     /// kernel's step.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX-512's kernels ask"))]
     pub(crate) beside: bool,
     pub(crate) steps_a: *const u32,
     pub(crate) b: *const T,
@@ -278,6 +284,8 @@ impl HasKernels for f32 {
     fn kernels(isa: Isa) -> Option<&'static Kernels<f32>> {
         match isa {
             Isa::Portable => Some(&portable::F32),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => simd128::detected().then_some(&simd128::F32),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Isa::Neon => neon::detected().then_some(&neon::F32),
             #[cfg(target_arch = "x86_64")]
@@ -302,6 +310,8 @@ impl HasKernels for f64 {
     fn kernels(isa: Isa) -> Option<&'static Kernels<f64>> {
         match isa {
             Isa::Portable => Some(&portable::F64),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => simd128::detected().then_some(&simd128::F64),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Isa::Neon => neon::detected().then_some(&neon::F64),
             #[cfg(target_arch = "x86_64")]
