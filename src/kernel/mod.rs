@@ -152,6 +152,10 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) pack: unsafe fn(&Pack<T>),
     /// Writes a tile to its place.
     pub(crate) store: unsafe fn(&Store<T>),
+    /// Copies the lanes of a panel side by side, where `multiply` is so much the faster that it
+    /// pays for some tiles; such a kernel also writes its tile in place, at any
+    /// [`tile_pitch`](Multiply::tile_pitch).
+    pub(crate) gather: Option<unsafe fn(&Gather<T>)>,
 }
 
 /// A tile of dot products: its largest size, and the function that sums it.
@@ -187,7 +191,8 @@ pub(crate) struct Dot<T> {
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
 /// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
 /// `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
-/// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to.
+/// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to. If the
+/// kernel gathers, it has only `count` rows, `tile_pitch` apart.
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them are computed or not, as the kernel likes.
     pub(crate) count: usize,
@@ -199,16 +204,34 @@ pub(crate) struct Multiply<T> {
     /// kernel's step.
     pub(crate) beside: bool,
     pub(crate) steps_a: *const u32,
+    /// Each step of a is one more than the one before it.
+    pub(crate) beside_a: bool,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
+    /// Each step of b is `vectors` vectors more than the one before it, and the first is 0.
+    pub(crate) packed_b: bool,
     pub(crate) terms: usize,
     pub(crate) tile: *mut T,
+    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel gathers.
+    pub(crate) tile_pitch: usize,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,
     /// Where the finished tile will be written, so that its lines are on their way.
     pub(crate) prefetch: *const T,
     pub(crate) prefetch_pitch: usize,
     pub(crate) prefetch_lines: usize,
+}
+
+/// `to[t * vectors + lane] = from[steps[t] + lane]`, where `vectors` are as many elements.
+///
+/// Asked of the caller: `from` is good for `vectors` vectors at each of `terms` steps, and `to`
+/// has room for them all, to which nothing else refers.
+pub(crate) struct Gather<T> {
+    pub(crate) from: *const T,
+    pub(crate) steps: *const u32,
+    pub(crate) terms: usize,
+    pub(crate) vectors: usize,
+    pub(crate) to: *mut T,
 }
 
 /// `to[block * to_block + col * step + lane] = from[block * block_pitch + lane * lane_pitch + col]`,
