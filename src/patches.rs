@@ -19,7 +19,9 @@
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::gemm::copy::{Rows, copy_rows};
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
+use crate::kernel::Kernels;
 use crate::shape::{Layout, MAX_AXES, Shape};
 use core::fmt;
 
@@ -318,6 +320,7 @@ impl Patches {
     /// `scratch` has [`copy_len`](Self::copy_len) elements; `held` says what is in it already.
     pub(crate) fn part<'a, T: Element>(
         &self,
+        kernels: &Kernels<T>,
         image: &'a [T],
         group: usize,
         pixels: &Run,
@@ -336,15 +339,17 @@ impl Patches {
         };
         let wanted = Held(Some([group, pixels.first, taps.first]));
         if *held != wanted {
-            self.fill(copy, &image[first..], pixels, taps, scratch);
+            self.fill(kernels, copy, &image[first..], pixels, taps, scratch);
             *held = wanted;
         }
         scratch
     }
 
     /// Copies what the runs read, zeros where that is padding.
+    #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
     fn fill<T: Element>(
         &self,
+        kernels: &Kernels<T>,
         copy: &Copy,
         image: &[T],
         pixels: &Run,
@@ -387,17 +392,25 @@ impl Patches {
         for image_index in 0..images {
             let from = (n + image_index) * source.image + first_channel * source.channel;
             let to = image_index * copy.pitches.image;
-            for (z_to, z) in depths.positions() {
-                for (y_to, y) in heights.positions() {
-                    let to = to + z_to * to_axes[0] + y_to * to_axes[1];
-                    let row = z.zip(y).map(|(z, y)| from + z * source.axes[0] + y * source.axes[1]);
-                    for piece in 0..widths.pieces {
-                        let row_copy = widths.piece(piece, source.axes[2], to_axes[2], inner);
-                        let to = to + piece * widths.slots.tap * to_axes[2];
-                        for channel in 0..outer {
-                            let to = &mut scratch[to + channel * copy.pitches.channel..];
-                            let row = row.map(|row| &image[row + channel * source.channel..]);
-                            row_copy.run(row, to);
+            // Plane after plane: the same row of all channels would touch as many pages each time.
+            for channel in 0..outer {
+                let image = &image[from + channel * source.channel..];
+                let to = to + channel * copy.pitches.channel;
+                for (z_to, z) in depths.positions() {
+                    let image = z.map(|z| &image[z * source.axes[0]..]);
+                    for (h_to, rows) in heights.spans() {
+                        for (w_to, pixels) in widths.spans() {
+                            let plane = Plane {
+                                rows,
+                                row: source.axes[1],
+                                to_row: to_axes[1],
+                                pixels,
+                                pixel: source.axes[2],
+                                to_pixel: to_axes[2],
+                                inner,
+                            };
+                            let place = z_to * to_axes[0] + h_to * to_axes[1] + w_to * to_axes[2];
+                            plane.copy(kernels, image, &mut scratch[to + place..]);
                         }
                     }
                 }
@@ -480,90 +493,109 @@ impl Stretches {
         })
     }
 
-    /// How one piece of a row along this axis is copied, `inner` elements a pixel, pixels `pitch`
-    /// and `to_pitch` elements apart.
-    fn piece(&self, piece: usize, pitch: usize, to_pitch: usize, inner: usize) -> RowCopy {
-        // The slots [begin, end) lie inside the image.
-        let step = self.slots.step;
-        let origin = self.origin + (piece * self.dilation) as isize;
-        let begin = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
-        let end = (self.source as isize - origin).max(0) as usize;
-        let end = end.div_ceil(step).clamp(begin, self.len);
-        // Only a slot inside has a place in the image: past the last, a huge step overflows.
-        let inside = begin < end;
-        let first = if inside { (origin + (begin * step) as isize) as usize * pitch } else { 0 };
-        RowCopy {
-            before: begin * to_pitch,
-            first,
-            count: end - begin,
-            len: (self.len - 1) * to_pitch + inner,
-            // With two slots inside, the step between them lies in the image.
-            step: step.saturating_mul(pitch),
-            to_pitch,
-            inner,
-        }
+    /// Where each piece begins in the copy, and what it takes.
+    fn spans(&self) -> impl Iterator<Item = (usize, Span)> {
+        (0..self.pieces).map(move |piece| {
+            // The slots from `before` to `end` lie inside the image.
+            let step = self.slots.step;
+            let origin = self.origin + (piece * self.dilation) as isize;
+            let before = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
+            let end = (self.source as isize - origin).max(0) as usize;
+            let count = end.div_ceil(step).clamp(before, self.len) - before;
+            // Only a slot inside has a place in the image: past the last, a huge step overflows.
+            let first = if count > 0 { (origin + (before * step) as isize) as usize } else { 0 };
+            (piece * self.slots.tap, Span { len: self.len, before, count, first, step })
+        })
     }
 }
 
-/// One piece of a row of a copy: zeros, then elements of the image, then zeros.
-struct RowCopy {
-    /// Zeros before the elements, and elements in all.
-    before: usize,
+/// One piece of an axis of a copy: slots in the padding, inside the image, and in the padding.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// Slots in all, before the first inside, and inside.
     len: usize,
-    /// The first element that lies inside the image, and the pixels that do.
-    first: usize,
+    before: usize,
     count: usize,
-    /// Elements between neighbouring pixels of the image and of the copy, and of one pixel.
+    /// The image element in the first slot inside, and how far apart those of two slots are.
+    first: usize,
     step: usize,
-    to_pitch: usize,
+}
+
+/// A piece of a plane of the copy: some rows of some pixels, `row` and `pixel` elements apart in the
+/// image, `to_row` and `to_pixel` in the copy, `inner` elements each.
+struct Plane {
+    rows: Span,
+    row: usize,
+    to_row: usize,
+    pixels: Span,
+    pixel: usize,
+    to_pixel: usize,
     inner: usize,
 }
 
-impl RowCopy {
-    /// Copies one row of the image; all zeros without a row.
-    #[inline]
-    fn run<T: Element>(&self, row: Option<&[T]>, to: &mut [T]) {
-        let Self { before, len, first, count, step, to_pitch, inner } = *self;
-        let to = &mut to[..len];
-        let (Some(row), 1..) = (row, count) else {
-            to.fill(T::ZERO);
-            return;
+impl Plane {
+    /// Copies it from a plane of the image; all zeros without one.
+    fn copy<T: Element>(&self, kernels: &Kernels<T>, image: Option<&[T]>, to: &mut [T]) {
+        let &Self { rows, row, to_row, pixels, pixel, to_pixel, inner } = self;
+        let inside = image.filter(|_| rows.count > 0 && pixels.count > 0);
+        let (before, count) =
+            if inside.is_some() { (rows.before, rows.count) } else { (rows.len, 0) };
+        let len = (pixels.len - 1) * to_pixel + inner;
+        let zeros = |count| Rows {
+            count,
+            from_pitch: 0,
+            to_pitch: to_row,
+            before: 0,
+            taken: 0,
+            len,
+            step: 1,
         };
-        let after = before + (count - 1) * to_pitch + inner;
-        to[..before].iter_mut().for_each(|x| *x = T::ZERO);
-        to[after..].iter_mut().for_each(|x| *x = T::ZERO);
-        let (from, to) = (&row[first..], &mut to[before..after]);
-        if step == inner && to_pitch == inner {
-            copy_short(&from[..count * inner], to);
-        } else if inner == 1 && to_pitch == 1 {
-            to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &x)| *to = x);
+        copy_rows(kernels, &[], to, zeros(before));
+        if before + count < rows.len {
+            copy_rows(
+                kernels,
+                &[],
+                &mut to[(before + count) * to_row..],
+                zeros(rows.len - before - count),
+            );
+        }
+        let Some(image) = inside else { return };
+        let from = &image[rows.first * row + pixels.first * pixel..];
+        let to = &mut to[before * to_row..];
+        // With two slots inside, the step between them lies in the image.
+        let (from_pitch, step) = (rows.step.saturating_mul(row), pixels.step.saturating_mul(pixel));
+        let whole = Rows {
+            count,
+            from_pitch,
+            to_pitch: to_row,
+            before: pixels.before * to_pixel,
+            taken: pixels.count * inner,
+            len,
+            step: 1,
+        };
+        if to_pixel == inner && step == inner {
+            copy_rows(kernels, from, to, whole);
+        } else if to_pixel == 1 && inner == 1 {
+            copy_rows(kernels, from, to, Rows { step, ..whole });
         } else {
-            for i in 0..count {
-                copy_short(&from[i * step..][..inner], &mut to[i * to_pitch..][..inner]);
+            for r in 0..count {
+                let to = &mut to[r * to_row..][..len];
+                let (before, inside) = (pixels.before * to_pixel, pixels.count * to_pixel);
+                to[..before].fill(T::ZERO);
+                to[(before + inside).min(len)..].fill(T::ZERO);
+                let pixels = Rows {
+                    count: pixels.count,
+                    from_pitch: step,
+                    to_pitch: to_pixel,
+                    before: 0,
+                    taken: inner,
+                    len: inner,
+                    step: 1,
+                };
+                copy_rows(kernels, &from[r * from_pitch..], &mut to[before..], pixels);
             }
         }
     }
-}
-
-/// `copy_from_slice` without the call that it costs for a short row.
-#[inline]
-fn copy_short<T: Element>(from: &[T], to: &mut [T]) {
-    const STEP: usize = 16;
-    let len = from.len();
-    if !(STEP..=8 * STEP).contains(&len) {
-        if len > STEP {
-            to.copy_from_slice(from);
-        } else {
-            to.iter_mut().zip(from).for_each(|(to, &x)| *to = x);
-        }
-        return;
-    }
-    // Whole steps, and one that overlaps the last.
-    let copy = |at: usize, to: &mut [T]| to[at..][..STEP].copy_from_slice(&from[at..][..STEP]);
-    for at in (0..len - STEP).step_by(STEP) {
-        copy(at, to);
-    }
-    copy(len - STEP, to);
 }
 
 /// The pitches of a grid of pixels whose elements lie densely, `pixel` apart, images `image` apart.

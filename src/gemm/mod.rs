@@ -4,6 +4,7 @@
 //! of a's rows at a time, each by at most [`TERMS`] terms before the next tile meets the same part
 //! of b.
 
+pub(crate) mod copy;
 pub(crate) mod dot;
 pub(crate) mod grid;
 pub(crate) mod pack;
@@ -23,7 +24,7 @@ use target::Cell;
 /// thereby that of `TERMS + terms / TERMS` additions, not of `terms`. So many vectors of b stay in
 /// the L1 cache, or the pages that they lie in among those that the processor has at hand
 /// (weights read as they lie, 2 KiB apart: 33 GFLOP/s by 512 terms, 80 by 192).
-pub(crate) const TERMS: usize = 192;
+pub(crate) const TERMS: usize = 384;
 
 /// Tiles that meet one part of b before the next part.
 const TILES: usize = 8;
@@ -96,6 +97,35 @@ impl Panel {
     }
 }
 
+/// The rows of one tile: where they begin in the left operand.
+#[derive(Clone, Copy)]
+struct Rows<T> {
+    pointers: [*const T; MAX_ROWS],
+    count: usize,
+    /// Whether each begins one element after the one before it.
+    beside: bool,
+}
+
+impl<T> Rows<T> {
+    /// `count` rows from `first` on. Pointers past the last repeat it: such rows are computed, never
+    /// stored.
+    fn new(kernel: &Kernel<T>, left: &Left<'_, T>, first: usize, count: usize) -> Self {
+        let offsets = &left.rows[first..][..count];
+        let mut pointers = [left.data.as_ptr(); MAX_ROWS];
+        let mut last = left.data.as_ptr();
+        let mut offsets_left = offsets.iter();
+        for pointer in &mut pointers[..kernel.rows] {
+            if let Some(&offset) = offsets_left.next() {
+                // SAFETY: `multiply` has asserted that the largest row offset is within `left.data`.
+                last = unsafe { left.data.as_ptr().add(offset as usize) };
+            }
+            *pointer = last;
+        }
+        let beside = count % kernel.row_step == 0 && offsets.windows(2).all(|w| w[0] + 1 == w[1]);
+        Self { pointers, count, beside }
+    }
+}
+
 /// Begins a tile with the bias of its rows or lanes.
 fn begin<T: Element>(
     tile: &mut [MaybeUninit<T>],
@@ -155,6 +185,8 @@ pub(crate) fn multiply<T: Element>(
     let lane_pitch = cell.lane_pitch();
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
     let together = if left.terms.len() > TERMS { TILES } else { 1 };
+    let mut of_tiles =
+        [Rows { pointers: [left.data.as_ptr(); MAX_ROWS], count: 0, beside: false }; TILES];
     for panel in 0..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, split);
         let Panel { from, vectors, skip, first, width } = panel;
@@ -164,20 +196,15 @@ pub(crate) fn multiply<T: Element>(
             let some = (first_row..rows).step_by(height).take(together);
             // SAFETY: every tile has its own `MAX_TILE` elements of `sums`.
             let tile_of = |i: usize| unsafe { sums.add(i * MAX_TILE) };
+            for (of_tile, row) in of_tiles.iter_mut().zip(some.clone()) {
+                *of_tile = Rows::new(kernel, &left, row, height.min(rows - row));
+            }
             let mut chunks = left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)).peekable();
             let mut begun = false;
             while let Some((steps_a, steps_b)) = chunks.next() {
                 for (i, row) in some.clone().enumerate() {
-                    let (tile, count) = (tile_of(i), height.min(rows - row));
-                    let mut pointers = [left.data.as_ptr(); MAX_ROWS];
-                    for (i, pointer) in pointers[..kernel.rows].iter_mut().enumerate() {
-                        // Rows past the last repeat it: they are computed, never stored.
-                        let offset = left.rows[row + i.min(count - 1)] as usize;
-                        // SAFETY: the largest row offset is within `left.data`.
-                        *pointer = unsafe { left.data.as_ptr().add(offset) };
-                    }
-                    let beside = count % kernel.row_step == 0
-                        && left.rows[row..][..count].windows(2).all(|w| w[0] + 1 == w[1]);
+                    let (tile, Rows { pointers, count, beside }) = (tile_of(i), &of_tiles[i]);
+                    let count = *count;
                     if !begun && biased {
                         // SAFETY: the tile has `MAX_TILE` elements, which are ours.
                         let tile = unsafe { slice::from_raw_parts_mut(tile.cast(), MAX_TILE) };
@@ -196,7 +223,7 @@ pub(crate) fn multiply<T: Element>(
                         count,
                         vectors,
                         rows: pointers.as_ptr(),
-                        beside,
+                        beside: *beside,
                         steps_a: steps_a.as_ptr(),
                         beside_a: true,
                         b: right.data[from..].as_ptr(),

@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
 use super::vector::{Between, Vector};
-use super::{Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -46,6 +46,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             gather: None,
         },
         dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
+        copy: copy::<V>,
         stencils: Stencils {
             apply: apply::<V>,
             group: group::<V>,
@@ -105,6 +106,14 @@ unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Elemen
 unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::store::<V>(job) }
+}
+
+/// # Safety
+/// As [`CopyRows`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn copy<V: Vector>(job: &CopyRows<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::copy_rows::<V>(job) }
 }
 
 /// # Safety

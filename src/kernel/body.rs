@@ -1,8 +1,8 @@
 //! The loops of every kernel, written once over a [`Vector`]. An ISA's file gives the vector and
 //! instantiates these inside functions that enable its target features.
 
-use super::vector::Vector;
-use super::{Dot, Multiply, Pack, Store};
+use super::vector::{Between, Vector};
+use super::{CopyRows, Dot, Multiply, Pack, Store};
 use crate::element::Element;
 use core::mem::MaybeUninit;
 
@@ -231,6 +231,60 @@ pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pac
                         to.offset(col as isize * job.step),
                         job.step,
                     );
+                }
+            }
+        }
+    }
+}
+
+/// Copies rows with zeros round them, vector by vector: the lanes of a mask outside the elements
+/// taken are the zeros.
+///
+/// # Safety
+/// As [`CopyRows`].
+#[inline(always)]
+pub(super) unsafe fn copy_rows<V: Vector>(job: &CopyRows<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.step {
+            1 => copy_stepped::<V, 1>(job),
+            2 => copy_stepped::<V, 2>(job),
+            _ => copy_stepped::<V, 0>(job),
+        }
+    }
+}
+
+/// # Safety
+/// As [`CopyRows`]; `STEP` is the job's if that is 1 or 2, else 0.
+#[inline(always)]
+unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>) {
+    // Rows that share a mask before the next: so many that they stay in the L1 cache.
+    const BLOCK: usize = 16;
+    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step } = job;
+    for first in (0..count).step_by(BLOCK) {
+        let rows = first..count.min(first + BLOCK);
+        for at in (0..len).step_by(V::LANES) {
+            let lanes = V::LANES.min(len - at);
+            let low = before.saturating_sub(at).min(V::LANES);
+            let high = (before + taken).saturating_sub(at).min(V::LANES);
+            // Lane 0 may lie before the row, or past it: only lanes from low to high are read.
+            let from = from.wrapping_add(at.wrapping_sub(before).wrapping_mul(step));
+            // SAFETY: lanes from `low` to `high` are elements taken, and the first `lanes` of the
+            // vector lie within the row's `len` elements.
+            unsafe {
+                let mask = V::mask(Between { step, low, high });
+                let to = to.add(at);
+                if STEP == 1 && low == 0 && high == V::LANES {
+                    for r in rows.clone() {
+                        let row = V::load(from.wrapping_add(r.wrapping_mul(from_pitch)));
+                        row.store(to.add(r * to_pitch));
+                    }
+                } else {
+                    for r in rows.clone() {
+                        let row = from.wrapping_add(r.wrapping_mul(from_pitch));
+                        let row = V::load_masked::<STEP>(row, mask);
+                        row.store_first(to.add(r * to_pitch), lanes);
+                    }
                 }
             }
         }

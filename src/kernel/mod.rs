@@ -103,6 +103,8 @@ pub struct Kernels<T: 'static> {
     pub(crate) wide: Kernel<T>,
     /// For operands whose terms lie side by side in memory.
     pub(crate) dots: Dots<T>,
+    /// Copies rows with zeros round them.
+    pub(crate) copy: unsafe fn(&CopyRows<T>),
     /// For layers with one filter per channel.
     pub(crate) stencils: stencil::Stencils<T>,
 }
@@ -266,6 +268,23 @@ pub(crate) struct Store<T> {
     pub(crate) lane_stride: usize,
     pub(crate) accumulate: bool,
     pub(crate) clamp: Option<[T; 2]>,
+}
+
+/// `to[r * to_pitch + before + i] = from[r * from_pitch + i * step]` for `r < count` and
+/// `i < taken`, zeros before and after, `len` elements of each row in all.
+///
+/// Asked of the caller: every such element of `from` is initialised; the `len` elements of each
+/// row of `to` are ours, and nothing else refers to them; `before + taken <= len`.
+pub(crate) struct CopyRows<T> {
+    pub(crate) from: *const T,
+    pub(crate) from_pitch: usize,
+    pub(crate) to: *mut T,
+    pub(crate) to_pitch: usize,
+    pub(crate) count: usize,
+    pub(crate) before: usize,
+    pub(crate) taken: usize,
+    pub(crate) len: usize,
+    pub(crate) step: usize,
 }
 
 /// Element types that have kernels.

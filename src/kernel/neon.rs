@@ -46,6 +46,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             gather: Some(gather::<V>),
         },
         dots: Dots { rows: 4, cols: 6, sum: body::dots_4x6::<V> },
+        copy: body::copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,
             group: stencil::group::<V>,

@@ -37,6 +37,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             gather: None,
         },
         dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
+        copy: body::copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,
             group: stencil::group::<V>,

@@ -248,7 +248,7 @@ impl FewPixels {
     /// Writes cols, and returns it: run after run of taps, each a matrix of pixels by taps.
     fn cols<'a, T: Element>(
         &self,
-        &Layer { parallelism, .. }: &Layer<'_, T>,
+        layer: &Layer<'_, T>,
         input: &'a [T],
         scratch: &'a mut [T],
     ) -> &'a [T] {
@@ -259,11 +259,19 @@ impl FewPixels {
         let (runs, len) = (self.patches.taps.runs(), self.pixels * self.run);
         let blocks = cols.chunks_exact_mut(len).enumerate();
         let need = Need { units: blocks.len(), shared: 0, piece: self.patches.copy_len() };
-        parallelism.for_each(need, blocks, scratch, |(block, cols), copy, held| {
+        layer.parallelism.for_each(need, blocks, scratch, |(block, cols), copy, held| {
             let taps = self.patches.taps.run(block % runs);
             for index in 0..self.patches.pixels.runs() {
                 let pixels = self.patches.pixels.run(index);
-                let data = self.patches.part(input, block / runs, &pixels, &taps, copy, held);
+                let data = self.patches.part(
+                    layer.kernels,
+                    input,
+                    block / runs,
+                    &pixels,
+                    &taps,
+                    copy,
+                    held,
+                );
                 let rows = cols[pixels.first * self.run..].chunks_mut(self.run);
                 for (row, &pixel) in rows.zip(&self.patches.pixels.table()[..pixels.len]) {
                     let data = &data[pixel as usize..];

@@ -405,7 +405,7 @@ impl Gathering {
         for chunk in 0..patches.taps.runs() {
             let taps = patches.taps.run(chunk);
             let left = Left {
-                data: patches.part(call.image, group, &pixels, &taps, copy, held),
+                data: patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held),
                 rows: &patches.pixels.table()[..pixels.len],
                 terms: &patches.taps.table()[..taps.len],
             };
@@ -445,7 +445,15 @@ impl Gathering {
                 terms: &weights.table()[..taps.len],
             };
             let right = Right {
-                data: patches.part(call.image, channels.start[2], &pixels, &taps, scratch, held),
+                data: patches.part(
+                    call.kernels,
+                    call.image,
+                    channels.start[2],
+                    &pixels,
+                    &taps,
+                    scratch,
+                    held,
+                ),
                 panel_pitch: None,
                 terms: &patches.taps.table()[..taps.len],
             };

@@ -241,7 +241,15 @@ impl Scatter {
                     }
                     let group = lanes.start[2];
                     let left = Left {
-                        data: self.patches.part(input, group, &pixels, &taps, copy, held),
+                        data: self.patches.part(
+                            layer.kernels,
+                            input,
+                            group,
+                            &pixels,
+                            &taps,
+                            copy,
+                            held,
+                        ),
                         rows: &self.patches.taps.table()[..taps.len],
                         terms: &self.patches.pixels.table()[..pixels.len],
                     };
@@ -263,7 +271,15 @@ impl Scatter {
                     };
                     let group = lanes.start[2];
                     let right = Operand {
-                        data: self.patches.part(input, group, &pixels, &taps, copy, held),
+                        data: self.patches.part(
+                            layer.kernels,
+                            input,
+                            group,
+                            &pixels,
+                            &taps,
+                            copy,
+                            held,
+                        ),
                         rows: &self.patches.taps.table()[..taps.len],
                         steps: &rows.table()[..steps],
                     };

@@ -1,0 +1,46 @@
+//! Rows copied with zeros round them: what a part of an image becomes before a product reads it.
+
+use crate::element::Element;
+use crate::kernel::{CopyRows, Kernels};
+
+/// `count` rows: row `r` takes the elements `from[r * from_pitch + i * step]`, for `i < taken`, to
+/// `to[r * to_pitch + before + i]`, with zeros before and after them, `len` elements in all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) count: usize,
+    pub(crate) from_pitch: usize,
+    pub(crate) to_pitch: usize,
+    pub(crate) before: usize,
+    pub(crate) taken: usize,
+    pub(crate) len: usize,
+    pub(crate) step: usize,
+}
+
+/// Copies the rows.
+///
+/// # Panics
+/// If they leave a slice, or `len` is less than is before and taken: the caller's shape is wrong.
+pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [T], rows: Rows) {
+    let Rows { count, from_pitch, to_pitch, before, taken, len, step } = rows;
+    if count == 0 || len == 0 {
+        return;
+    }
+    assert!(before + taken <= len && (count - 1) * to_pitch + len <= to.len());
+    // With one row or element, a pitch or step is never taken, and may have any size.
+    let last = |n: usize, pitch: usize| if n > 1 { (n - 1) * pitch } else { 0 };
+    assert!(taken == 0 || last(count, from_pitch) + last(taken, step) < from.len());
+    let job = CopyRows {
+        from: from.as_ptr(),
+        from_pitch,
+        to: to.as_mut_ptr(),
+        to_pitch,
+        count,
+        before,
+        taken,
+        len,
+        step,
+    };
+    // SAFETY: having the kernels proves their ISA. The asserts hold the last element of the last
+    // row within both slices, and `from` isn't read if nothing is taken.
+    unsafe { (kernels.copy)(&job) };
+}
