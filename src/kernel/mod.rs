@@ -194,7 +194,7 @@ pub(crate) struct Dot<T> {
 /// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
 /// `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
 /// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to. If the
-/// kernel gathers, it has only `count` rows, `tile_pitch` apart.
+/// kernel gathers and `beside_a`, there are only `count` rows, and those of the tile are `tile_pitch` apart.
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them are computed or not, as the kernel likes.
     pub(crate) count: usize,
@@ -210,11 +210,13 @@ pub(crate) struct Multiply<T> {
     pub(crate) beside_a: bool,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
-    /// Each step of b is `vectors` vectors more than the one before it, and the first is 0.
+    /// Each step of b is `vectors` vectors more than the one before it, and the first is 0,
+    /// whatever the table says; only with `beside_a`.
     pub(crate) packed_b: bool,
     pub(crate) terms: usize,
     pub(crate) tile: *mut T,
-    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel gathers.
+    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel
+    /// gathers and `beside_a`.
     pub(crate) tile_pitch: usize,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,
