@@ -14,7 +14,7 @@ use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::gathered::ROWS;
+use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
@@ -271,7 +271,7 @@ impl Gathering {
         // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
         let most = match kernels.wide.gather {
             Some(_) if flat => {
-                let parts = self.channels.div_ceil(ROWS);
+                let parts = self.channels.div_ceil(ROWS_OF_CELL);
                 most.max(self.channels.div_ceil(parts).next_multiple_of(step))
             }
             _ => most,
