@@ -9,7 +9,7 @@
 use super::target::Cell;
 use super::{Finish, Left, Panel, Right, TERMS};
 use crate::element::Element;
-use crate::kernel::{Gather, Kernel, Multiply, Store};
+use crate::kernel::{Gather, Gathering, Kernel, Multiply, Store};
 use core::mem::MaybeUninit;
 
 /// Rows that meet one part of a panel before the next part.
@@ -26,12 +26,15 @@ const LANES: usize = 16;
 /// in each tile.
 const TILES: usize = 3;
 
-/// Whether this product would be faster with panels copied.
-pub(super) fn pays<T>(kernel: &Kernel<T>, left: &Left<'_, T>, right: &Right<'_, T>) -> bool {
-    kernel.gather.is_some()
-        && right.panel_pitch.is_none()
-        && left.rows.len() > (TILES - 1) * kernel.rows
-        && beside(left.terms)
+/// What copies the panels of this product, if it would be faster with them copied.
+pub(super) fn pays<'a, T>(
+    kernel: &'a Kernel<T>,
+    left: &Left<'_, T>,
+    right: &Right<'_, T>,
+) -> Option<&'a Gathering<T>> {
+    let many = left.rows.len() > (TILES - 1) * kernel.rows;
+    let pays = |_: &_| right.panel_pitch.is_none() && many && beside(left.terms);
+    kernel.gathering.as_ref().filter(pays)
 }
 
 /// Whether each step is one more than the one before it.
@@ -54,19 +57,19 @@ fn even_pitch(offsets: &[u32]) -> Option<usize> {
 /// Fills `cell`, in `panels` panels.
 ///
 /// # Safety
-/// The machine has the ISA of the kernel, which gathers, its rows end with `count`, and `beside` is
-/// true of `left.terms`. Every row and step of `left` is within its data, and for each panel so is
+/// The machine has the ISA of the kernel, whose `gathering` this is, and `beside` is true of `left.terms`. Every row and step of `left` is within its data, and for each panel so is
 /// every vector and step of `right`. Biases have an element for each lane or row of the cell.
 pub(super) unsafe fn multiply<T: Element>(
     kernel: &Kernel<T>,
-    gather: unsafe fn(&Gather<T>),
+    gathering: &Gathering<T>,
     cell: &mut Cell<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
     finish: Finish<'_, T>,
     (panels, split): (usize, bool),
 ) {
-    assert!(kernel.lanes <= LANES && kernel.rows <= ROWS);
+    let Gathering { gather, rows_of_one } = *gathering;
+    assert!(kernel.lanes <= LANES);
     let (rows, lanes) = (cell.rows().len, cell.lanes().len);
     let mut sums = MaybeUninit::<[T; ROWS * LANES]>::uninit();
     let mut packed = MaybeUninit::<[T; TERMS * LANES]>::uninit();
@@ -87,12 +90,13 @@ pub(super) unsafe fn multiply<T: Element>(
             // SAFETY: the caller vouches that the row is within `left.data`.
             *pointer = unsafe { left.data.as_ptr().add(offset as usize) };
         }
-        // The tiles' rows are as even as may be.
-        let height = count.div_ceil(count.div_ceil(kernel.rows));
         for panel in 0..panels {
             let panel = Panel::new(kernel, &right, lanes, panel, split);
             let Panel { from, vectors, skip, first, width } = panel;
             let computed = vectors * kernel.vector;
+            // The tiles' rows are as even as may be.
+            let most = if vectors == 1 { rows_of_one } else { kernel.rows };
+            let height = count.div_ceil(count.div_ceil(most));
             let start = cell.start().wrapping_add(first * cell.lane_pitch());
             // Lanes before those wanted are some that were done, and become what they were.
             let own = skip + width == computed && (skip == 0 || !finish.accumulate);

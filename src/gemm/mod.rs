@@ -178,16 +178,16 @@ pub(crate) fn multiply<T: Element>(
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
     assert!(kernel.rows <= MAX_ROWS && kernel.rows * kernel.lanes <= MAX_TILE);
 
-    if let Some(gather) = kernel.gather.filter(|_| gathered::pays(kernel, &left, &right)) {
+    if let Some(gathering) = gathered::pays(kernel, &left, &right) {
         // SAFETY: having the kernel proves its ISA, and it gathers. The asserts above hold every
         // row plus every step within a, and every step plus a panel's vectors within b; the biases
         // have their lengths, and the terms were looked at.
         unsafe {
-            gathered::multiply(kernel, gather, cell, left, right, finish, (panels, split));
+            gathered::multiply(kernel, gathering, cell, left, right, finish, (panels, split));
         }
         return;
     }
-    let beside_a = kernel.gather.is_some() && gathered::beside(left.terms);
+    let beside_a = kernel.gathering.is_some() && gathered::beside(left.terms);
 
     // The tiles' rows are as even as the kernel's steps allow.
     let tiles = rows.div_ceil(kernel.rows);

@@ -154,10 +154,18 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) pack: unsafe fn(&Pack<T>),
     /// Writes a tile to its place.
     pub(crate) store: unsafe fn(&Store<T>),
-    /// Copies the lanes of a panel side by side, where `multiply` is so much the faster that it
-    /// pays for some tiles; such a kernel also writes its tile in place, at any
-    /// [`tile_pitch`](Multiply::tile_pitch).
-    pub(crate) gather: Option<unsafe fn(&Gather<T>)>,
+    /// For kernels that are so much the faster with panels copied that it pays for some tiles.
+    pub(crate) gathering: Option<Gathering<T>>,
+}
+
+/// What a kernel has that wants its panels copied: it also sums tiles in place, at any
+/// [`tile_pitch`](Multiply::tile_pitch).
+#[derive(Debug)]
+pub(crate) struct Gathering<T: 'static> {
+    /// Copies the lanes of a panel side by side.
+    pub(crate) gather: unsafe fn(&Gather<T>),
+    /// Rows of the largest tile that is one vector wide, if [`packed_b`](Multiply::packed_b).
+    pub(crate) rows_of_one: usize,
 }
 
 /// A tile of dot products: its largest size, and the function that sums it.
@@ -207,16 +215,19 @@ pub(crate) struct Multiply<T> {
     pub(crate) beside: bool,
     pub(crate) steps_a: *const u32,
     /// Each step of a is one more than the one before it.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
     pub(crate) beside_a: bool,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
     /// Each step of b is `vectors` vectors more than the one before it, and the first is 0,
     /// whatever the table says; only with `beside_a`.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
     pub(crate) packed_b: bool,
     pub(crate) terms: usize,
     pub(crate) tile: *mut T,
     /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel
     /// gathers and `beside_a`.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
     pub(crate) tile_pitch: usize,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,
@@ -230,6 +241,7 @@ pub(crate) struct Multiply<T> {
 ///
 /// Asked of the caller: `from` is good for `vectors` vectors at each of `terms` steps, and `to`
 /// has room for them all, to which nothing else refers.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
 pub(crate) struct Gather<T> {
     pub(crate) from: *const T,
     pub(crate) steps: *const u32,

@@ -269,7 +269,7 @@ impl Gathering {
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
         let most = (work / pixels.saturating_mul(terms).max(1)).next_multiple_of(step).max(step);
         // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
-        let most = match kernels.wide.gather {
+        let most = match kernels.wide.gathering {
             Some(_) if flat => {
                 let parts = self.channels.div_ceil(ROWS_OF_CELL);
                 most.max(self.channels.div_ceil(parts).next_multiple_of(step))
