@@ -57,7 +57,8 @@ fn even_pitch(offsets: &[u32]) -> Option<usize> {
 /// Fills `cell`, in `panels` panels.
 ///
 /// # Safety
-/// The machine has the ISA of the kernel, whose `gathering` this is, and `beside` is true of `left.terms`. Every row and step of `left` is within its data, and for each panel so is
+/// The machine has the ISA of the kernel, whose `gathering` this is, and `beside` is true of
+/// `left.terms`. Every row and step of `left` is within its data, and for each panel so is
 /// every vector and step of `right`. Biases have an element for each lane or row of the cell.
 pub(super) unsafe fn multiply<T: Element>(
     kernel: &Kernel<T>,
