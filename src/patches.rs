@@ -24,6 +24,7 @@ use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::kernel::Kernels;
 use crate::shape::{Layout, MAX_AXES, Shape};
 use core::fmt;
+use core::ops::Range;
 
 /// One spatial axis of a view: output `o` and tap `k` read `o * stride + k * dilation + origin`.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,14 @@ impl Walk {
     fn is_inside(&self) -> bool {
         let last = (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation;
         self.origin >= 0 && self.origin as usize + last < self.source
+    }
+
+    /// The outputs for which a tap reads the image itself.
+    pub(crate) fn inside(&self, tap: usize) -> Range<usize> {
+        let first = (tap * self.dilation) as isize + self.origin;
+        let start = ((-first).max(0) as usize).div_ceil(self.stride).min(self.outputs);
+        let end = ((self.source as isize - first).max(0) as usize).div_ceil(self.stride);
+        start..end.clamp(start, self.outputs)
     }
 
     /// How a copy holds `outputs` by `taps` of this axis: every element between the first and
@@ -174,6 +183,8 @@ pub(crate) struct Patches {
     /// How far each tap reads from the first.
     pub(crate) taps: Grid,
     copy: Option<Copy>,
+    /// Nobody reads the padding of the rows, and of the columns.
+    unread: [bool; 2],
 }
 
 impl fmt::Display for Patches {
@@ -296,7 +307,7 @@ impl Patches {
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
             let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run)?;
             let taps = Grid::new(tap_sizes, direct_taps, tap_run)?;
-            return Ok(Self { source, pixels, taps, copy: None });
+            return Ok(Self { source, pixels, taps, copy: None, unread: [false; 2] });
         }
         let pixel_run = fit_tables(pixel_run, with_pixels);
         let tap_run = fit_tables(tap_run, with_taps);
@@ -307,7 +318,13 @@ impl Patches {
         let tap_pitches = source.by_layout(copy.pitches.channel, [0, 1, 2].map(tap));
         let pixels = Grid::new(pixel_sizes, pixel_pitches, pixel_run)?;
         let taps = Grid::new(tap_sizes, tap_pitches, tap_run)?;
-        Ok(Self { source, pixels, taps, copy: Some(copy) })
+        Ok(Self { source, pixels, taps, copy: Some(copy), unread: [false; 2] })
+    }
+
+    /// Leaves the padding out of copies: whoever reads them leaves out the taps that meet padding
+    /// between rows, or between columns.
+    pub(crate) fn without_padding(&mut self, unread: [bool; 2]) {
+        self.unread = unread;
     }
 
     /// Elements of scratch for a copy; 0 where the image is read as it lies.
@@ -408,6 +425,7 @@ impl Patches {
                                 pixel: source.axes[2],
                                 to_pixel: to_axes[2],
                                 inner,
+                                unread: self.unread,
                             };
                             let place = z_to * to_axes[0] + h_to * to_axes[1] + w_to * to_axes[2];
                             plane.copy(kernels, image, &mut scratch[to + place..]);
@@ -531,34 +549,35 @@ struct Plane {
     pixel: usize,
     to_pixel: usize,
     inner: usize,
+    /// Whether padding of the rows, and of the columns, may be anything.
+    unread: [bool; 2],
 }
 
 impl Plane {
     /// Copies it from a plane of the image; all zeros without one.
     fn copy<T: Element>(&self, kernels: &Kernels<T>, image: Option<&[T]>, to: &mut [T]) {
-        let &Self { rows, row, to_row, pixels, pixel, to_pixel, inner } = self;
+        let &Self { rows, row, to_row, mut pixels, pixel, to_pixel, inner, unread } = self;
+        let mut to = to;
+        if unread[1] && image.is_some() {
+            if pixels.count == 0 {
+                return;
+            }
+            to = &mut to[pixels.before * to_pixel..];
+            pixels = Span { len: pixels.count, before: 0, ..pixels };
+        }
         let inside = image.filter(|_| rows.count > 0 && pixels.count > 0);
         let (before, count) =
             if inside.is_some() { (rows.before, rows.count) } else { (rows.len, 0) };
         let len = (pixels.len - 1) * to_pixel + inner;
-        let zeros = |count| Rows {
-            count,
-            from_pitch: 0,
-            to_pitch: to_row,
-            before: 0,
-            taken: 0,
-            len,
-            step: 1,
+        let mut zeros = |first: usize, end: usize| {
+            if first < end && !(unread[0] && image.is_some()) {
+                let (from_pitch, to_pitch, count) = (0, to_row, end - first);
+                let rows = Rows { count, from_pitch, to_pitch, before: 0, taken: 0, len, step: 1 };
+                copy_rows(kernels, &[], &mut to[first * to_row..], rows);
+            }
         };
-        copy_rows(kernels, &[], to, zeros(before));
-        if before + count < rows.len {
-            copy_rows(
-                kernels,
-                &[],
-                &mut to[(before + count) * to_row..],
-                zeros(rows.len - before - count),
-            );
-        }
+        zeros(0, before);
+        zeros(before + count, rows.len);
         let Some(image) = inside else { return };
         let from = &image[rows.first * row + pixels.first * pixel..];
         let to = &mut to[before * to_row..];

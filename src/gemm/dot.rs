@@ -43,7 +43,7 @@ pub(crate) fn dots<T: Element>(
     finish: Finish<'_, T>,
 ) {
     let kernel = &kernels.dots;
-    let (rows, lanes) = (cell.rows().len, cell.lanes().len);
+    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
     assert!(len > 0 && left.steps.len() == right.steps.len() && !left.steps.is_empty());
     assert!(left.rows.len() == rows && right.rows.len() == lanes);

@@ -160,7 +160,7 @@ pub(crate) fn multiply<T: Element>(
     right: Right<'_, T>,
     finish: Finish<'_, T>,
 ) {
-    let (rows, lanes) = (cell.rows().len, cell.lanes().len);
+    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
     let reach = most(right.terms);
     let vectors = lanes.next_multiple_of(kernel.vector);

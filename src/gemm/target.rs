@@ -2,6 +2,7 @@
 
 use super::grid::{Grid, Run};
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// The places of a product's elements: row `r` and lane `l` meet at `base + rows(r) + lanes(l)`.
 ///
@@ -78,7 +79,8 @@ impl Target {
                 Order::LanesOutside => (index % self.rows.runs(), index / self.rows.runs()),
             };
             let (rows, lanes) = (self.rows.run(rows), self.lanes.run(lanes));
-            Cell { target: self, data: Shared(data.0, PhantomData), rows, lanes }
+            let part = 0..rows.len;
+            Cell { target: self, data: Shared(data.0, PhantomData), rows, part, lanes }
         })
     }
 }
@@ -95,13 +97,28 @@ pub(crate) struct Cell<'a, T> {
     target: &'a Target,
     data: Shared<'a, T>,
     rows: Run,
+    /// Which of the run's rows.
+    part: Range<usize>,
     lanes: Run,
 }
 
 impl<'a, T> Cell<'a, T> {
-    /// The cell's rows.
+    /// Some of the cell's rows, by their numbers within it.
+    pub(crate) fn part(&mut self, rows: Range<usize>) -> Cell<'_, T> {
+        assert!(rows.start <= rows.end && rows.end <= self.part.len());
+        let part = self.part.start + rows.start..self.part.start + rows.end;
+        let data = Shared(self.data.0, PhantomData);
+        Cell { target: self.target, data, rows: self.rows, part, lanes: self.lanes }
+    }
+
+    /// The run of rows that the cell has, or has a part of.
     pub(crate) fn rows(&self) -> Run {
         self.rows
+    }
+
+    /// Rows of the cell.
+    pub(super) fn row_count(&self) -> usize {
+        self.part.len()
     }
 
     /// The cell's lanes.
@@ -116,7 +133,7 @@ impl<'a, T> Cell<'a, T> {
 
     /// The offsets of the cell's rows from [`start`](Self::start).
     pub(super) fn row_offsets(&self) -> &'a [u32] {
-        &self.target.rows.table()[..self.rows.len]
+        &self.target.rows.table()[self.part.clone()]
     }
 
     /// The element of the first row and lane: those of all rows and lanes of the cell are within

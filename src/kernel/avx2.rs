@@ -48,7 +48,8 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
-            apply: apply::<V>,
+            apply_strips: apply_strips::<V>,
+            apply_blocks: apply_blocks::<V>,
             group: group::<V>,
             registers: V::REGISTERS,
             correlate: correlate::<V>,
@@ -119,9 +120,17 @@ unsafe fn copy<V: Vector>(job: &CopyRows<V::Element>) {
 /// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { stencil::apply::<V>(job) }
+    unsafe { stencil::apply_strips::<V>(job) }
+}
+
+/// # Safety
+/// As [`Apply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { stencil::apply_blocks::<V>(job) }
 }
 
 /// # Safety

@@ -59,7 +59,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 ) -> Kernels<T> {
     let single = Kernel {
         rows: 28,
-        row_step: 4,
+        row_step: 2,
         lanes,
         vector: lanes,
         multiply: multiply_tall::<V>,
@@ -95,7 +95,8 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
-            apply: apply::<V, H>,
+            apply_strips: apply_strips::<V, H>,
+            apply_blocks: apply_blocks::<V, H>,
             group: group::<V, H>,
             registers: V::REGISTERS,
             correlate: correlate::<V, H>,
@@ -106,7 +107,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
-/// multiplication itself. Fewer rows in steps of 4.
+/// multiplication itself. Fewer rows in steps of 2.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -114,13 +115,20 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.count.div_ceil(4) {
-            1 => body::multiply_beside::<V, 4, 1>(job),
-            2 => body::multiply_beside::<V, 8, 1>(job),
-            3 => body::multiply_beside::<V, 12, 1>(job),
-            4 => body::multiply_beside::<V, 16, 1>(job),
-            5 => body::multiply_beside::<V, 20, 1>(job),
-            6 => body::multiply_beside::<V, 24, 1>(job),
+        match job.count.div_ceil(2) {
+            1 => body::multiply_beside::<V, 2, 1>(job),
+            2 => body::multiply_beside::<V, 4, 1>(job),
+            3 => body::multiply_beside::<V, 6, 1>(job),
+            4 => body::multiply_beside::<V, 8, 1>(job),
+            5 => body::multiply_beside::<V, 10, 1>(job),
+            6 => body::multiply_beside::<V, 12, 1>(job),
+            7 => body::multiply_beside::<V, 14, 1>(job),
+            8 => body::multiply_beside::<V, 16, 1>(job),
+            9 => body::multiply_beside::<V, 18, 1>(job),
+            10 => body::multiply_beside::<V, 20, 1>(job),
+            11 => body::multiply_beside::<V, 22, 1>(job),
+            12 => body::multiply_beside::<V, 24, 1>(job),
+            13 => body::multiply_beside::<V, 26, 1>(job),
             _ => body::multiply_beside::<V, 28, 1>(job),
         }
     }
@@ -201,10 +209,28 @@ unsafe fn copy<V: Vector>(job: &CopyRows<V::Element>) {
 /// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx512f")]
-unsafe fn apply<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply_strips<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        if job.width() > H::LANES { stencil::apply::<V>(job) } else { stencil::apply::<H>(job) }
+        if job.width() > H::LANES {
+            stencil::apply_strips::<V>(job)
+        } else {
+            stencil::apply_strips::<H>(job)
+        }
+    }
+}
+
+/// # Safety
+/// As [`Apply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn apply_blocks<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
+        if job.width() > H::LANES {
+            stencil::apply_blocks::<V>(job)
+        } else {
+            stencil::apply_blocks::<H>(job)
+        }
     }
 }
 
@@ -379,6 +405,47 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f32) {
+        // SAFETY: the caller runs with avx512f and vouches for `N` elements.
+        unsafe {
+            for first in (0..N).step_by(16) {
+                let mut v = [_mm512_setzero_ps(); 16];
+                for i in 0..16 {
+                    if first + i < N {
+                        v[i] = vectors[first + i];
+                    }
+                }
+                // A transposition that adds on its way: pairs of lanes, fours, then 128-bit pieces.
+                // Each step halves the vectors, and all stay in whole registers: a part of one, such as
+                // `sum` takes, holds the sums of a loop to the first 16.
+                for i in 0..8 {
+                    let [a, b] = [v[2 * i], v[2 * i + 1]];
+                    v[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                }
+                for i in 0..4 {
+                    let [a, b] = [v[2 * i], v[2 * i + 1]].map(|v| _mm512_castps_pd(v));
+                    let [low, high] = [_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)];
+                    v[i] = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+                }
+                for half in [2, 1] {
+                    for i in 0..half {
+                        let [a, b] = [v[2 * i], v[2 * i + 1]];
+                        let even = _mm512_shuffle_f32x4::<0x88>(a, b);
+                        v[i] = _mm512_add_ps(even, _mm512_shuffle_f32x4::<0xdd>(a, b));
+                    }
+                }
+                v[0].store_first(to.add(first), (N - first).min(16));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch_write(p: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
@@ -530,6 +597,40 @@ unsafe impl Vector for __m512d {
     unsafe fn sum(self) -> f64 {
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_reduce_add_pd(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f64) {
+        // As for f32.
+        // SAFETY: the caller runs with avx512f and vouches for `N` elements.
+        unsafe {
+            for first in (0..N).step_by(8) {
+                let mut v = [_mm512_setzero_pd(); 8];
+                for i in 0..8 {
+                    if first + i < N {
+                        v[i] = vectors[first + i];
+                    }
+                }
+                for i in 0..4 {
+                    let [a, b] = [v[2 * i], v[2 * i + 1]];
+                    v[i] = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                }
+                for half in [2, 1] {
+                    for i in 0..half {
+                        let [a, b] = [v[2 * i], v[2 * i + 1]];
+                        let even = _mm512_shuffle_f64x2::<0x88>(a, b);
+                        v[i] = _mm512_add_pd(even, _mm512_shuffle_f64x2::<0xdd>(a, b));
+                    }
+                }
+                v[0].store_first(to.add(first), (N - first).min(8));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f64) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 
     #[inline(always)]

@@ -48,7 +48,8 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { rows: 4, cols: 6, sum: body::dots_4x6::<V> },
         copy: copy_rows::<V>,
         stencils: Stencils {
-            apply: stencil::apply::<V>,
+            apply_strips: stencil::apply_strips::<V>,
+            apply_blocks: stencil::apply_blocks::<V>,
             group: stencil::group::<V>,
             registers: V::REGISTERS,
             correlate: stencil::correlate::<V>,

@@ -39,7 +39,8 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
         copy: body::copy_rows::<V>,
         stencils: Stencils {
-            apply: stencil::apply::<V>,
+            apply_strips: stencil::apply_strips::<V>,
+            apply_blocks: stencil::apply_blocks::<V>,
             group: stencil::group::<V>,
             registers: V::REGISTERS,
             correlate: stencil::correlate::<V>,

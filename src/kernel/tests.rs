@@ -560,7 +560,7 @@ fn check_rows<T: Element>() {
         for kernels in all::<T>() {
             let row = Row { at, x: x.clone() };
             let what = format!("{}: {row:?}, {channels} channels, {s:?}", kernels.isa);
-            let storing = Storing { init: T::ONE, accumulate, clamp };
+            let storing = Storing { accumulate, clamp };
             let inits = biased.then_some(&inits[..]);
             let mut got = old.clone();
             let (stencils, sources) = (&kernels.stencils, [&source[..], &weight]);

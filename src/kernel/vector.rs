@@ -114,6 +114,18 @@ pub(crate) unsafe trait Vector: Copy {
         }
         lanes[0]
     }
+    /// The [`sum`](Self::sum) of each, written to `to`; in the same order of additions for each, which
+    /// may be another than that of `sum`.
+    #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut Self::Element) {
+        for (i, vector) in vectors.iter().enumerate() {
+            // SAFETY: the caller vouches for `N` elements.
+            unsafe { *to.add(i) = vector.sum() }
+        }
+    }
+    /// Tells the cache that `p`, which need not be good, will soon be read.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const Self::Element) {}
     /// Tells the cache that `p`, which need not be good, will soon be written.
     #[inline(always)]
     unsafe fn prefetch_write(_p: *const Self::Element) {}

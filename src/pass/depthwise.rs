@@ -56,17 +56,42 @@ impl Depthwise {
         output: &mut [T],
     ) {
         let (taps, pixels) = (shape.kernel_taps(), shape.input_pixels());
-        let planes = output.chunks_mut(shape.output_pixels()).enumerate();
-        let need = Need::of_units(planes.len());
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, planes, none, |(plane, output), _, _: &mut ()| {
-            let (n, k) = (plane / shape.out_channels(), plane % shape.out_channels());
-            let channel = n * shape.in_channels() + k / shape.group_out();
-            let sources = [&input[channel * pixels..][..pixels], &weight[k * taps..][..taps]];
-            let init = store.bias.map_or(T::ZERO, |bias| bias[k]);
-            let storing = stencil::Storing { init, accumulate: false, clamp: store.clamp };
-            kernels.stencils.apply([Some(&self.forward), None], sources, output, storing);
+        let (outputs, many) = (shape.output_pixels(), shape.group_out());
+        let together = self.together(shape);
+        let images = output.chunks_mut(shape.out_channels() * outputs).enumerate();
+        let blocks = images.flat_map(|(n, image)| {
+            let blocks = image.chunks_mut(together * outputs).enumerate();
+            blocks.map(move |(block, planes)| (n, block * together, planes))
         });
+        let none: &mut [T] = &mut [];
+        let need = Need::of_units(self.units(shape));
+        parallelism.for_each(need, blocks, none, |(n, k, output), _, _: &mut ()| {
+            let channel = n * shape.in_channels() + k / many;
+            let sources = [&input[channel * pixels..], &weight[k * taps..]];
+            // All filters of a block have one channel, or each has its own.
+            let pitches = [if many == 1 { pixels } else { 0 }, taps, outputs];
+            let planes = output.len() / outputs;
+            let inits = store.bias.map(|bias| &bias[k..][..planes]);
+            let storing = stencil::Storing { accumulate: false, clamp: store.clamp };
+            let stencils = [Some(&self.forward), None];
+            kernels.stencils.apply(stencils, planes, pitches, sources, output, inits, storing);
+        });
+    }
+
+    /// Planes that are summed in one go: those of the outputs of a channel, or, of channels with
+    /// one output each, as many as make some microseconds of work.
+    fn together(&self, shape: &Shape) -> usize {
+        const WORK: usize = 1 << 17;
+        let plane = shape.output_pixels().saturating_mul(shape.kernel_taps());
+        match shape.group_out() {
+            1 => (WORK / plane).clamp(1, shape.groups()),
+            outputs => outputs,
+        }
+    }
+
+    /// Units of work: the blocks of [`together`](Self::together) planes of all images.
+    fn units(&self, shape: &Shape) -> usize {
+        shape.batch() * shape.out_channels().div_ceil(self.together(shape))
     }
 
     /// The errors of the input: the filters of its outputs, turned round.
@@ -78,23 +103,31 @@ impl Depthwise {
         write: Write,
     ) {
         let (taps, pixels) = (shape.kernel_taps(), shape.output_pixels());
-        let outputs = shape.group_out();
-        let planes = grad_input.chunks_mut(shape.input_pixels()).enumerate();
-        let need = Need::of_units(planes.len());
+        let (inputs, many) = (shape.input_pixels(), shape.group_out());
+        let together = if many == 1 { self.together(shape) } else { 1 };
+        let images = grad_input.chunks_mut(shape.in_channels() * inputs).enumerate();
+        let blocks = images.flat_map(|(n, image)| {
+            let blocks = image.chunks_mut(together * inputs).enumerate();
+            blocks.map(move |(block, planes)| (n, block * together, planes))
+        });
+        let need = Need::of_units(shape.batch() * shape.in_channels().div_ceil(together));
         let none: &mut [T] = &mut [];
-        parallelism.for_each(need, planes, none, |(plane, grad_input), _, _: &mut ()| {
-            let (n, c) = (plane / shape.in_channels(), plane % shape.in_channels());
+        parallelism.for_each(need, blocks, none, |(n, c, grad_input), _, _: &mut ()| {
             if write == Write::Overwrite && !self.fills {
                 grad_input.fill(T::ZERO);
             }
-            for k in c * outputs..(c + 1) * outputs {
+            let planes = grad_input.len() / inputs;
+            for k in c * many..(c + 1) * many {
                 let start = (n * shape.out_channels() + k) * pixels;
-                let sources = [&grad_output[start..][..pixels], &weight[k * taps..][..taps]];
-                let accumulate = write == Write::Accumulate || k > c * outputs;
-                let storing = stencil::Storing { init: T::ZERO, accumulate, clamp: None };
+                let sources = [&grad_output[start..], &weight[k * taps..]];
+                let accumulate = write == Write::Accumulate || k > c * many;
+                let storing = stencil::Storing { accumulate, clamp: None };
+                let pitches = [pixels, taps, inputs];
                 for [first, twin] in &self.backward_data {
-                    let stencils = [first.as_ref(), twin.as_ref()];
-                    kernels.stencils.apply(stencils, sources, grad_input, storing);
+                    let both = [first.as_ref(), twin.as_ref()];
+                    kernels
+                        .stencils
+                        .apply(both, planes, pitches, sources, grad_input, None, storing);
                 }
             }
         });
@@ -109,19 +142,23 @@ impl Depthwise {
         write: Write,
     ) {
         let (inputs, outputs) = (shape.input_pixels(), shape.output_pixels());
-        let filters = grad_weight.chunks_mut(shape.kernel_taps()).enumerate();
-        let need = Need::of_units(filters.len());
+        let (taps, many) = (shape.kernel_taps(), shape.group_out());
+        let together = self.together(shape);
+        let blocks = grad_weight.chunks_mut(together * taps).enumerate();
+        let need = Need::of_units(blocks.len());
         let none: &mut [T] = &mut [];
-        parallelism.for_each(need, filters, none, |(k, grad_weight), _, _: &mut ()| {
-            let (channel, planes) = (k / shape.group_out(), shape.batch());
-            let sources = [&input[channel * inputs..], &grad_output[k * outputs..]];
-            let pitches = [shape.image_len(), shape.out_channels() * outputs];
+        parallelism.for_each(need, blocks, none, |(block, grad_weight), _, _: &mut ()| {
+            let (k, filters) = (block * together, grad_weight.len() / taps);
+            let sources = [&input[k / many * inputs..], &grad_output[k * outputs..]];
+            let pitches = [if many == 1 { inputs } else { 0 }, outputs, taps];
+            let plane_pitches = [shape.image_len(), shape.out_channels() * outputs];
             let accumulate = write == Write::Accumulate;
             kernels.stencils.correlate(
                 &self.forward,
-                planes,
-                sources,
+                [filters, shape.batch()],
                 pitches,
+                plane_pitches,
+                sources,
                 grad_weight,
                 accumulate,
             );

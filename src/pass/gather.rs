@@ -10,6 +10,7 @@
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
 
+use super::bands::Bands;
 use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
@@ -25,6 +26,7 @@ use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// Elements that a run may touch: with a panel of weights it has to stay in a L2 cache of 1 MiB.
 const TOUCHED: usize = 160 << 10;
@@ -94,6 +96,8 @@ struct Product {
     weights_base: usize,
     /// Where the rows of a cell lie among the weights, where rows are channels.
     rows: Grid,
+    /// Where rows are pixels: taps that meet only padding, left out.
+    bands: Option<Bands>,
 }
 
 /// The numbers that decide between the orientations.
@@ -257,7 +261,7 @@ impl Gathering {
             keep_taps: true,
             beside: if flat { Beside::Planes } else { Beside::None },
         };
-        let patches = Patches::new(source, limits, &[places], &[weights])?;
+        let mut patches = Patches::new(source, limits, &[places], &[weights])?;
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
         let weights = Grid::new(source.tap_sizes(), weights, tap_run)?;
         let pixels = patches.pixels.table().len();
@@ -295,7 +299,14 @@ impl Gathering {
                 (target, rows)
             }
         };
-        self.products.push(Product { patches, target, weights, weights_base, rows });
+        let bands = match self.lanes {
+            Lanes::Channels => Bands::new(source.layout, &source.walks, &patches.taps, &weights)?,
+            Lanes::Pixels => None,
+        };
+        if let Some(bands) = &bands {
+            patches.without_padding(bands.cut());
+        }
+        self.products.push(Product { patches, target, weights, weights_base, rows, bands });
         Ok(())
     }
 
@@ -396,7 +407,7 @@ impl Gathering {
         scratch: &mut [T],
         held: &mut Held,
     ) {
-        let Product { patches, weights, weights_base, .. } = product;
+        let Product { patches, weights, weights_base, bands, .. } = product;
         let (kernel, _) = call.kernels.tall_for(self.channels);
         let (pixels, lanes) = (cell.rows(), cell.lanes());
         let (group, channel) = (lanes.start[2], lanes.start[3]);
@@ -413,23 +424,27 @@ impl Gathering {
         let bias = call.store.bias.map(|bias| &bias[lanes.range()]);
         for chunk in 0..patches.taps.runs() {
             let taps = patches.taps.run(chunk);
-            let left = Left {
-                data: patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held),
-                rows: &patches.pixels.table()[..pixels.len],
-                terms: &patches.taps.table()[..taps.len],
-            };
-            let right = Right {
-                data: &panels[weights_base + weights.run(chunk).base..],
-                panel_pitch: Some(self.panel()),
-                terms: &weights.table()[..taps.len],
-            };
+            let image = patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
+            let panels = &panels[weights_base + weights.run(chunk).base..];
             let finish = Finish {
                 lane_bias: bias.filter(|_| chunk == 0),
                 row_bias: None,
                 accumulate: call.store.accumulate || chunk > 0,
                 clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
             };
-            multiply(kernel, &mut cell, left, right, finish);
+            let mut multiply_rows = |rows: Range<usize>, [left, right]: [&[u32]; 2]| {
+                let left =
+                    Left { data: image, rows: &patches.pixels.table()[rows.clone()], terms: left };
+                let right = Right { data: panels, panel_pitch: Some(self.panel()), terms: right };
+                multiply(kernel, &mut cell.part(rows), left, right, finish);
+            };
+            match bands {
+                Some(bands) => bands.for_each(&pixels, taps.len, multiply_rows),
+                None => {
+                    let terms = [patches.taps.table(), weights.table()].map(|t| &t[..taps.len]);
+                    multiply_rows(0..pixels.len, terms);
+                }
+            }
         }
     }
 

@@ -220,11 +220,7 @@ impl Grouped {
                     taken
                 };
                 let weights = [take(s), take(twin)];
-                let storing = stencil::Storing {
-                    init: T::ZERO,
-                    accumulate: store.accumulate,
-                    clamp: store.clamp,
-                };
+                let storing = stencil::Storing { accumulate: store.accumulate, clamp: store.clamp };
                 let planes = Planes { outputs, ..self.planes };
                 let stencils = [s.as_ref(), twin.as_ref()];
                 kernels.stencils.group(stencils, planes, source, weights, output, bias, storing);

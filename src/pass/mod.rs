@@ -10,6 +10,7 @@
 pub(crate) mod backward_bias;
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
+mod bands;
 pub(crate) mod depthwise;
 pub(crate) mod few_pixels;
 pub(crate) mod forward;

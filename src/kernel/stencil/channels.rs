@@ -226,7 +226,7 @@ unsafe fn apply_vectors<V: Vector<Element: Element>, const PIXELS: usize, const 
     let step = job.stencil.stride[2].wrapping_mul(job.channels);
     // SAFETY: the caller vouches for these channels of every pixel and tap.
     unsafe {
-        let mut init = V::splat(job.storing.init);
+        let mut init = V::splat(V::Element::ZERO);
         if let Some(inits) = job.inits {
             init = load::<V, WHOLE>(inits.as_ptr().add(channel), count);
         }

@@ -28,6 +28,9 @@ pub(in crate::kernel) unsafe fn correlate<V: Vector<Element: Element>>(
     }
 }
 
+/// The most taps that are summed at once.
+const MAX_SUMS: usize = 9;
+
 /// [`correlate`], a patch of taps at a time: as many as have sums in registers.
 ///
 /// # Safety
@@ -65,7 +68,7 @@ unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
     }
 }
 
-/// Sums `ROWS` by `COLS` neighbouring taps over all planes; returns `COLS`.
+/// Sums `ROWS` by `COLS` neighbouring taps of every filter over all planes; returns `COLS`.
 ///
 /// The walk goes down the rows of the source. Each is read once for all rows of taps: it meets
 /// the errors of all rows of outputs that use it, which move along.
@@ -83,6 +86,53 @@ unsafe fn correlate_taps<
     job: &Correlate<'_, V::Element>,
     [tap_z, tap_y, tap_x]: [usize; 3],
 ) -> usize {
+    // SAFETY: as the caller says.
+    unsafe {
+        let first = windows::<V, COLS, STEP>(job.stencil, 0, tap_x);
+        for filter in 0..job.filters {
+            sum_taps::<V, ROWS, COLS, STEP>(job, filter, [tap_z, tap_y, tap_x], &first);
+        }
+    }
+    COLS
+}
+
+/// The windows of `COLS` columns of taps for the outputs from `x` on.
+///
+/// # Safety
+/// The caller runs with the vector's target features.
+#[inline(always)]
+unsafe fn windows<V: Vector, const COLS: usize, const STEP: usize>(
+    s: &Stencil,
+    x: usize,
+    tap_x: usize,
+) -> [Window<V>; COLS] {
+    let count = (s.outputs[2] - x).min(V::LANES);
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut windows = [Window::<V>::new::<STEP>(s, x, 0, 0); COLS];
+        for (col, window) in windows.iter_mut().enumerate() {
+            *window = Window::new::<STEP>(s, x, count, tap_x + col);
+        }
+        windows
+    }
+}
+
+/// [`correlate_taps`] of one filter; `first` are the windows of output 0.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn sum_taps<
+    V: Vector<Element: Element>,
+    const ROWS: usize,
+    const COLS: usize,
+    const STEP: usize,
+>(
+    job: &Correlate<'_, V::Element>,
+    filter: usize,
+    [tap_z, tap_y, tap_x]: [usize; 3],
+    first: &[Window<V>; COLS],
+) {
     let s = job.stencil;
     let [_, height, width] = s.source;
     // How many rows of outputs back a row of the source may reach.
@@ -90,27 +140,28 @@ unsafe fn correlate_taps<
     let reach = (ROWS - 1) / step;
     let origin = (tap_y * s.dilation[1]) as isize + s.origin[1];
     // SAFETY: rows outside the source are left out and windows keep lanes within a row; outputs
-    // are those of the stencil, which fits every plane.
+    // are those of the stencil, which fits every plane of every filter.
     unsafe {
+        let (job_source, errors_of) =
+            (job.source.add(filter * job.pitches[0]), job.output.add(filter * job.pitches[1]));
+        let weight = job.weight.add(filter * job.pitches[2]);
         let zero = [[V::splat(V::Element::ZERO); COLS]; ROWS];
         let (mut totals, mut sums, mut steps) = (zero, zero, 0);
         for plane in 0..job.planes {
             for z in 0..s.outputs[0] {
                 let Some(from_z) = s.meet(0, z, tap_z) else { continue };
-                let source = job.source.add(plane * job.source_pitch + from_z * height * width);
+                let source = job_source.add(plane * job.source_pitch + from_z * height * width);
                 let output = plane * job.output_pitch + s.output_base + z * s.output_pitches[0];
                 for top in (0..s.outputs[1]).step_by(BAND) {
                     let bottom = s.outputs[1].min(top + BAND);
                     for x in (0..s.outputs[2]).step_by(V::LANES) {
                         let count = (s.outputs[2] - x).min(V::LANES);
-                        let mut windows = [Window::<V>::new::<STEP>(s, x, 0, 0); COLS];
-                        for (col, window) in windows.iter_mut().enumerate() {
-                            *window = Window::new::<STEP>(s, x, count, tap_x + col);
-                        }
+                        let windows =
+                            if x == 0 { *first } else { windows::<V, COLS, STEP>(s, x, tap_x) };
                         let mut errors = [V::splat(V::Element::ZERO); ROWS];
                         for y in top..bottom + reach {
                             let next = if y < bottom {
-                                let row = job.output.add(output + y * s.output_pitches[1] + x);
+                                let row = errors_of.add(output + y * s.output_pitches[1] + x);
                                 V::load_first(row, count)
                             } else {
                                 V::splat(V::Element::ZERO)
@@ -136,20 +187,27 @@ unsafe fn correlate_taps<
                 }
             }
         }
+        let mut all = [V::splat(V::Element::ZERO); MAX_SUMS];
+        let mut each = [V::Element::ZERO; MAX_SUMS];
         for row in 0..ROWS {
             for col in 0..COLS {
-                let sum = totals[row][col].add(sums[row][col]).sum();
+                all[row * COLS + col] = totals[row][col].add(sums[row][col]);
+            }
+        }
+        V::sums(&all, each.as_mut_ptr());
+        for row in 0..ROWS {
+            for col in 0..COLS {
+                let sum = each[row * COLS + col];
                 let tap = [tap_z, tap_y + row, tap_x + col];
                 let mut place = s.tap_base as isize;
                 for axis in 0..3 {
                     place += tap[axis] as isize * s.tap_pitches[axis];
                 }
-                let to = job.weight.offset(place);
+                let to = weight.offset(place);
                 *to = if job.accumulate { *to + sum } else { sum };
             }
         }
     }
-    COLS
 }
 
 /// The rows of one plane of the source that come into reach with row `y` of the outputs.

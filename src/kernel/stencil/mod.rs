@@ -13,7 +13,7 @@ mod correlate;
 mod group;
 mod strip;
 
-pub(super) use apply::apply;
+pub(super) use apply::{apply_blocks, apply_strips};
 pub(crate) use channels::{ApplyRow, CorrelateRow, MOST_TAPS, Row};
 pub(super) use channels::{apply_row, correlate_row};
 pub(super) use correlate::correlate;
@@ -96,8 +96,10 @@ impl Stencil {
 /// The stencils of one ISA for one element type.
 #[derive(Debug)]
 pub(crate) struct Stencils<T: 'static> {
-    /// Outputs from a source and a filter.
-    pub(crate) apply: unsafe fn(&Apply<'_, T>),
+    /// Outputs from a source and a filter, for filters that go down [strips](Apply::is_strip).
+    pub(crate) apply_strips: unsafe fn(&Apply<'_, T>),
+    /// The same for any filter.
+    pub(crate) apply_blocks: unsafe fn(&Apply<'_, T>),
     /// The same for the filters of a group.
     pub(crate) group: unsafe fn(&Group<'_, T>),
     /// Registers of the ISA.
@@ -110,16 +112,50 @@ pub(crate) struct Stencils<T: 'static> {
     pub(crate) correlate_row: unsafe fn(&CorrelateRow<'_, T>),
 }
 
-/// `output (+)= init + source * weight`. The caller vouches for [`Stencil::fits`] and the ISA; a
-/// twin differs from the stencil in its innermost axis only, its outputs lie one place after the
-/// stencil's, and those 2 apart.
+/// `output (+)= init + source * weight` for some planes, each with a filter of its own. The caller
+/// vouches for [`Stencil::fits`] in every plane and the ISA; a twin differs from the stencil in its
+/// innermost axis only, its outputs lie one place after the stencil's, and those 2 apart.
 pub(crate) struct Apply<'a, T> {
     stencil: &'a Stencil,
     twin: Option<&'a Stencil>,
+    planes: usize,
+    /// Elements between the planes of the source, their filters, and the planes of outputs.
+    pitches: [usize; 3],
     source: *const T,
     weight: *const T,
     output: *mut T,
+    /// What the sums of each plane start with, if not all with 0.
+    inits: Option<&'a [T]>,
     storing: Storing<T>,
+}
+
+impl<T: Element> Apply<'_, T> {
+    /// Source, filter and outputs of a plane, and what its sums start with.
+    ///
+    /// # Safety
+    /// There is such a plane.
+    #[inline(always)]
+    unsafe fn plane(&self, plane: usize) -> (*const T, *const T, *mut T, T) {
+        let [source, weight, output] = self.pitches;
+        // SAFETY: the caller of the job vouches for every plane.
+        unsafe {
+            let init = self.inits.map_or(T::ZERO, |inits| *inits.get_unchecked(plane));
+            let weight = self.weight.add(plane * weight);
+            (self.source.add(plane * source), weight, self.output.add(plane * output), init)
+        }
+    }
+
+    /// The job of one plane.
+    ///
+    /// # Safety
+    /// There is such a plane.
+    #[inline(always)]
+    unsafe fn alone(&self, plane: usize) -> Self {
+        // SAFETY: the caller vouches for the plane.
+        let (source, weight, output, _) = unsafe { self.plane(plane) };
+        let inits = self.inits.map(|inits| &inits[plane..]);
+        Self { planes: 1, source, weight, output, inits, ..*self }
+    }
 }
 
 /// `output[k] (+)= init[k] + Σ source[c] * weights[k][c]`, for the planes of a group's inputs and
@@ -153,10 +189,13 @@ pub(crate) struct Planes {
     pub(crate) output_pitch: usize,
 }
 
-/// `weight (+)= source * output`, summed over planes. The caller vouches for [`Stencil::fits`] in
-/// every plane and for the ISA.
+/// `weight (+)= source * output` for some filters, each summed over `planes` planes. The caller
+/// vouches for [`Stencil::fits`] in every plane of every filter and for the ISA.
 pub(crate) struct Correlate<'a, T> {
     stencil: &'a Stencil,
+    filters: usize,
+    /// Elements between the first planes of two filters: of the source, the outputs, the weights.
+    pitches: [usize; 3],
     planes: usize,
     source: *const T,
     source_pitch: usize,
@@ -193,8 +232,6 @@ impl<T> Correlate<'_, T> {
 /// What happens to the outputs of a stencil.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storing<T> {
-    /// What each sum starts with.
-    pub(crate) init: T,
     /// Add to the outputs rather than overwrite them.
     pub(crate) accumulate: bool,
     /// The bounds of the outputs at last.
@@ -202,29 +239,44 @@ pub(crate) struct Storing<T> {
 }
 
 impl<T: Element> Stencils<T> {
-    /// Writes (or adds to) the outputs of one filter over one plane. A twin's outputs are those
-    /// between the stencil's, so that whole vectors are written.
+    /// Writes (or adds to) the outputs of some filters, each over a plane of its own, which lie
+    /// `pitches` apart as [`Apply`] has them. A twin's outputs are those between the stencil's, so that
+    /// whole vectors are written.
     ///
     /// # Panics
-    /// If the stencil leaves a slice, or the twin is none: the caller's geometry is wrong.
+    /// If the stencil leaves a slice, planes of outputs overlap, or the twin is none: the caller's
+    /// geometry is wrong.
+    #[allow(clippy::too_many_arguments, reason = "all that some planes are")]
     pub(crate) fn apply(
         &self,
         [stencil, twin]: [Option<&Stencil>; 2],
+        planes: usize,
+        pitches: [usize; 3],
         [source, weight]: [&[T]; 2],
         output: &mut [T],
+        inits: Option<&[T]>,
         storing: Storing<T>,
     ) {
-        let Some(stencil) = stencil else { return };
-        assert!(stencil.fits(source.len(), weight.len(), output.len()), "{stencil:?}");
+        let (Some(stencil), 1..) = (stencil, planes) else { return };
+        let lens = [source.len(), weight.len(), output.len()];
+        let last = [0, 1, 2].map(|i| lens[i].checked_sub((planes - 1).saturating_mul(pitches[i])));
+        let [Some(sources), Some(weights), Some(outputs)] = last else {
+            panic!("{planes} planes {pitches:?} apart don't fit");
+        };
+        assert!(inits.is_none_or(|inits| inits.len() == planes), "{planes} planes");
+        assert!(stencil.fits(sources, weights, outputs), "{stencil:?}");
         if let Some(twin) = twin {
-            assert!(twin.fits(source.len(), weight.len(), output.len()), "{twin:?}");
+            assert!(twin.fits(sources, weights, outputs), "{twin:?}");
             assert!(stencil.is_twin(twin), "{stencil:?} and {twin:?}");
         }
         let (source, weight) = (source.as_ptr(), weight.as_ptr());
         let output = output.as_mut_ptr();
-        let job = Apply { stencil, twin, source, weight, output, storing };
-        // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
-        unsafe { (self.apply)(&job) }
+        let job = Apply { stencil, twin, planes, pitches, source, weight, output, inits, storing };
+        // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices, in the
+        // last plane and all before it.
+        unsafe {
+            if job.is_strip() { (self.apply_strips)(&job) } else { (self.apply_blocks)(&job) }
+        }
     }
 
     /// How many filters of `outputs` are summed at once by [`group`](Self::group), if it does these
@@ -237,7 +289,7 @@ impl<T: Element> Stencils<T> {
         let stencil = stencil?;
         let few = |s: &Stencil| s.taps[2] <= group::MOST_COLS;
         let side_by_side = stencil.output_pitches[2] == if twin.is_some() { 2 } else { 1 };
-        let flat = strip::is_flat(stencil) && side_by_side;
+        let flat = strip::is_flat(stencil) && stencil.dilation[1] == 1 && side_by_side;
         if !stencil.is_modest() || !twin.is_none_or(Stencil::is_modest) {
             return None;
         }
@@ -300,31 +352,43 @@ impl<T: Element> Stencils<T> {
         unsafe { (self.group)(&job) }
     }
 
-    /// Writes (or adds to) the gradient of one filter, summed over `planes` planes and their
-    /// outputs' errors, which lie `pitches` apart.
+    /// Writes (or adds to) the gradients of some filters, `pitches` apart as [`Correlate`] has them,
+    /// each summed over `planes` planes of the source and of the outputs' errors, which lie
+    /// `plane_pitches` apart.
     ///
     /// # Panics
     /// If the stencil leaves a slice: the caller's geometry is wrong.
+    #[allow(clippy::too_many_arguments, reason = "all that some filters are")]
     pub(crate) fn correlate(
         &self,
         stencil: &Stencil,
-        planes: usize,
+        [filters, planes]: [usize; 2],
+        pitches: [usize; 3],
+        plane_pitches: [usize; 2],
         [source, output]: [&[T]; 2],
-        [source_pitch, output_pitch]: [usize; 2],
         weight: &mut [T],
         accumulate: bool,
     ) {
-        let left = |len: usize, pitch: usize| len.checked_sub((planes - 1) * pitch);
-        let (sources, outputs) =
-            (left(source.len(), source_pitch), left(output.len(), output_pitch));
-        let (Some(sources), Some(outputs)) = (sources, outputs) else {
-            panic!("{planes} planes {source_pitch} and {output_pitch} apart don't fit");
+        let [source_pitch, output_pitch] = plane_pitches;
+        let left = |len: usize, i: usize, plane: usize| {
+            let last = (filters - 1).saturating_mul(pitches[i]);
+            len.checked_sub(last.saturating_add((planes - 1).saturating_mul(plane)))
         };
-        assert!(stencil.fits(sources, weight.len(), outputs), "{stencil:?}");
+        let lens = [
+            left(source.len(), 0, source_pitch),
+            left(output.len(), 1, output_pitch),
+            left(weight.len(), 2, 0),
+        ];
+        let [Some(sources), Some(outputs), Some(weights)] = lens else {
+            panic!("{filters} filters {pitches:?} and {planes} planes {plane_pitches:?} don't fit");
+        };
+        assert!(stencil.fits(sources, weights, outputs), "{stencil:?}");
         let (source, output) = (source.as_ptr(), output.as_ptr());
         let weight = weight.as_mut_ptr();
         let job = Correlate {
             stencil,
+            filters,
+            pitches,
             planes,
             source,
             source_pitch,
@@ -333,7 +397,7 @@ impl<T: Element> Stencils<T> {
             weight,
             accumulate,
         };
-        // SAFETY: as above, for the last plane and all before it.
+        // SAFETY: as above, for the last plane of the last filter and all before it.
         unsafe { (self.correlate)(&job) }
     }
 

@@ -7,10 +7,11 @@
 use super::{Apply, Stencil, Window, shifted, write};
 use crate::element::Element;
 use crate::kernel::vector::Vector;
+use core::hint::black_box;
 
 /// Whether the taps lie in one dense plane: what strips can do.
 pub(super) fn is_flat(s: &Stencil) -> bool {
-    let square = s.stride[1] == s.stride[2] && s.dilation[1] == 1;
+    let square = s.stride[1] == s.stride[2] && (s.dilation[1] == 1 || s.stride[1] == 1);
     square && s.taps[0] == 1 && s.outputs[0] == 1 && s.meet(0, 0, 0) == Some(0)
 }
 
@@ -32,44 +33,114 @@ pub(super) unsafe fn strips<
     job: &Apply<'_, V::Element>,
     combs: [&Stencil; COMBS],
 ) {
+    // The sums of a strip wait for each other: 12 cycles for the 9 multiplications of a row. Two planes
+    // at once don't (14x14, 3x3: REPLACE), where there are registers for both filters.
+    let pairs = V::REGISTERS >= 32 && COMBS * ROWS * COLS <= 9;
+    // SAFETY: as the caller says.
+    unsafe {
+        let windows = windows::<V, COMBS, COLS, STEP>(combs, 0);
+        let mut plane = 0;
+        while pairs && plane + 2 <= job.planes {
+            planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, windows);
+            plane += 2;
+        }
+        while plane < job.planes {
+            planes::<V, COMBS, ROWS, COLS, STEP, HELD, 1>(job, combs, plane, windows);
+            plane += 1;
+        }
+    }
+}
+
+/// The windows of a strip that begins at output `x`, and whether all are whole. Taps that a filter
+/// lacks meet nothing.
+///
+/// # Safety
+/// The caller runs with the vector's target features.
+#[inline(always)]
+unsafe fn windows<V: Vector, const COMBS: usize, const COLS: usize, const STEP: usize>(
+    combs: [&Stencil; COMBS],
+    x: usize,
+) -> ([[Window<V>; COLS]; COMBS], bool) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut windows = [[Window::<V>::new::<STEP>(combs[0], x, 0, 0); COLS]; COMBS];
+        let mut whole = true;
+        for (s, windows) in combs.iter().zip(&mut windows) {
+            let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+            for (col, window) in windows.iter_mut().enumerate() {
+                let count = if col < s.taps[2] { count } else { 0 };
+                *window = Window::new::<STEP>(s, x, count, col);
+                whole &= window.whole;
+            }
+        }
+        (windows, whole)
+    }
+}
+
+/// `PLANES` planes from `plane` on, strip by strip; `first` are the windows of the first strip.
+///
+/// # Safety
+/// As [`strips`], and there are these planes.
+#[inline(always)]
+unsafe fn planes<
+    V: Vector<Element: Element>,
+    const COMBS: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const STEP: usize,
+    const HELD: usize,
+    const PLANES: usize,
+>(
+    job: &Apply<'_, V::Element>,
+    combs: [&Stencil; COMBS],
+    plane: usize,
+    first: ([[Window<V>; COLS]; COMBS], bool),
+) {
     // Loops, not closures: those are compiled without the caller's target features.
     // SAFETY: as the caller says; windows keep lanes within a row, and taps that a filter lacks
-    // weigh and meet nothing.
+    // weigh nothing.
     unsafe {
-        let mut weights = [[[V::splat(V::Element::ZERO); COLS]; ROWS]; COMBS];
-        for (s, weights) in combs.iter().zip(&mut weights) {
-            for row in 0..ROWS {
-                for col in 0..COLS.min(s.taps[2]) {
-                    let place = row as isize * s.tap_pitches[1] + col as isize * s.tap_pitches[2];
-                    let weight = job.weight.offset(s.tap_base as isize + place);
-                    weights[row][col] = V::splat(*weight);
+        let mut of_planes = [job.plane(plane); PLANES];
+        let mut weights = [[[[V::Element::ZERO; COLS]; ROWS]; COMBS]; PLANES];
+        for p in 0..PLANES {
+            of_planes[p] = job.plane(plane + p);
+            for (s, weights) in combs.iter().zip(&mut weights[p]) {
+                for row in 0..ROWS {
+                    for col in 0..COLS.min(s.taps[2]) {
+                        let place =
+                            row as isize * s.tap_pitches[1] + col as isize * s.tap_pitches[2];
+                        weights[row][col] = *of_planes[p].1.offset(s.tap_base as isize + place);
+                    }
                 }
             }
         }
+        // Where they can't all be held in registers, the compiler must not know them: it would
+        // hold them in vectors on the stack, and each multiplication would read a vector.
+        let weights = if COMBS * ROWS * COLS > 9 { black_box(&weights) } else { &weights };
         for x in (0..combs[0].outputs[2]).step_by(V::LANES) {
-            let mut windows = [[Window::<V>::new::<STEP>(combs[0], x, 0, 0); COLS]; COMBS];
-            let mut whole = true;
-            for (s, windows) in combs.iter().zip(&mut windows) {
-                let count = s.outputs[2].saturating_sub(x).min(V::LANES);
-                for (col, window) in windows.iter_mut().enumerate() {
-                    let count = if col < s.taps[2] { count } else { 0 };
-                    *window = Window::new::<STEP>(s, x, count, col);
-                    whole &= window.whole;
+            let (windows, whole) =
+                if x == 0 { first } else { windows::<V, COMBS, COLS, STEP>(combs, x) };
+            // Rows that are dilated meet every so many rows only: those are walked by themselves.
+            for turn in 0..combs[0].dilation[1].min(combs[0].outputs[1]) {
+                let at = [turn, x];
+                if whole {
+                    strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
+                        job, combs, at, &of_planes, &windows, weights,
+                    );
+                } else {
+                    strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, false>(
+                        job, combs, at, &of_planes, &windows, weights,
+                    );
                 }
-            }
-            if whole {
-                strip::<V, COMBS, ROWS, COLS, STEP, HELD, true>(job, combs, x, windows, weights);
-            } else {
-                strip::<V, COMBS, ROWS, COLS, STEP, HELD, false>(job, combs, x, windows, weights);
             }
         }
     }
 }
 
-/// One strip, from output `x` on.
+/// One strip of some planes, from an output of the first rows on.
 ///
 /// # Safety
-/// As [`strips`]; the windows are those of `x`, and are whole if `WHOLE`.
+/// As [`strips`]; the windows are those of the output, and are whole if `WHOLE`.
 #[inline(always)]
 unsafe fn strip<
     V: Vector<Element: Element>,
@@ -78,60 +149,89 @@ unsafe fn strip<
     const COLS: usize,
     const STEP: usize,
     const HELD: usize,
+    const PLANES: usize,
     const WHOLE: bool,
 >(
     job: &Apply<'_, V::Element>,
     combs: [&Stencil; COMBS],
-    x: usize,
-    windows: [[Window<V>; COLS]; COMBS],
-    weights: [[[V; COLS]; ROWS]; COMBS],
+    [top, x]: [usize; 2],
+    planes: &[(*const V::Element, *const V::Element, *mut V::Element, V::Element); PLANES],
+    windows: &[[Window<V>; COLS]; COMBS],
+    weights: &[[[[V::Element; COLS]; ROWS]; COMBS]; PLANES],
 ) {
     let s = combs[0];
     let [_, height, width] = s.source;
     let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
+    // Rows are `apart`: of outputs, and as `STEP` is 1 where it isn't 1, of the source.
+    let apart = s.dilation[1];
+    let rows = (s.outputs[1] - top).div_ceil(apart);
+    let first = (top * STEP) as isize + s.origin[1];
     // SAFETY: rows outside the source are left out; outputs are those of the stencils.
     unsafe {
-        let init = V::splat(job.storing.init);
-        let mut sums = [[init; HELD]; COMBS];
-        let mut to = job.output.add(s.output_base + COMBS * x);
-        let mut from = job.source.wrapping_offset(s.origin[1] * width as isize);
-        for y in 0..s.outputs[1] + HELD - 1 {
+        let mut held = [[[[V::splat(V::Element::ZERO); COLS]; ROWS]; COMBS]; PLANES];
+        let hold = COMBS * ROWS * COLS <= 9;
+        let mut inits = [V::splat(V::Element::ZERO); PLANES];
+        let mut to = [planes[0].2; PLANES];
+        let mut from = [planes[0].0; PLANES];
+        for p in 0..PLANES {
+            inits[p] = V::splat(planes[p].3);
+            to[p] = planes[p].2.add(s.output_base + top * s.output_pitches[1] + COMBS * x);
+            from[p] = planes[p].0.wrapping_offset(first * width as isize);
+            for comb in 0..COMBS {
+                for row in 0..ROWS {
+                    for col in 0..COLS {
+                        if hold {
+                            held[p][comb][row][col] = V::splat(weights[p][comb][row][col]);
+                        }
+                    }
+                }
+            }
+        }
+        let mut sums = [[inits; HELD]; COMBS];
+        for y in 0..rows + HELD - 1 {
             for phase in 0..STEP {
-                let at = (y * STEP + phase) as isize + s.origin[1];
+                let at = ((y * STEP + phase) * apart) as isize + first;
                 // Negative rows are large ones.
                 if (at as usize) < height {
                     for comb in 0..COMBS {
                         for col in 0..COLS {
-                            let pixels: V = windows[comb][col].load::<STEP, WHOLE>(from);
-                            for row in (phase..ROWS).step_by(STEP) {
-                                let sum = &mut sums[comb][(row - phase) / STEP];
-                                *sum = weights[comb][row][col].mul_add(pixels, *sum);
+                            for p in 0..PLANES {
+                                let pixels: V = windows[comb][col].load::<STEP, WHOLE>(from[p]);
+                                for row in (phase..ROWS).step_by(STEP) {
+                                    let sum = &mut sums[comb][(row - phase) / STEP][p];
+                                    let weight = if hold {
+                                        held[p][comb][row][col]
+                                    } else {
+                                        V::splat(weights[p][comb][row][col])
+                                    };
+                                    *sum = weight.mul_add(pixels, *sum);
+                                }
                             }
                         }
                     }
                 }
-                from = from.wrapping_add(width);
+                for from in &mut from {
+                    *from = from.wrapping_add(apart * width);
+                }
             }
             if y + 1 >= HELD {
-                if COMBS == 1 {
-                    write(&job.storing, sums[0][HELD - 1], to, count.min(V::LANES), 1);
-                } else {
-                    let [a, b] = sums[0][HELD - 1].interleave(sums[COMBS - 1][HELD - 1]);
-                    write(&job.storing, a, to, count.min(V::LANES), 1);
-                    if count > V::LANES {
-                        write(
-                            &job.storing,
-                            b,
-                            to.add(V::LANES),
-                            (count - V::LANES).min(V::LANES),
-                            1,
-                        );
+                for p in 0..PLANES {
+                    let (done, to) = (sums[0][HELD - 1][p], &mut to[p]);
+                    if COMBS == 1 {
+                        write(&job.storing, done, *to, count.min(V::LANES), 1);
+                    } else {
+                        let [a, b] = done.interleave(sums[COMBS - 1][HELD - 1][p]);
+                        write(&job.storing, a, *to, count.min(V::LANES), 1);
+                        if count > V::LANES {
+                            let count = (count - V::LANES).min(V::LANES);
+                            write(&job.storing, b, to.add(V::LANES), count, 1);
+                        }
                     }
+                    *to = to.wrapping_add(apart * s.output_pitches[1]);
                 }
-                to = to.wrapping_add(s.output_pitches[1]);
             }
             for sums in &mut sums {
-                *sums = shifted(*sums, init);
+                *sums = shifted(*sums, inits);
             }
         }
     }

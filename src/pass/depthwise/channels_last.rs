@@ -177,11 +177,7 @@ impl ChannelsLast {
         parallelism.for_each(need, units, none, |(index, output), _, _: &mut ()| {
             let Line { image, at, x } = lines.get(index);
             let sources = [&input[image * shape.image_len()..][..shape.image_len()], weight];
-            let storing = stencil::Storing {
-                init: T::ZERO,
-                accumulate: store.accumulate,
-                clamp: store.clamp,
-            };
+            let storing = stencil::Storing { accumulate: store.accumulate, clamp: store.clamp };
             let row = Row { at, x };
             let stencils = &kernels.stencils;
             stencils.apply_row(
@@ -220,7 +216,7 @@ impl ChannelsLast {
             }
             let sources = [&grad_output[line.image * per_image..][..per_image], weight];
             let accumulate = write == Write::Accumulate;
-            let storing = stencil::Storing { init: T::ZERO, accumulate, clamp: None };
+            let storing = stencil::Storing { accumulate, clamp: None };
             for s in &self.backward_data {
                 let Some((row, first)) = within(s, lines.sizes, &line) else { continue };
                 let stencils = &kernels.stencils;
