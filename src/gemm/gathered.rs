@@ -71,7 +71,7 @@ pub(super) unsafe fn multiply<T: Element>(
 ) {
     let Gathering { gather, rows_of_one } = *gathering;
     assert!(kernel.lanes <= LANES);
-    let (rows, lanes) = (cell.rows().len, cell.lanes().len);
+    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let mut sums = MaybeUninit::<[T; ROWS * LANES]>::uninit();
     let mut packed = MaybeUninit::<[T; TERMS * LANES]>::uninit();
     let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
