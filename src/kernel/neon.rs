@@ -156,31 +156,25 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         let mut rows = *job.rows.cast::<[*const V::Element; R]>();
         if terms > 0 {
-            let whole = terms - terms % V::LANES;
+            // Through a table a vector at a time: so few tiles aren't worth a second in code.
+            let together = if PACKED { 2 * V::LANES } else { V::LANES };
+            let whole = terms - terms % together;
             rows = rows.map(|row| row.add(*job.steps_a as usize + whole));
             // The offset from where whole vectors end is counted up to 0.
-            let vector = size_of::<V>();
             let mut at = (whole * size_of::<V::Element>()).wrapping_neg();
-            if whole / V::LANES % 2 == 1 {
+            while at != 0 {
+                at = hidden(at);
                 add_vector::<V, R, N, PACKED>(&mut sums, &rows, at, b, steps_b);
-                at = at.wrapping_add(vector);
                 after::<V, N, PACKED>(V::LANES, &mut b, &mut steps_b);
-            }
-            if at != 0 {
-                loop {
+                at = at.wrapping_add(size_of::<V>());
+                if PACKED {
                     at = hidden(at);
                     add_vector::<V, R, N, PACKED>(&mut sums, &rows, at, b, steps_b);
                     after::<V, N, PACKED>(V::LANES, &mut b, &mut steps_b);
-                    at = hidden(at.wrapping_add(vector));
-                    add_vector::<V, R, N, PACKED>(&mut sums, &rows, at, b, steps_b);
-                    after::<V, N, PACKED>(V::LANES, &mut b, &mut steps_b);
-                    at = at.wrapping_add(vector);
-                    if at == 0 {
-                        break;
-                    }
+                    at = at.wrapping_add(size_of::<V>());
                 }
             }
-            for term in 0..terms % V::LANES {
+            for term in 0..terms - whole {
                 let a = rows.map(|row| V::splat(*row.add(term)));
                 add_term::<V, R, N, PACKED, 0>(&mut sums, &a, b, steps_b);
                 after::<V, N, PACKED>(1, &mut b, &mut steps_b);
