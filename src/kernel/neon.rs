@@ -395,19 +395,21 @@ unsafe fn copy_stepped<V: ByLane, const STEP: usize>(job: &CopyRows<V::Element>)
                 continue;
             }
             let last = taken - V::LANES;
-            let load = |i: usize| {
-                let at = from.add(i * STEP);
-                if STEP == 1 { V::load(at) } else { V::load_even(at) }
-            };
-            let mut i = 0;
-            while i + V::LANES < last {
-                let pair = [load(i), load(i + V::LANES)];
-                pair[0].store(to.add(i));
-                pair[1].store(to.add(i + V::LANES));
-                i += 2 * V::LANES;
+            let load = |at| if STEP == 1 { V::load(at) } else { V::load_even(at) };
+            // Two at a time, and by pointers: 3 instructions a vector.
+            let (mut source, mut place) = (from, to);
+            let vectors = last.div_ceil(V::LANES);
+            for _ in 0..vectors / 2 {
+                let first = load(source);
+                source = source.add(V::LANES * STEP);
+                let second = load(source);
+                source = source.add(V::LANES * STEP);
+                first.store(place);
+                second.store(place.add(V::LANES));
+                place = place.add(2 * V::LANES);
             }
-            if i < last {
-                load(i).store(to.add(i));
+            if vectors % 2 == 1 {
+                load(source).store(place);
             }
             let all = V::mask(Between { step: STEP, low: 0, high: V::LANES });
             V::load_masked::<STEP>(from.add(last * STEP), all).store(to.add(last));
