@@ -406,7 +406,7 @@ unsafe impl Vector for __m512 {
 
     #[inline(always)]
     unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f32) {
-        // SAFETY: the caller runs with avx512f and vouches for `N` elements.
+        // SAFETY: the caller runs with avx512f and vouches for `N` elements, rounded up to vectors.
         unsafe {
             for first in (0..N).step_by(16) {
                 let mut v = [_mm512_setzero_ps(); 16];
@@ -434,7 +434,7 @@ unsafe impl Vector for __m512 {
                         v[i] = _mm512_add_ps(even, _mm512_shuffle_f32x4::<0xdd>(a, b));
                     }
                 }
-                v[0].store_first(to.add(first), (N - first).min(16));
+                v[0].store(to.add(first));
             }
         }
     }
@@ -602,7 +602,7 @@ unsafe impl Vector for __m512d {
     #[inline(always)]
     unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f64) {
         // As for f32.
-        // SAFETY: the caller runs with avx512f and vouches for `N` elements.
+        // SAFETY: the caller runs with avx512f and vouches for `N` elements, rounded up to vectors.
         unsafe {
             for first in (0..N).step_by(8) {
                 let mut v = [_mm512_setzero_pd(); 8];
@@ -622,7 +622,7 @@ unsafe impl Vector for __m512d {
                         v[i] = _mm512_add_pd(even, _mm512_shuffle_f64x2::<0xdd>(a, b));
                     }
                 }
-                v[0].store_first(to.add(first), (N - first).min(8));
+                v[0].store(to.add(first));
             }
         }
     }

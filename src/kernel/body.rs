@@ -208,7 +208,7 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize, const COLS: usize>(
             }
         }
         let mut all = [V::splat(V::Element::ZERO); MAX_DOTS];
-        let mut each = [V::Element::ZERO; MAX_DOTS];
+        let mut each = [V::Element::ZERO; MAX_DOTS + MAX_LANES];
         for r in 0..R {
             for c in 0..C {
                 all[r * C + c] = sums[r][c];

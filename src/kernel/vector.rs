@@ -114,8 +114,8 @@ pub(crate) unsafe trait Vector: Copy {
         }
         lanes[0]
     }
-    /// The [`sum`](Self::sum) of each, written to `to`; in the same order of additions for each, which
-    /// may be another than that of `sum`.
+    /// The [`sum`](Self::sum) of each, written to `to`, which is good for whole vectors of them; in the
+    /// same order of additions for each, which may be another than that of `sum`.
     #[inline(always)]
     unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut Self::Element) {
         for (i, vector) in vectors.iter().enumerate() {

@@ -28,9 +28,6 @@ pub(in crate::kernel) unsafe fn correlate<V: Vector<Element: Element>>(
     }
 }
 
-/// The most taps that are summed at once.
-const MAX_SUMS: usize = 9;
-
 /// [`correlate`], a patch of taps at a time: as many as have sums in registers.
 ///
 /// # Safety
@@ -187,17 +184,9 @@ unsafe fn sum_taps<
                 }
             }
         }
-        let mut all = [V::splat(V::Element::ZERO); MAX_SUMS];
-        let mut each = [V::Element::ZERO; MAX_SUMS];
         for row in 0..ROWS {
             for col in 0..COLS {
-                all[row * COLS + col] = totals[row][col].add(sums[row][col]);
-            }
-        }
-        V::sums(&all, each.as_mut_ptr());
-        for row in 0..ROWS {
-            for col in 0..COLS {
-                let sum = each[row * COLS + col];
+                let sum = totals[row][col].add(sums[row][col]).sum();
                 let tap = [tap_z, tap_y + row, tap_x + col];
                 let mut place = s.tap_base as isize;
                 for axis in 0..3 {
