@@ -104,7 +104,13 @@ unsafe fn multiply_of<
             let b = job.b.add(*job.steps_b.add(term) as usize);
             let mut vectors = [V::splat(V::Element::ZERO); N];
             if N >= 3 {
-                let ahead = job.b.add(*job.steps_b.add((term + AHEAD).min(job.terms - 1)) as usize);
+                // Few rows are done before a line comes: there, that of the next panel.
+                let ahead = if R > 2 {
+                    let later = (term + AHEAD).min(job.terms - 1);
+                    job.b.add(*job.steps_b.add(later) as usize)
+                } else {
+                    b.wrapping_add(N * V::LANES)
+                };
                 for v in 0..N {
                     V::prefetch(ahead.wrapping_add(v * V::LANES));
                 }

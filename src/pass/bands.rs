@@ -32,18 +32,19 @@ struct Stretch {
     taps: Range<usize>,
 }
 
-/// The stretches of the two inner axes, and the tables of terms of each pair.
+/// The stretches of the three axes, and the tables of terms where they meet.
 #[derive(Debug, Clone)]
 pub(super) struct Bands {
+    planes: Vec<Stretch>,
     rows: Vec<Stretch>,
     columns: Vec<Stretch>,
-    /// For each stretch of rows, those of columns.
+    /// For each stretch of planes those of rows, and for each of these those of columns.
     tables: Vec<Terms>,
     /// Taps of a channel.
     taps: usize,
 }
 
-/// The taps of a pair of stretches, channel by channel: where they lie in both operands.
+/// The taps of stretches that meet, channel by channel: where they lie in both operands.
 #[derive(Debug, Clone)]
 struct Terms {
     left: Vec<u32>,
@@ -67,29 +68,35 @@ impl Bands {
         if layout == Layout::ChannelsLast || kernel != all || walks[2].outputs < NARROWEST {
             return Ok(None);
         }
+        let planes = stretches(&walks[0], SAVED_BY_ROWS)?;
         let rows = stretches(&walks[1], SAVED_BY_ROWS)?;
         let columns = stretches(&walks[2], SAVED_BY_COLUMNS)?;
-        if rows.len() * columns.len() == 1 {
+        let pairs = planes.iter().flat_map(|plane| rows.iter().map(move |row| (plane, row)));
+        let triples =
+            pairs.flat_map(|(plane, row)| columns.iter().map(move |column| [plane, row, column]));
+        let count = planes.len() * rows.len() * columns.len();
+        if count == 1 {
             return Ok(None);
         }
-        let mut tables = room(rows.len() * columns.len())?;
-        for row in &rows {
-            for column in &columns {
-                let count = all[0] * row.taps.len() * column.taps.len();
-                let (mut left, mut right) = (room(channels * count)?, room(channels * count)?);
-                for outer in 0..channels * all[0] {
-                    for y in row.taps.clone() {
-                        let first = (outer * all[1] + y) * all[2];
-                        let taps_of_row = first + column.taps.start..first + column.taps.end;
-                        left.extend_from_slice(&taps.table()[taps_of_row.clone()]);
-                        right.extend_from_slice(&weights.table()[taps_of_row]);
+        let mut tables = room(count)?;
+        for stretches in triples {
+            let [z, y, x] = stretches.map(|stretch| stretch.taps.clone());
+            let count = z.len() * y.len() * x.len();
+            let (mut left, mut right) = (room(channels * count)?, room(channels * count)?);
+            for channel in 0..channels {
+                for plane in z.clone() {
+                    for row in y.clone() {
+                        let first = ((channel * all[0] + plane) * all[1] + row) * all[2];
+                        let of_row = first + x.start..first + x.end;
+                        left.extend_from_slice(&taps.table()[of_row.clone()]);
+                        right.extend_from_slice(&weights.table()[of_row]);
                     }
                 }
-                tables.push(Terms { left, right, taps: count });
             }
+            tables.push(Terms { left, right, taps: count });
         }
         let taps = all.iter().product();
-        Ok(Some(Self { rows, columns, tables, taps }))
+        Ok(Some(Self { planes, rows, columns, tables, taps }))
     }
 
     /// Whether the rows are cut, and the columns: whether padding between them is never read.
@@ -106,29 +113,35 @@ impl Bands {
         mut multiply: impl FnMut(Range<usize>, [&[u32]; 2]),
     ) {
         let [images, depths, height, width] = pixels.sizes;
-        let [.., top, left] = pixels.start;
+        let [_, front, top, left] = pixels.start;
         let channels = taps / self.taps;
         let within = |stretch: &Stretch, first: usize, len: usize| {
             let Range { start, end } = stretch.outputs;
             start.clamp(first, first + len) - first..end.clamp(first, first + len) - first
         };
-        for (row, tables) in self.rows.iter().zip(self.tables.chunks(self.columns.len())) {
-            let rows = within(row, top, height);
-            for plane in (0..images * depths).map(|plane| plane * height * width) {
-                for (column, terms) in self.columns.iter().zip(tables) {
-                    let terms = [&terms.left, &terms.right].map(|t| &t[..channels * terms.taps]);
+        let mut tables = self.tables.iter();
+        for plane in &self.planes {
+            let of_image = within(plane, front, depths);
+            for row in &self.rows {
+                let rows = within(row, top, height);
+                for (column, terms) in self.columns.iter().zip(&mut tables) {
                     let columns = within(column, left, width);
+                    let terms = [&terms.left, &terms.right].map(|t| &t[..channels * terms.taps]);
                     if rows.is_empty() || columns.is_empty() {
                         continue;
                     }
-                    if columns.len() == width {
-                        // Whole rows follow each other.
-                        multiply(plane + rows.start * width..plane + rows.end * width, terms);
-                        continue;
-                    }
-                    for y in rows.clone() {
-                        let first = plane + y * width;
-                        multiply(first + columns.start..first + columns.end, terms);
+                    for z in (0..images).flat_map(|n| of_image.clone().map(move |z| n * depths + z))
+                    {
+                        let first = z * height * width;
+                        if columns.len() == width {
+                            // Whole rows follow each other.
+                            multiply(first + rows.start * width..first + rows.end * width, terms);
+                            continue;
+                        }
+                        for y in rows.clone() {
+                            let first = first + y * width;
+                            multiply(first + columns.start..first + columns.end, terms);
+                        }
                     }
                 }
             }

@@ -109,6 +109,7 @@ impl FewPixels {
             touched: usize::MAX,
             keep_taps: true,
             beside: Beside::None,
+            once: false,
         };
         let patches = Patches::new(source, limits, &[], &[])?;
         let whole = shape.axes3().iter().all(|axis| {

@@ -260,6 +260,7 @@ impl Gathering {
             touched: TOUCHED,
             keep_taps: true,
             beside: if flat { Beside::Planes } else { Beside::None },
+            once: flat && self.channels <= kernels.wide.rows,
         };
         let mut patches = Patches::new(source, limits, &[places], &[weights])?;
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());

@@ -75,7 +75,7 @@ impl Scatter {
         let [.., row] = shape.axes3();
         let few = 2 * shape.group_out() <= width && row.output >= DOT_ROW;
         if few && shape.layout() == Layout::ChannelsFirst {
-            return Self::dots(shape);
+            return Self::dots(shape, kernels);
         }
         let source = Source::input(shape);
         let limits = Limits {
@@ -84,6 +84,7 @@ impl Scatter {
             touched: TOUCHED,
             keep_taps: false,
             beside: Beside::None,
+            once: false,
         };
         let patches = Patches::new(source, limits, &[], &[])?;
         let taps = &patches.taps;
@@ -108,7 +109,7 @@ impl Scatter {
     }
 
     /// The product in dot products, of channels-first tensors.
-    fn dots(shape: &Shape) -> Result<Self, Error> {
+    fn dots<T>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
         let source = Source::input(shape);
         let limits = Limits {
             pixels: DOT_PIXELS,
@@ -116,6 +117,7 @@ impl Scatter {
             touched: TOUCHED,
             keep_taps: false,
             beside: Beside::Rows,
+            once: shape.group_out() <= kernels.dots.rows,
         };
         let (groups, outputs, pixels) = (shape.groups(), shape.group_out(), shape.output_pixels());
         let [n, d, h, w] = source.pixel_sizes();

@@ -193,21 +193,16 @@ unsafe fn strip<
                 let at = ((y * STEP + phase) * apart) as isize + first;
                 // Negative rows are large ones.
                 if (at as usize) < height {
-                    for comb in 0..COMBS {
-                        for col in 0..COLS {
-                            for p in 0..PLANES {
-                                let pixels: V = windows[comb][col].load::<STEP, WHOLE>(from[p]);
-                                for row in (phase..ROWS).step_by(STEP) {
-                                    let sum = &mut sums[comb][(row - phase) / STEP][p];
-                                    let weight = if hold {
-                                        held[p][comb][row][col]
-                                    } else {
-                                        V::splat(weights[p][comb][row][col])
-                                    };
-                                    *sum = weight.mul_add(pixels, *sum);
-                                }
-                            }
-                        }
+                    let weights = (&held, weights);
+                    // A constant, or the sums would be an array in memory: 3x3 by 2, 28x28: REPLACE.
+                    if phase == 0 {
+                        add_row::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, WHOLE, 0>(
+                            &from, windows, weights, &mut sums,
+                        );
+                    } else {
+                        add_row::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, WHOLE, 1>(
+                            &from, windows, weights, &mut sums,
+                        );
                     }
                 }
                 for from in &mut from {
@@ -232,6 +227,53 @@ unsafe fn strip<
             }
             for sums in &mut sums {
                 *sums = shifted(*sums, inits);
+            }
+        }
+    }
+}
+
+/// Adds the products of a row of the source: the `PHASE`-th of those that come into reach with a row
+/// of outputs. Weights are vectors where all can be held, else scalars.
+///
+/// # Safety
+/// As [`strip`]; the row is one of the source.
+#[inline(always)]
+unsafe fn add_row<
+    V: Vector<Element: Element>,
+    const COMBS: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const STEP: usize,
+    const HELD: usize,
+    const PLANES: usize,
+    const WHOLE: bool,
+    const PHASE: usize,
+>(
+    from: &[*const V::Element; PLANES],
+    windows: &[[Window<V>; COLS]; COMBS],
+    (held, weights): (
+        &[[[[V; COLS]; ROWS]; COMBS]; PLANES],
+        &[[[[V::Element; COLS]; ROWS]; COMBS]; PLANES],
+    ),
+    sums: &mut [[[V; PLANES]; HELD]; COMBS],
+) {
+    let hold = COMBS * ROWS * COLS <= 9;
+    for comb in 0..COMBS {
+        for col in 0..COLS {
+            for p in 0..PLANES {
+                // SAFETY: the caller vouches for the row; windows keep lanes within it.
+                unsafe {
+                    let pixels: V = windows[comb][col].load::<STEP, WHOLE>(from[p]);
+                    for row in (PHASE..ROWS).step_by(STEP) {
+                        let sum = &mut sums[comb][(row - PHASE) / STEP][p];
+                        let weight = if hold {
+                            held[p][comb][row][col]
+                        } else {
+                            V::splat(weights[p][comb][row][col])
+                        };
+                        *sum = weight.mul_add(pixels, *sum);
+                    }
+                }
             }
         }
     }
