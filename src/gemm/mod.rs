@@ -6,6 +6,7 @@
 
 pub(crate) mod copy;
 pub(crate) mod dot;
+pub(crate) mod gathered;
 pub(crate) mod grid;
 pub(crate) mod pack;
 pub(crate) mod target;
@@ -177,6 +178,17 @@ pub(crate) fn multiply<T: Element>(
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
     assert!(kernel.rows <= MAX_ROWS && kernel.rows * kernel.lanes <= MAX_TILE);
 
+    if let Some(gathering) = gathered::pays(kernel, &left, &right) {
+        // SAFETY: having the kernel proves its ISA, and it gathers. The asserts above hold every
+        // row plus every step within a, and every step plus a panel's vectors within b; the biases
+        // have their lengths, and the terms were looked at.
+        unsafe {
+            gathered::multiply(kernel, gathering, cell, left, right, finish, (panels, split));
+        }
+        return;
+    }
+    let beside_a = kernel.gathering.is_some() && gathered::beside(left.terms);
+
     // The tiles' rows are as even as the kernel's steps allow.
     let tiles = rows.div_ceil(kernel.rows);
     let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
@@ -225,10 +237,13 @@ pub(crate) fn multiply<T: Element>(
                         rows: pointers.as_ptr(),
                         beside: *beside,
                         steps_a: steps_a.as_ptr(),
+                        beside_a,
                         b: right.data[from..].as_ptr(),
                         steps_b: steps_b.as_ptr(),
+                        packed_b: false,
                         terms: steps_a.len(),
                         tile,
+                        tile_pitch,
                         accumulate: begun || biased,
                         prefetch,
                         prefetch_pitch,

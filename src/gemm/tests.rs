@@ -227,12 +227,15 @@ struct Job {
 
 fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut SmallRng) {
     let Job { rows, lanes, terms, straight, packed, .. } = job;
-    // Rows and terms of a at any places; terms of b in any order.
+    // Rows and terms of a at any places, or terms side by side; terms of b in any order.
     let places = |rng: &mut SmallRng, count: usize, most: u32| -> Vec<u32> {
         (0..count).map(|_| rng.random_range(0..most)).collect()
     };
-    let (row_table, term_table) = (places(rng, rows, 300), places(rng, terms, 500));
-    let a = numbers::<T>(rng, 300 + 500);
+    let (row_table, mut term_table) = (places(rng, rows, 300), places(rng, terms, 500));
+    if rng.random() {
+        term_table = (7..7 + terms as u32).collect();
+    }
+    let a = numbers::<T>(rng, 300 + 7 + terms.max(500));
     let panels = lanes.div_ceil(kernel.lanes);
     let (line, pitch) = if packed { (kernel.lanes, terms * kernel.lanes) } else { (lanes + 3, 0) };
     // The last vector reaches back over lanes of panels before it; only where there are too few of
@@ -245,14 +248,18 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         numbers::<T>(rng, if packed { panels * pitch } else { (terms - 1) * line + lanes + slack });
     let [lane_bias, row_bias] = [lanes, rows].map(|len| numbers::<T>(rng, len));
     let (row_pitch, lane_pitch) = if straight { (lanes + 2, 1) } else { (1, rows + 2) };
+    // Rows evenly apart, or in two blocks with a gap between them.
+    let blocks = if rows % 2 == 0 && straight && rng.random() { 2 } else { 1 };
+    let block = rows / blocks * row_pitch + blocks - 1;
+    let (sizes, pitches) = ([1, 1, blocks, rows / blocks], [0, 0, block, row_pitch]);
     let target = Target::new(
-        Grid::line(rows, row_pitch, rows).unwrap(),
+        Grid::new(sizes, pitches, sizes).unwrap(),
         Grid::untabled([1, 1, 1, lanes], [0, 0, 0, lane_pitch], [1, 1, 1, lanes]),
         1,
         lane_pitch,
         Order::RowsOutside,
     );
-    let len = 1 + (rows - 1) * row_pitch + (lanes - 1) * lane_pitch + 2;
+    let len = 1 + (rows - 1) * row_pitch + blocks - 1 + (lanes - 1) * lane_pitch + 2;
     let old =
         if job.accumulate { numbers::<T>(rng, len) } else { vec![T::from_f64(f64::NAN); len] };
     let mut c = old.clone();
@@ -285,7 +292,8 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
             if job.bias[1] {
                 sum += row_bias[r];
             }
-            let place = 1 + r * row_pitch + lane * lane_pitch;
+            let [in_block, of_block] = [r % (rows / blocks), r / (rows / blocks)];
+            let place = 1 + of_block * block + in_block * row_pitch + lane * lane_pitch;
             if job.accumulate {
                 sum += expected[place];
             }
@@ -335,7 +343,7 @@ fn check_long<T: Element>() {
                 [(true, [true, false]), (false, [false, true]), (true, [false; 2])]
             {
                 let packed = packed || !free;
-                let (rows, lanes) = (kernel.rows + 1, kernel.lanes + 1);
+                let (rows, lanes) = (2 * kernel.rows + 1, kernel.lanes + 1);
                 let (straight, accumulate) = (packed, !packed);
                 let job =
                     Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp: false };
@@ -349,4 +357,25 @@ fn check_long<T: Element>() {
 fn products_of_many_terms() {
     check_long::<f32>();
     check_long::<f64>();
+}
+
+/// More rows than a kernel that gathers has pointers for at a time.
+fn check_many_rows<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(9);
+    for (isa, kernel, free) in kernels::<T>() {
+        for rows in [192, 193, 204] {
+            for (bias, accumulate) in [([false; 2], true), ([false, true], false)] {
+                let (lanes, terms) = (kernel.lanes + 1, rng.random_range(1..=12));
+                let (straight, packed, clamp) = (rng.random(), !free, rng.random());
+                let job = Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp };
+                check_multiply(isa, kernel, job, &mut rng);
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_many_rows() {
+    check_many_rows::<f32>();
+    check_many_rows::<f64>();
 }

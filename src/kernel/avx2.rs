@@ -32,6 +32,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             multiply: multiply_tall::<V>,
             pack: pack::<V, 2>,
             store: store::<V>,
+            gathering: None,
         },
         narrow: None,
         wide: Kernel {
@@ -42,6 +43,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             multiply: multiply_wide::<V>,
             pack: pack::<V, 3>,
             store: store::<V>,
+            gathering: None,
         },
         dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
         copy: copy::<V>,

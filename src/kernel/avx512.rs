@@ -65,6 +65,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         multiply: multiply_tall::<V>,
         pack: pack::<V, 1>,
         store: store::<V>,
+        gathering: None,
     };
     let pairs = Kernel {
         rows: 14,
@@ -74,6 +75,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         multiply: multiply_pairs::<V>,
         pack: pack::<V, 2>,
         store: store::<V>,
+        gathering: None,
     };
     let (tall, narrow) = if two_units { (pairs, Some(single)) } else { (single, None) };
     Kernels {
@@ -88,6 +90,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             multiply: multiply_wide::<V>,
             pack: pack::<V, 4>,
             store: store::<V>,
+            gathering: None,
         },
         dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
         copy: copy::<V>,

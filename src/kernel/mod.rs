@@ -134,8 +134,9 @@ impl<T> Kernels<T> {
     /// whose broadcasts lie apart.
     pub(crate) fn broadcast_cost(&self) -> f64 {
         match self.isa {
-            // Counted: by lane 80 of 105 instructions are products, else 24 of 37.
-            Isa::Neon => 0.85,
+            // Counted: by lane 192 of 224 instructions are products, else 24 of 37; a panel's copy
+            // costs 3 %.
+            Isa::Neon => 0.78,
             // Measured on Zen 4 with AVX-512.
             _ => 1.03,
         }
@@ -159,6 +160,18 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) pack: unsafe fn(&Pack<T>),
     /// Writes a tile to its place.
     pub(crate) store: unsafe fn(&Store<T>),
+    /// For kernels that are so much the faster with panels copied that it pays for some tiles.
+    pub(crate) gathering: Option<Gathering<T>>,
+}
+
+/// What a kernel has that wants its panels copied: it also sums tiles in place, at any
+/// [`tile_pitch`](Multiply::tile_pitch).
+#[derive(Debug)]
+pub(crate) struct Gathering<T: 'static> {
+    /// Copies the lanes of a panel side by side.
+    pub(crate) gather: unsafe fn(&Gather<T>),
+    /// Rows of the largest tile that is one vector wide, if [`packed_b`](Multiply::packed_b).
+    pub(crate) rows_of_one: usize,
 }
 
 /// A tile of dot products: its largest size, and the function that sums it.
@@ -194,7 +207,8 @@ pub(crate) struct Dot<T> {
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
 /// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
 /// `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
-/// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to.
+/// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to. If the
+/// kernel gathers and `beside_a`, there are only `count` rows, and those of the tile are `tile_pitch` apart.
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them are computed or not, as the kernel likes.
     pub(crate) count: usize,
@@ -207,16 +221,40 @@ pub(crate) struct Multiply<T> {
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX-512's kernels ask"))]
     pub(crate) beside: bool,
     pub(crate) steps_a: *const u32,
+    /// Each step of a is one more than the one before it.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+    pub(crate) beside_a: bool,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
+    /// Each step of b is `vectors` vectors more than the one before it, and the first is 0,
+    /// whatever the table says; only with `beside_a`.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+    pub(crate) packed_b: bool,
     pub(crate) terms: usize,
     pub(crate) tile: *mut T,
+    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel
+    /// gathers and `beside_a`.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+    pub(crate) tile_pitch: usize,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,
     /// Where the finished tile will be written, so that its lines are on their way.
     pub(crate) prefetch: *const T,
     pub(crate) prefetch_pitch: usize,
     pub(crate) prefetch_lines: usize,
+}
+
+/// `to[t * vectors + lane] = from[steps[t] + lane]`, where `vectors` are as many elements.
+///
+/// Asked of the caller: `from` is good for `vectors` vectors at each of `terms` steps, and `to`
+/// has room for them all, to which nothing else refers.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+pub(crate) struct Gather<T> {
+    pub(crate) from: *const T,
+    pub(crate) steps: *const u32,
+    pub(crate) terms: usize,
+    pub(crate) vectors: usize,
+    pub(crate) to: *mut T,
 }
 
 /// `to[block * to_block + col * step + lane] = from[block * block_pitch + lane * lane_pitch + col]`,

@@ -22,6 +22,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             multiply: body::multiply_rows::<V, 2>,
             pack: body::pack::<V, 2>,
             store: body::store::<V>,
+            gathering: None,
         },
         // An odd shape, which shakes what is built on it.
         narrow: None,
@@ -33,6 +34,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             multiply: multiply_wide::<V>,
             pack: body::pack::<V, 3>,
             store: body::store::<V>,
+            gathering: None,
         },
         dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
         copy: body::copy_rows::<V>,

@@ -1,7 +1,7 @@
 //! Every kernel of every ISA of this machine by itself: what it computes, and what it touches.
 
 use super::stencil::{Row, Stencil, Storing};
-use super::{Isa, Kernel, Kernels, Multiply, Store};
+use super::{CopyRows, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Store};
 use crate::element::Element;
 use alloc::format;
 use alloc::vec;
@@ -55,10 +55,13 @@ fn check_identity<T: Element>() {
                         rows: pointers.as_ptr(),
                         beside: false,
                         steps_a: steps_a.as_ptr(),
+                        beside_a: false,
                         b: b.as_ptr(),
                         steps_b: steps_b.as_ptr(),
+                        packed_b: false,
                         terms: lanes,
                         tile: tile.as_mut_ptr(),
+                        tile_pitch: lanes,
                         accumulate,
                         prefetch: a.as_ptr(),
                         prefetch_pitch: 0,
@@ -107,10 +110,13 @@ fn check_beside<T: Element>() {
                     rows: pointers.as_ptr(),
                     beside,
                     steps_a: steps_a.as_ptr(),
+                    beside_a: false,
                     b: b.as_ptr(),
                     steps_b: steps_b.as_ptr(),
+                    packed_b: false,
                     terms,
                     tile: tile.as_mut_ptr(),
+                    tile_pitch: kernel.lanes,
                     accumulate: false,
                     prefetch: a.as_ptr(),
                     prefetch_pitch: 0,
@@ -139,6 +145,142 @@ fn check_beside<T: Element>() {
 fn rows_side_by_side_need_one_pointer() {
     check_beside::<f32>();
     check_beside::<f64>();
+}
+
+/// A gathered panel is what was at each step, and meets terms side by side in a tile at any pitch,
+/// of which nothing else is touched: the same sums as through the tables.
+fn check_gathered<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(10);
+    for (isa, kernel) in kernels::<T>() {
+        let Some(&Gathering { gather, rows_of_one }) = kernel.gathering.as_ref() else { continue };
+        let whole = kernel.lanes / kernel.vector;
+        let tiles = (1..=kernel.rows).flat_map(|rows| (1..=whole).map(move |n| (rows, n)));
+        for (count, vectors) in tiles.chain((kernel.rows + 1..=rows_of_one).map(|rows| (rows, 1))) {
+            for terms in (1..=3 * kernel.vector + 1).chain([8 * kernel.vector - 1]) {
+                let lanes = vectors * kernel.vector;
+                let first = rng.random_range(0..4);
+                let a: Vec<T> = (0..count * (terms + first)).map(|_| number(&mut rng)).collect();
+                let from: Vec<T> = (0..3 * terms + lanes).map(|_| number(&mut rng)).collect();
+                let pointers: Vec<_> = a.chunks(terms + first).map(<[T]>::as_ptr).collect();
+                let steps_a: Vec<u32> = (first as u32..(first + terms) as u32).collect();
+                let steps_b: Vec<u32> =
+                    (0..terms).map(|_| rng.random_range(0..=3 * terms) as u32).collect();
+                let mut b = vec![nan::<T>(); terms * lanes + 1];
+                let job = Gather {
+                    from: from.as_ptr(),
+                    steps: steps_b.as_ptr(),
+                    terms,
+                    vectors,
+                    to: b.as_mut_ptr(),
+                };
+                // SAFETY: `from` has `lanes` elements at each of `terms` steps, `b` room for all.
+                unsafe { gather(&job) };
+                assert!(b.pop().is_some_and(|x| x.into().is_nan()), "{isa}: past the panel");
+                for (t, got) in b.chunks(lanes).enumerate() {
+                    assert_eq!(got, &from[steps_b[t] as usize..][..lanes], "{isa}: term {t}");
+                }
+                let tile_pitch = lanes + rng.random_range(0..3);
+                for (packed_b, accumulate) in
+                    [(true, true), (true, false), (false, true), (false, false)]
+                {
+                    if !packed_b && count > kernel.rows {
+                        continue;
+                    }
+                    let before = if accumulate { T::ONE } else { nan() };
+                    let mut tile = vec![before; count * tile_pitch];
+                    let job = Multiply {
+                        count,
+                        vectors,
+                        rows: pointers.as_ptr(),
+                        beside: false,
+                        steps_a: steps_a.as_ptr(),
+                        beside_a: true,
+                        b: if packed_b { b.as_ptr() } else { from.as_ptr() },
+                        steps_b: steps_b.as_ptr(),
+                        packed_b,
+                        terms,
+                        tile: tile.as_mut_ptr(),
+                        tile_pitch,
+                        accumulate,
+                        prefetch: a.as_ptr(),
+                        prefetch_pitch: 0,
+                        prefetch_lines: 0,
+                    };
+                    // SAFETY: there are `count` rows with `terms` terms from `first` on, side by
+                    // side, and `lanes` of b at each; the tile has `count` rows.
+                    unsafe { (kernel.multiply)(&job) };
+                    for (i, &got) in tile.iter().enumerate() {
+                        let (r, lane) = (i / tile_pitch, i % tile_pitch);
+                        if lane >= lanes {
+                            assert!(same(got, before), "{isa}: between the rows of a tile");
+                            continue;
+                        }
+                        let product = |t: usize| {
+                            let a = a[r * (terms + first) + first + t];
+                            a.into() * b[t * lanes + lane].into()
+                        };
+                        let old = if accumulate { 1.0 } else { 0.0 };
+                        let expected = old + (0..terms).map(product).sum::<f64>();
+                        assert_eq!(got.into(), expected, "{isa}: {count} x {lanes} x {terms}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gathered_panels_give_the_same_sums() {
+    check_gathered::<f32>();
+    check_gathered::<f64>();
+}
+
+/// Rows of every length round that of vectors, with zeros before and after, of steps 1 to 3;
+/// nothing is read past the last element taken: a's slice ends with it.
+fn check_copies<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(11);
+    for Kernels { isa, copy, .. } in all::<T>() {
+        for taken in 0..=37 {
+            for step in 1..=3 {
+                let (before, after) = (rng.random_range(0..6), rng.random_range(0..6));
+                let (count, len) = (rng.random_range(1..=3), before + taken + after);
+                let (from_pitch, to_pitch) =
+                    (taken * step + rng.random_range(0..3), len + rng.random_range(0..3));
+                let row = if taken > 0 { (taken - 1) * step + 1 } else { 0 };
+                let from: Vec<T> =
+                    (0..(count - 1) * from_pitch + row).map(|_| number(&mut rng)).collect();
+                let mut to = vec![nan::<T>(); count * to_pitch];
+                let job = CopyRows {
+                    from: from.as_ptr(),
+                    from_pitch,
+                    to: to.as_mut_ptr(),
+                    to_pitch,
+                    count,
+                    before,
+                    taken,
+                    len,
+                    step,
+                };
+                // SAFETY: `from` ends with the last element taken, `to` has `count` rows.
+                unsafe { copy(&job) };
+                for (i, &got) in to.iter().enumerate() {
+                    let (r, at) = (i / to_pitch, i % to_pitch);
+                    let expected = match at.checked_sub(before) {
+                        Some(i) if i < taken => from[r * from_pitch + i * step],
+                        _ if at < len => T::ZERO,
+                        _ => nan(),
+                    };
+                    assert!(same(got, expected), "{isa}: {at} of row {r}, {taken} by {step}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_copied_with_zeros_round_them() {
+    check_copies::<f32>();
+    check_copies::<f64>();
 }
 
 /// How the rows of a tile lie in memory.

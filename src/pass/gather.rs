@@ -15,6 +15,7 @@ use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
+use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
@@ -272,6 +273,14 @@ impl Gathering {
         let step = if flat { kernels.wide.rows } else { self.width };
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
         let most = (work / pixels.saturating_mul(terms).max(1)).next_multiple_of(step).max(step);
+        // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
+        let most = match kernels.wide.gathering {
+            Some(_) if flat => {
+                let parts = self.channels.div_ceil(ROWS_OF_CELL);
+                most.max(self.channels.div_ceil(parts).next_multiple_of(step))
+            }
+            _ => most,
+        };
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
         let run = [1, 1, 1, most.min(self.channels)];

@@ -1,0 +1,188 @@
+//! [`multiply`](super::multiply) for kernels that gather: the lanes of a panel are first copied side
+//! by side, so that no tile reads a step of b nor makes an address of it, and where the destination
+//! lets it a tile is summed in its place.
+//!
+//! What is left beside the products was counted on aarch64 (docs/counts.md): that is the order of
+//! the loops. Pointers are made for [`ROWS`] rows at once, each part of a panel is copied for all of
+//! them, and one job is changed from tile to tile.
+
+use super::target::Cell;
+use super::{Finish, Left, Panel, Right, TERMS};
+use crate::element::Element;
+use crate::kernel::{Gather, Gathering, Kernel, Multiply, Store};
+use core::mem::MaybeUninit;
+
+/// Rows that meet one part of a panel before the next part.
+const ROWS: usize = 192;
+
+/// Rows that a cell should have, where there are so many: copying a panel then costs 1.5 % of the
+/// products, and 3 % with half as many.
+pub(crate) const ROWS_OF_CELL: usize = 96;
+
+/// Lanes of the widest panel.
+const LANES: usize = 16;
+
+/// Tiles of rows for which copying a panel pays: it costs some 6 instructions a term, and saves 2
+/// in each tile.
+const TILES: usize = 3;
+
+/// What copies the panels of this product, if it would be faster with them copied.
+pub(super) fn pays<'a, T>(
+    kernel: &'a Kernel<T>,
+    left: &Left<'_, T>,
+    right: &Right<'_, T>,
+) -> Option<&'a Gathering<T>> {
+    let many = left.rows.len() > (TILES - 1) * kernel.rows;
+    let pays = |_: &_| right.panel_pitch.is_none() && many && beside(left.terms);
+    kernel.gathering.as_ref().filter(pays)
+}
+
+/// Whether each step is one more than the one before it.
+pub(super) fn beside(steps: &[u32]) -> bool {
+    // Without a branch in it, this is a vector's work.
+    let mut apart = 0;
+    for (i, step) in steps.iter().enumerate() {
+        apart |= step.wrapping_sub(steps[0]) ^ i as u32;
+    }
+    apart == 0
+}
+
+/// Elements between neighbouring rows, if they are the same between all.
+fn even_pitch(offsets: &[u32]) -> Option<usize> {
+    let pitch = |pair: &[u32]| (pair[1] - pair[0]) as usize;
+    let first = offsets.get(..2).map_or(0, pitch);
+    offsets.windows(2).all(|pair| pitch(pair) == first).then_some(first)
+}
+
+/// Fills `cell`, in `panels` panels.
+///
+/// # Safety
+/// The machine has the ISA of the kernel, whose `gathering` this is, and `beside` is true of
+/// `left.terms`. Every row and step of `left` is within its data, and for each panel so is
+/// every vector and step of `right`. Biases have an element for each lane or row of the cell.
+pub(super) unsafe fn multiply<T: Element>(
+    kernel: &Kernel<T>,
+    gathering: &Gathering<T>,
+    cell: &mut Cell<'_, T>,
+    left: Left<'_, T>,
+    right: Right<'_, T>,
+    finish: Finish<'_, T>,
+    (panels, split): (usize, bool),
+) {
+    let Gathering { gather, rows_of_one } = *gathering;
+    assert!(kernel.lanes <= LANES);
+    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
+    let mut sums = MaybeUninit::<[T; ROWS * LANES]>::uninit();
+    let mut packed = MaybeUninit::<[T; TERMS * LANES]>::uninit();
+    let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
+    let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
+    let chunks = left.terms.len().div_ceil(TERMS);
+    // A sum is made in its place if it is stored as it is made, and added to what was there only
+    // once.
+    let in_place = cell.lane_pitch() == 1
+        && finish.clamp.is_none()
+        && (!finish.accumulate || (chunks == 1 && !biased));
+    let pitch = even_pitch(cell.row_offsets()).filter(|_| in_place);
+    for first_row in (0..rows).step_by(ROWS) {
+        let count = ROWS.min(rows - first_row);
+        let offsets = &cell.row_offsets()[first_row..][..count];
+        let mut pointers = [left.data.as_ptr(); ROWS];
+        for (pointer, &offset) in pointers.iter_mut().zip(&left.rows[first_row..][..count]) {
+            // SAFETY: the caller vouches that the row is within `left.data`.
+            *pointer = unsafe { left.data.as_ptr().add(offset as usize) };
+        }
+        for panel in 0..panels {
+            let panel = Panel::new(kernel, &right, lanes, panel, split);
+            let Panel { from, vectors, skip, first, width } = panel;
+            let computed = vectors * kernel.vector;
+            // The tiles' rows are as even as may be.
+            let most = if vectors == 1 { rows_of_one } else { kernel.rows };
+            let height = count.div_ceil(count.div_ceil(most));
+            let start = cell.start().wrapping_add(first * cell.lane_pitch());
+            // Lanes before those wanted are some that were done, and become what they were.
+            let own = skip + width == computed && (skip == 0 || !finish.accumulate);
+            let (tile, tile_pitch) = match pitch.filter(|_| own) {
+                Some(pitch) => (start.wrapping_add(offsets[0] as usize).wrapping_sub(skip), pitch),
+                None => (sums, computed),
+            };
+            let in_place = tile != sums;
+            if biased {
+                for r in 0..count {
+                    let of_row = finish.row_bias.map_or(T::ZERO, |bias| bias[first_row + r]);
+                    for lane in 0..computed {
+                        let wanted = lane.wrapping_sub(skip);
+                        let bias = match finish.lane_bias {
+                            Some(bias) if in_place => bias[first + lane - skip],
+                            Some(bias) if wanted < width => bias[first + wanted],
+                            _ => of_row,
+                        };
+                        // SAFETY: the tile has `count` rows of `computed` lanes, which are ours:
+                        // those of `sums`, or lanes of the cell's rows.
+                        unsafe { tile.add(r * tile_pitch + lane).write(bias) };
+                    }
+                }
+            }
+            let both = left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS));
+            for (chunk, (steps_a, steps_b)) in both.enumerate() {
+                let terms = steps_a.len();
+                let data = &right.data[from..];
+                // SAFETY: the caller vouches for these vectors at every step. `packed` has room
+                // for `TERMS` terms of `LANES` lanes.
+                unsafe {
+                    gather(&Gather {
+                        from: data.as_ptr(),
+                        steps: steps_b.as_ptr(),
+                        terms,
+                        vectors,
+                        to: packed,
+                    });
+                }
+                let mut job = Multiply {
+                    count: height,
+                    vectors,
+                    rows: pointers.as_ptr(),
+                    beside: false,
+                    steps_a: steps_a.as_ptr(),
+                    beside_a: true,
+                    b: packed,
+                    steps_b: steps_b.as_ptr(),
+                    packed_b: true,
+                    terms,
+                    tile,
+                    tile_pitch,
+                    accumulate: chunk > 0 || biased || (in_place && finish.accumulate),
+                    prefetch: tile,
+                    prefetch_pitch: 0,
+                    prefetch_lines: 0,
+                };
+                for row in (0..count).step_by(height) {
+                    job.count = height.min(count - row);
+                    job.rows = pointers[row..].as_ptr();
+                    job.tile = tile.wrapping_add(row * tile_pitch);
+                    // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
+                    // their terms, which lie side by side; b was gathered. The rows of the tile
+                    // are ours, and were written before they are accumulated to.
+                    unsafe { (kernel.multiply)(&job) };
+                }
+            }
+            if !in_place {
+                // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for
+                // each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
+                // are initialised. `sums` has `skip + width` lanes in each row.
+                unsafe {
+                    (kernel.store)(&Store {
+                        tile: sums.add(skip),
+                        tile_pitch,
+                        rows: count,
+                        lanes: width,
+                        c: start,
+                        row_offsets: offsets.as_ptr(),
+                        lane_stride: cell.lane_pitch(),
+                        accumulate: finish.accumulate,
+                        clamp: finish.clamp,
+                    });
+                }
+            }
+        }
+    }
+}
