@@ -338,6 +338,7 @@ impl Patches {
     /// The slice that the tables of these runs index: from the channels of `group` on.
     ///
     /// `scratch` has [`copy_len`](Self::copy_len) elements; `held` says what is in it already.
+    #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
     pub(crate) fn part<'a, T: Element>(
         &self,
         kernels: &Kernels<T>,

@@ -122,7 +122,8 @@ impl<T> Rows<T> {
             }
             *pointer = last;
         }
-        let beside = count % kernel.row_step == 0 && offsets.windows(2).all(|w| w[0] + 1 == w[1]);
+        let beside =
+            count.is_multiple_of(kernel.row_step) && offsets.windows(2).all(|w| w[0] + 1 == w[1]);
         Self { pointers, count, beside }
     }
 }

@@ -487,7 +487,6 @@ fn check_stencils<T: Element>() {
             s.output_pitches[0] = s.output_pitches[1] * s.outputs[1];
         }
         let planes = rng.random_range(1..=3);
-        let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
         let places = outputs(&s);
         let reach = [s.source.iter().product::<usize>(), places[places.len() - 1] + 1];
         let plane_pitches = [reach[0] + 2, reach[1] + 3];

@@ -174,7 +174,7 @@ fn stretches(walk: &Walk, saved: usize) -> Result<Vec<Stretch>, Error> {
         match (first, start < end) {
             (Some(first), true) => {
                 stretches.push(Stretch { outputs: start..end, taps: first..first + count });
-                products += (end - start) * count;
+                products = (end - start).saturating_mul(count).saturating_add(products);
             }
             (None, true) => products = usize::MAX,
             _ => {}

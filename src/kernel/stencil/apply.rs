@@ -170,7 +170,7 @@ unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>
     let [_, height, width] = s.source;
     // SAFETY: `meet` keeps planes within the source, taps are the stencil's, which fits.
     unsafe {
-        let mut sums = [V::splat(job.plane(0).3); ROWS];
+        let mut sums = [V::splat(job.plane(0).init); ROWS];
         let count = (s.outputs[2] - x).min(V::LANES);
         for tap_z in 0..s.taps[0] {
             let Some(from_z) = s.meet(0, z, tap_z) else { continue };

@@ -44,11 +44,12 @@ pub(crate) struct Stencil {
 
 impl Stencil {
     /// Whether no step can overflow. Kernels sum whole tiles, rows and lanes past the last output
-    /// too, and leave out what they read: a stride that no output ever steps is stepped there.
+    /// too, and leave out what they read: a stride that no output ever steps is stepped there, and
+    /// some more dilated rows than there are taps.
     pub(crate) fn is_modest(&self) -> bool {
         let reach = |a: usize| {
             let points = self.outputs[a].saturating_add(MAX_LANES).saturating_mul(self.stride[a]);
-            let taps = self.taps[a].saturating_mul(self.dilation[a]);
+            let taps = self.taps[a].saturating_add(MAX_LANES).saturating_mul(self.dilation[a]);
             let origin = self.origin[a].unsigned_abs();
             [taps, self.source[a], origin].into_iter().fold(points, usize::saturating_add)
         };
@@ -130,18 +131,21 @@ pub(crate) struct Apply<'a, T> {
 }
 
 impl<T: Element> Apply<'_, T> {
-    /// Source, filter and outputs of a plane, and what its sums start with.
+    /// One of the planes.
     ///
     /// # Safety
     /// There is such a plane.
     #[inline(always)]
-    unsafe fn plane(&self, plane: usize) -> (*const T, *const T, *mut T, T) {
+    unsafe fn plane(&self, plane: usize) -> Plane<T> {
         let [source, weight, output] = self.pitches;
         // SAFETY: the caller of the job vouches for every plane.
         unsafe {
-            let init = self.inits.map_or(T::ZERO, |inits| *inits.get_unchecked(plane));
-            let weight = self.weight.add(plane * weight);
-            (self.source.add(plane * source), weight, self.output.add(plane * output), init)
+            Plane {
+                source: self.source.add(plane * source),
+                weight: self.weight.add(plane * weight),
+                output: self.output.add(plane * output),
+                init: self.inits.map_or(T::ZERO, |inits| *inits.get_unchecked(plane)),
+            }
         }
     }
 
@@ -152,10 +156,19 @@ impl<T: Element> Apply<'_, T> {
     #[inline(always)]
     unsafe fn alone(&self, plane: usize) -> Self {
         // SAFETY: the caller vouches for the plane.
-        let (source, weight, output, _) = unsafe { self.plane(plane) };
+        let Plane { source, weight, output, .. } = unsafe { self.plane(plane) };
         let inits = self.inits.map(|inits| &inits[plane..]);
         Self { planes: 1, source, weight, output, inits, ..*self }
     }
+}
+
+/// A plane of the source, its filter and its outputs, and what its sums start with.
+#[derive(Clone, Copy)]
+struct Plane<T> {
+    source: *const T,
+    weight: *const T,
+    output: *mut T,
+    init: T,
 }
 
 /// `output[k] (+)= init[k] + Σ source[c] * weights[k][c]`, for the planes of a group's inputs and

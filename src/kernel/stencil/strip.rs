@@ -4,10 +4,14 @@
 //! taps at once: the sums of the rows of outputs that use it move along with the walk, and each
 //! is written when its last row has passed.
 
-use super::{Apply, Stencil, Window, shifted, write};
+use super::{Apply, Plane, Stencil, Window, shifted, write};
 use crate::element::Element;
 use crate::kernel::vector::Vector;
 use core::hint::black_box;
+
+/// The weights of some planes' filters.
+type Filters<W, const COLS: usize, const ROWS: usize, const COMBS: usize, const PLANES: usize> =
+    [[[[W; COLS]; ROWS]; COMBS]; PLANES];
 
 /// Whether the taps lie in one dense plane: what strips can do.
 pub(super) fn is_flat(s: &Stencil) -> bool {
@@ -109,7 +113,8 @@ unsafe fn planes<
                     for col in 0..COLS.min(s.taps[2]) {
                         let place =
                             row as isize * s.tap_pitches[1] + col as isize * s.tap_pitches[2];
-                        weights[row][col] = *of_planes[p].1.offset(s.tap_base as isize + place);
+                        weights[row][col] =
+                            *of_planes[p].weight.offset(s.tap_base as isize + place);
                     }
                 }
             }
@@ -155,9 +160,9 @@ unsafe fn strip<
     job: &Apply<'_, V::Element>,
     combs: [&Stencil; COMBS],
     [top, x]: [usize; 2],
-    planes: &[(*const V::Element, *const V::Element, *mut V::Element, V::Element); PLANES],
+    planes: &[Plane<V::Element>; PLANES],
     windows: &[[Window<V>; COLS]; COMBS],
-    weights: &[[[[V::Element; COLS]; ROWS]; COMBS]; PLANES],
+    weights: &Filters<V::Element, COLS, ROWS, COMBS, PLANES>,
 ) {
     let s = combs[0];
     let [_, height, width] = s.source;
@@ -171,12 +176,12 @@ unsafe fn strip<
         let mut held = [[[[V::splat(V::Element::ZERO); COLS]; ROWS]; COMBS]; PLANES];
         let hold = COMBS * ROWS * COLS <= 9;
         let mut inits = [V::splat(V::Element::ZERO); PLANES];
-        let mut to = [planes[0].2; PLANES];
-        let mut from = [planes[0].0; PLANES];
+        let mut to = [planes[0].output; PLANES];
+        let mut from = [planes[0].source; PLANES];
         for p in 0..PLANES {
-            inits[p] = V::splat(planes[p].3);
-            to[p] = planes[p].2.add(s.output_base + top * s.output_pitches[1] + COMBS * x);
-            from[p] = planes[p].0.wrapping_offset(first * width as isize);
+            inits[p] = V::splat(planes[p].init);
+            to[p] = planes[p].output.add(s.output_base + top * s.output_pitches[1] + COMBS * x);
+            from[p] = planes[p].source.wrapping_offset(first * width as isize);
             for comb in 0..COMBS {
                 for row in 0..ROWS {
                     for col in 0..COLS {
@@ -252,8 +257,8 @@ unsafe fn add_row<
     from: &[*const V::Element; PLANES],
     windows: &[[Window<V>; COLS]; COMBS],
     (held, weights): (
-        &[[[[V; COLS]; ROWS]; COMBS]; PLANES],
-        &[[[[V::Element; COLS]; ROWS]; COMBS]; PLANES],
+        &Filters<V, COLS, ROWS, COMBS, PLANES>,
+        &Filters<V::Element, COLS, ROWS, COMBS, PLANES>,
     ),
     sums: &mut [[[V; PLANES]; HELD]; COMBS],
 ) {
