@@ -21,11 +21,18 @@ use core::ops::Range;
 use core::slice;
 use target::Cell;
 
-/// Terms that one tile adds up before the sum joins those before it. An element's error is
-/// thereby that of `TERMS + terms / TERMS` additions, not of `terms`. So many vectors of b stay in
-/// the L1 cache, or the pages that they lie in among those that the processor has at hand
-/// (weights read as they lie, 2 KiB apart: 33 GFLOP/s by 512 terms, 80 by 192).
+/// The most terms that one tile adds up before the sum joins those before it. An element's error is
+/// thereby that of `TERMS + terms / TERMS` additions, not of `terms`.
 pub(crate) const TERMS: usize = 384;
+
+/// Terms that a kernel's tile adds up in one go: so many lanes of b as half of an L1 cache holds, but
+/// not so few that the tiles' coming and going counts (28x1 on Zen 4, 3x3 layers: 3 % slower by 192
+/// than by 384; 14x2 on Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 by
+/// 192).
+fn block<T>(kernel: &Kernel<T>) -> usize {
+    const PART: usize = 24 << 10;
+    (PART / (kernel.lanes * size_of::<T>())).clamp(TERMS / 2, TERMS)
+}
 
 /// Tiles that meet one part of b before the next part.
 const TILES: usize = 8;
@@ -197,7 +204,8 @@ pub(crate) fn multiply<T: Element>(
     let sums = sums.as_mut_ptr().cast::<T>();
     let lane_pitch = cell.lane_pitch();
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
-    let together = if left.terms.len() > TERMS { TILES } else { 1 };
+    let terms = block(kernel);
+    let together = if left.terms.len() > terms { TILES } else { 1 };
     let mut of_tiles =
         [Rows { pointers: [left.data.as_ptr(); MAX_ROWS], count: 0, beside: false }; TILES];
     for panel in 0..panels {
@@ -212,7 +220,7 @@ pub(crate) fn multiply<T: Element>(
             for (of_tile, row) in of_tiles.iter_mut().zip(some.clone()) {
                 *of_tile = Rows::new(kernel, &left, row, height.min(rows - row));
             }
-            let mut chunks = left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS)).peekable();
+            let mut chunks = left.terms.chunks(terms).zip(right.terms.chunks(terms)).peekable();
             let mut begun = false;
             while let Some((steps_a, steps_b)) = chunks.next() {
                 for (i, row) in some.clone().enumerate() {
