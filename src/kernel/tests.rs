@@ -563,7 +563,7 @@ fn check_rows<T: Element>() {
         let written: Vec<_> = (0..x.len()).map(|i| (first + i * pitch) * channels).collect();
         for &place in &written {
             for c in 0..channels {
-                let init = if biased { inits[c] } else { T::ONE };
+                let init = if biased { inits[c] } else { T::ZERO };
                 let to = &mut expected[place + c];
                 *to = if accumulate { *to + init } else { init };
             }
