@@ -355,6 +355,9 @@ impl Gathering {
         if let Some(product) = self.products.first() {
             let cells: usize = self.products.iter().map(|product| product.target.cells()).sum();
             write!(f, "; {cells} cells, {}", product.patches)?;
+            if product.bands.is_some() {
+                write!(f, "; taps that meet only padding are left out")?;
+            }
         }
         Ok(())
     }

@@ -257,7 +257,7 @@ impl<T: Element> Stencils<T> {
     /// whole vectors are written.
     ///
     /// # Panics
-    /// If the stencil leaves a slice, planes of outputs overlap, or the twin is none: the caller's
+    /// If the stencil leaves a slice, or the twin is none: the caller's
     /// geometry is wrong.
     #[allow(clippy::too_many_arguments, reason = "all that some planes are")]
     pub(crate) fn apply(
