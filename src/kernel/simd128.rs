@@ -55,6 +55,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         multiply: multiply::<V>,
         pack: body::pack::<V, 2>,
         store: body::store::<V>,
+        gathering: None,
     }
 }
 
