@@ -175,8 +175,15 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
                 }
             }
             for term in 0..terms - whole {
-                let a = rows.map(|row| V::splat(*row.add(term)));
-                add_term::<V, R, N, PACKED, 0>(&mut sums, &a, b, steps_b);
+                // Row by row: all rows' elements at once would be spilled.
+                let vectors = if PACKED { b } else { b.add(*steps_b as usize) };
+                let vectors: [V; N] = core::array::from_fn(|v| V::load(vectors.add(v * V::LANES)));
+                for r in 0..R {
+                    let a = V::splat(*rows[r].add(term));
+                    for v in 0..N {
+                        sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
+                    }
+                }
                 after::<V, N, PACKED>(1, &mut b, &mut steps_b);
             }
         }
