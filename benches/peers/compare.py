@@ -77,6 +77,11 @@ def measure_peak():
     return best or None
 
 
+# Seconds. The threads of torch's OpenMP hold their cores for some 8 ms after a call, waiting for the next:
+# whoever comes after it would have half of those cores.
+PAUSE = 0.02
+
+
 class Params(ctypes.Structure):
     """im2col_conv_params of include/im2col.h."""
     _fields_ = [(name, ctypes.c_uint32) for name in ("spatial_dims", "dtype", "layout", "algorithm")]
@@ -201,8 +206,8 @@ def calls_of(layer, library, layout, torch):
     return list(zip(ours("ours"), ours("textbook"), theirs))
 
 
-def fastest(calls, rounds):
-    """Seconds of the fastest run of each call; the calls take turns."""
+def fastest(calls, rounds, pause):
+    """Seconds of the fastest run of each call; the calls take turns, with a pause before each."""
     repeats = []
     for call in calls:
         call()
@@ -212,6 +217,7 @@ def fastest(calls, rounds):
     best = [math.inf] * len(calls)
     for _ in range(rounds):
         for index, (call, count) in enumerate(zip(calls, repeats)):
+            time.sleep(pause)
             start = time.perf_counter()
             for _ in range(count):
                 call()
@@ -221,14 +227,14 @@ def fastest(calls, rounds):
 
 def compare(layer, library, args, torch):
     """GFLOP/s of each way, for each pass."""
-    rows = []
+    rows, pause = [], PAUSE if args.threads > 1 else 0
     for name, calls in zip(PASSES, calls_of(layer, library, args.layout == "nhwc", torch)):
         expected = calls[-1]()
         for way, call in zip(WAYS, calls[:-1]):
             off = (call() - expected).norm() / expected.norm()
             if not off < 1e-4:
                 raise RuntimeError(f"{layer.name}: {name} of {way} is off by {off:.1e}")
-        speeds = [layer.flops() / seconds / 1e9 for seconds in fastest(calls, args.rounds)]
+        speeds = [layer.flops() / seconds / 1e9 for seconds in fastest(calls, args.rounds, pause)]
         rows.append(dict(zip(WAYS, speeds), layer=layer.name, mflop=layer.flops() / 1e6, **{"pass": name}))
     return rows
 

@@ -1,9 +1,10 @@
-//! Filters over few channels: groups of a few, first layers, LeNet. Too few to fill a vector with
-//! channels, so vectors lie along the rows of the image, which is read as it lies, its padding
-//! masked: nothing is copied but the weights.
+//! Filters over few channels: groups of a few, first layers, LeNet, and back to the three channels of
+//! an image. Too few to fill a vector with channels, so vectors lie along the rows of the image, which
+//! is read as it lies, its padding masked: nothing is copied but the weights.
 //!
-//! Channels first. A unit of work is a block of a group's output channels (forward) or input
-//! channels (backward_data) of one image.
+//! Channels first. A unit of work is a block of a group's output channels (forward) or input channels
+//! (backward_data), in a band of the rows of one plane of one image. Along the outermost of three
+//! axes, and over many channels of the source, its sums are made in several goes.
 
 use super::STENCIL_TERMS;
 use super::depthwise::{backward_stencils, forward_stencil};
@@ -11,25 +12,44 @@ use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Kernels;
-use crate::kernel::stencil::{self, Planes, Stencil};
+use crate::kernel::stencil::{self, MOST_BLOCK, Planes, Stencil};
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// The most channels on either side: with more, a matrix product has full vectors.
 const MOST_CHANNELS: usize = 16;
 
+/// The most channels of one side where the other may have any number of them. A matrix product would
+/// have as few rows, each vector of the image meeting one to three weights (VGG's first layer,
+/// backward_data: 31 GFLOP/s of 118, 85 so), or as few terms between two visits of its destination
+/// (forward: 60, 82 so).
+const FEW_CHANNELS: usize = 4;
+
+/// Multiplications that a unit should have.
+const UNIT_WORK: usize = 4 << 20;
+
+/// Units of one pass for which blocks aren't cut into bands.
+const ENOUGH_UNITS: usize = 16;
+
 /// The stencils of one pass over groups of few channels.
 #[derive(Debug, Clone)]
 pub(crate) struct Grouped {
+    /// Those whose outputs alternate along a row are twins.
     stencils: Vec<[Option<Stencil>; 2]>,
-    planes: Planes,
     groups: usize,
-    /// Channels of a group in the destination.
+    /// Channels of a group in the source and in the destination.
+    inputs: usize,
     outputs: usize,
-    /// Elements of a plane of the destination.
-    plane: usize,
+    /// Outputs that are summed together.
+    block: usize,
+    /// Elements of a channel of the source.
+    source: usize,
+    /// Planes, rows and columns of the destination, and rows of a unit.
+    sizes: [usize; 3],
+    band: usize,
     /// Weights between neighbouring channels of the source and of the destination.
     pitches: [usize; 2],
     taps: usize,
@@ -44,14 +64,14 @@ impl Grouped {
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
         let channels = [shape.group_in(), shape.group_out()];
-        let planes = [shape.input_pixels(), shape.output_pixels()];
+        let sizes = shape.axes3().map(|axis| axis.output);
         let pitches = [shape.kernel_taps(), shape.patch_len()];
         let stencils = || {
             let mut one = room(1)?;
             one.push([Some(forward_stencil(shape)), None]);
             Ok(one)
         };
-        Self::new(shape, kernels, channels, planes, pitches, stencils)
+        Self::new(shape, kernels, channels, shape.input_pixels(), sizes, pitches, stencils)
     }
 
     /// Backward_data, if such stencils do it well.
@@ -60,9 +80,10 @@ impl Grouped {
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
         let channels = [shape.group_out(), shape.group_in()];
-        let planes = [shape.output_pixels(), shape.input_pixels()];
+        let sizes = shape.axes3().map(|axis| axis.input);
         let pitches = [shape.patch_len(), shape.kernel_taps()];
-        Self::new(shape, kernels, channels, planes, pitches, || backward_stencils(shape))
+        let stencils = || backward_stencils(shape);
+        Self::new(shape, kernels, channels, shape.output_pixels(), sizes, pitches, stencils)
     }
 
     /// A pass from `inputs` channels of a group to `outputs`.
@@ -70,24 +91,18 @@ impl Grouped {
         shape: &Shape,
         kernels: &Kernels<T>,
         [inputs, outputs]: [usize; 2],
-        [source, plane]: [usize; 2],
+        source: usize,
+        sizes: [usize; 3],
         pitches: [usize; 2],
         stencils: impl FnOnce() -> Result<Vec<[Option<Stencil>; 2]>, Error>,
     ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
-        let few =
-            inputs.max(outputs) <= MOST_CHANNELS && inputs.saturating_mul(taps) <= STENCIL_TERMS;
-        if !few || shape.layout() != Layout::ChannelsFirst {
+        let few = inputs.max(outputs) <= MOST_CHANNELS || outputs.min(inputs) <= FEW_CHANNELS;
+        if !few || taps > STENCIL_TERMS || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
         }
         let stencils = stencils()?;
-        // The smallest of all, if each has one.
-        let blocks = stencils
-            .iter()
-            .map(|[first, twin]| kernels.stencils.block([first.as_ref(), twin.as_ref()], outputs));
-        let Some(block) = blocks.reduce(|a, b| a.zip(b).map(|(a, b)| a.min(b))).flatten() else {
-            return Ok(None);
-        };
+        let Some(block) = best_block(kernels, &stencils, outputs) else { return Ok(None) };
         // Lanes past the end of a row and filters past the last are summed in vain.
         let width = stencils[0][0].map_or(1, |s| s.outputs[2]);
         let lanes = kernels.tall.vector;
@@ -101,20 +116,61 @@ impl Grouped {
         }
         let each = |s: &Stencil| s.outputs.iter().product::<usize>();
         let filled: usize = stencils.iter().flatten().flatten().map(each).sum();
-        let planes =
-            Planes { block, inputs, outputs: block, source_pitch: source, output_pitch: plane };
-        let (groups, fills) = (shape.groups(), filled == plane);
-        Ok(Some(Self { stencils, planes, groups, outputs, plane, pitches, taps, fills }))
+        let fills = filled == sizes.iter().product();
+        let groups = shape.groups();
+        let mut grouped = Self {
+            stencils,
+            groups,
+            inputs,
+            outputs,
+            block,
+            source,
+            sizes,
+            band: sizes[1],
+            pitches,
+            taps,
+            fills,
+        };
+        grouped.band = grouped.rows_of_band(shape);
+        Ok(Some(grouped))
+    }
+
+    /// How many rows a unit has: all, unless there would be too few units.
+    fn rows_of_band(&self, shape: &Shape) -> usize {
+        let [depth, height, width] = self.sizes;
+        let units = shape.batch() * self.groups * self.blocks() * depth;
+        if units >= ENOUGH_UNITS {
+            return height;
+        }
+        let (mut work, mut least) = (0, 1);
+        for s in self.stencils.iter().flatten().flatten() {
+            let products = s.taps.iter().chain(&s.outputs[1..]).copied();
+            work += products.fold(self.inputs * self.block, usize::saturating_mul);
+            // A band begins with the sums of rows before it, all but one of a filter's.
+            let step = if s.outputs[1] > 1 { s.output_pitches[1] / width } else { 1 };
+            least = least.max((10 * (s.taps[1] - 1)).saturating_mul(step));
+        }
+        height.div_ceil((work / UNIT_WORK).min(height / least).max(1))
     }
 
     /// Blocks of a group.
     fn blocks(&self) -> usize {
-        self.outputs.div_ceil(self.planes.block)
+        self.outputs.div_ceil(self.block)
+    }
+
+    /// Bands of a plane.
+    fn bands(&self) -> usize {
+        self.sizes[1].div_ceil(self.band)
+    }
+
+    /// Elements of a channel of the destination.
+    fn plane(&self) -> usize {
+        self.sizes.iter().product()
     }
 
     /// Elements of the packed weights of a block: those of each stencil in turn.
     fn panel(&self) -> usize {
-        self.planes.inputs * self.taps * self.planes.block
+        self.inputs * self.taps * self.block
     }
 
     /// Elements of all packed weights.
@@ -124,15 +180,15 @@ impl Grouped {
 
     /// Packed weights for all workers.
     pub(crate) fn need(&self, shape: &Shape) -> Need {
-        let units = shape.batch() * self.groups * self.blocks();
-        Need { units, shared: self.packed_len(), piece: 0 }
+        let planes = shape.batch() * self.groups * self.blocks() * self.sizes[0];
+        Need { units: planes * self.bands(), shared: self.packed_len(), piece: 0 }
     }
 
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Planes { block, inputs, .. } = self.planes;
+        let Self { block, inputs, band, .. } = self;
         write!(f, "few channels: lanes lie along the rows of the image as it lies, {inputs} ")?;
-        write!(f, "channels to blocks of {block} filters")
+        write!(f, "channels to blocks of {block} filters, {band} rows at a time")
     }
 
     /// Packs the weights of every block.
@@ -142,27 +198,25 @@ impl Grouped {
         weight: &[T],
         packed: &mut [T],
     ) {
-        let Planes { block, inputs, .. } = self.planes;
+        let &Self { block, inputs, .. } = self;
         let panels = packed.chunks_mut(self.panel()).enumerate();
         let none: &mut [T] = &mut [];
         let of_group = weight.len() / self.groups;
-        parallelism.for_each(
-            Need::of_units(panels.len()),
-            panels,
-            none,
-            |(index, to), _, _: &mut ()| {
-                let (group, first) = (index / self.blocks(), index % self.blocks() * block);
-                let weight = &weight[group * of_group..];
-                let mut to = to.iter_mut();
-                for s in self.stencils.iter().flatten().flatten() {
+        let need = Need::of_units(panels.len());
+        parallelism.for_each(need, panels, none, |(index, mut panel), _, _: &mut ()| {
+            let (group, first) = (index / self.blocks(), index % self.blocks() * block);
+            let weight = &weight[group * of_group..];
+            for s in self.stencils.iter().flatten().flatten() {
+                let tap = |axis: usize, at: usize| at as isize * s.tap_pitches[axis];
+                for plane in 0..s.taps[0] {
                     for input in 0..inputs {
                         for col in 0..s.taps[2] {
+                            let place = s.tap_base as isize + tap(0, plane) + tap(2, col);
                             for row in 0..s.taps[1] {
-                                let tap = s.tap_base as isize
-                                    + row as isize * s.tap_pitches[1]
-                                    + col as isize * s.tap_pitches[2];
-                                let place = input * self.pitches[0] + tap as usize;
-                                for (k, to) in (first..first + block).zip(&mut to) {
+                                let place =
+                                    (place + tap(1, row)) as usize + input * self.pitches[0];
+                                let Some(to) = panel.split_off_mut(..block) else { return };
+                                for (k, to) in (first..).zip(to) {
                                     let weight = || weight[place + k * self.pitches[1]];
                                     *to = if k < self.outputs { weight() } else { T::ZERO };
                                 }
@@ -170,8 +224,8 @@ impl Grouped {
                         }
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// Runs the pass; `bias` has an element for each channel of the destination.
@@ -193,38 +247,160 @@ impl Grouped {
                 &*packed
             }
         };
-        let Planes { block, inputs, source_pitch, .. } = self.planes;
-        let blocks = destination
-            .chunks_mut(self.outputs * self.plane)
-            .flat_map(|group| group.chunks_mut(block * self.plane))
-            .enumerate();
+        let units = destination
+            .chunks_mut(self.outputs * self.plane())
+            .flat_map(|group| group.chunks_mut(self.block * self.plane()))
+            .enumerate()
+            .flat_map(|(block, planes)| self.units(block, planes));
         let need = Need { shared: 0, ..self.need(shape) };
         let none: &mut [T] = &mut [];
-        parallelism.for_each(need, blocks, none, |(index, output), _, _: &mut ()| {
-            let (group, of_group) = (index / self.blocks(), index % self.blocks());
-            let source = &source[group * inputs * source_pitch..][..inputs * source_pitch];
+        parallelism.for_each(need, units, none, |mut unit, _, _: &mut ()| {
+            let (group, block) = (unit.block / self.blocks(), unit.block % self.blocks());
+            let source = &source[group * self.inputs * self.source..];
             let group = group % self.groups;
-            let panel = (group * self.blocks() + of_group) * self.panel();
-            let mut panel = &packed[panel..][..self.panel()];
-            let outputs = output.len() / self.plane;
-            let first = group * self.outputs + of_group * block;
-            let bias = store.bias.map(|bias| &bias[first..][..outputs]);
-            if !self.fills && !store.accumulate {
-                output.fill(T::ZERO);
-            }
-            for [s, twin] in &self.stencils {
-                let mut take = |s: &Option<Stencil>| {
-                    let len = s.map_or(0, |s| s.taps[1] * s.taps[2] * inputs * block);
-                    let (taken, rest) = panel.split_at(len);
-                    panel = rest;
-                    taken
-                };
-                let weights = [take(s), take(twin)];
-                let storing = stencil::Storing { accumulate: store.accumulate, clamp: store.clamp };
-                let planes = Planes { outputs, ..self.planes };
-                let stencils = [s.as_ref(), twin.as_ref()];
-                kernels.stencils.group(stencils, planes, source, weights, output, bias, storing);
-            }
+            let panel = &packed[(group * self.blocks() + block) * self.panel()..][..self.panel()];
+            let first = group * self.outputs + block * self.block;
+            let bias = store.bias.map(|bias| &bias[first..][..unit.count]);
+            self.unit(kernels, source, panel, &mut unit, Storing { bias, ..store });
         });
     }
+
+    /// Cuts the planes of a block into units.
+    fn units<'a, T>(
+        &self,
+        block: usize,
+        planes: &'a mut [T],
+    ) -> impl Iterator<Item = Unit<'a, T>> + use<'a, T> {
+        let (band, bands) = (self.band, self.bands());
+        let [depth, height, width] = self.sizes;
+        let count = planes.len() / self.plane();
+        let mut left: [&mut [T]; MOST_BLOCK] = Default::default();
+        for (left, plane) in left.iter_mut().zip(planes.chunks_mut(self.plane())) {
+            *left = plane;
+        }
+        (0..depth * bands).map(move |index| {
+            let (plane, first) = (index / bands, index % bands * band);
+            let rows = first..height.min(first + band);
+            let len = rows.len() * width;
+            let outputs = left.each_mut().map(|left| left.split_off_mut(..len).unwrap_or_default());
+            Unit { block, count, plane, rows, outputs }
+        })
+    }
+
+    /// Sums one unit, from the channels of its group.
+    fn unit<T: Element>(
+        &self,
+        kernels: &Kernels<T>,
+        source: &[T],
+        mut panel: &[T],
+        unit: &mut Unit<'_, T>,
+        store: Storing<'_, T>,
+    ) {
+        let Unit { plane, rows, outputs, count, .. } = unit;
+        let outputs = &mut outputs[..*count];
+        if !self.fills && !store.accumulate {
+            outputs.iter_mut().for_each(|output| output.fill(T::ZERO));
+        }
+        for pair in &self.stencils {
+            let weights = pair.map(|s| {
+                let len = s.map_or(0, |s| s.taps.iter().product::<usize>());
+                let (taken, rest) = panel.split_at(len * self.inputs * self.block);
+                panel = rest;
+                taken
+            });
+            let [Some(stencil), _] = pair else { continue };
+            let Some(output) = self.output_of(stencil, *plane) else { continue };
+            let chunk = self.chunk(stencil);
+            let mut goes = taps_of(stencil, output)
+                .flat_map(|tap| (0..self.inputs).step_by(chunk).map(move |input| (tap, input)))
+                .peekable();
+            let mut begun = false;
+            while let Some((tap, first)) = goes.next() {
+                let inputs = chunk.min(self.inputs - first);
+                // Planes are cut off before rows are, as a unit has only one.
+                let place = *plane * self.sizes[1] * self.sizes[2];
+                let flat = pair.map(|s| {
+                    let (at, mut flat) = s?.flat(output, tap)?;
+                    flat.output_base -= place;
+                    let band = flat.band(rows.clone(), self.sizes[2]);
+                    (band.outputs[1] > 0).then_some((at, band))
+                });
+                let Some((at, band)) = flat[0] else { break };
+                let from = first * self.source + at * band.source[1] * band.source[2];
+                let mut pieces = [[].as_slice(); 2];
+                for ((piece, weights), s) in pieces.iter_mut().zip(weights).zip(pair) {
+                    let taps = s.map_or(0, |s| s.taps[1] * s.taps[2]);
+                    *piece = &weights[(tap * self.inputs + first) * taps * self.block..];
+                }
+                kernels.stencils.group(
+                    [Some(&band), flat[1].as_ref().map(|(_, twin)| twin)],
+                    Planes { block: self.block, inputs, source_pitch: self.source },
+                    &source[from..],
+                    pieces,
+                    outputs,
+                    store.bias.filter(|_| !begun),
+                    stencil::Storing {
+                        accumulate: store.accumulate || begun,
+                        clamp: store.clamp.filter(|_| goes.peek().is_none()),
+                    },
+                );
+                begun = true;
+            }
+        }
+    }
+
+    /// The output of a stencil's outermost axis that lies in a plane of the destination.
+    fn output_of(&self, s: &Stencil, plane: usize) -> Option<usize> {
+        let size = self.sizes[1] * self.sizes[2];
+        let past = plane.checked_sub(s.output_base / size)?;
+        let step = if s.outputs[0] > 1 { s.output_pitches[0] / size } else { 1 };
+        (past % step == 0 && past / step < s.outputs[0]).then(|| past / step)
+    }
+
+    /// Channels of the source that are summed in one go.
+    fn chunk(&self, s: &Stencil) -> usize {
+        (STENCIL_TERMS / (s.taps[1] * s.taps[2])).clamp(1, self.inputs)
+    }
+}
+
+/// What one worker sums at a time: a band of rows in one plane, of the outputs of a block.
+struct Unit<'a, T> {
+    /// The block's number among those of all images and groups.
+    block: usize,
+    /// Outputs of the block.
+    count: usize,
+    plane: usize,
+    rows: Range<usize>,
+    outputs: [&'a mut [T]; MOST_BLOCK],
+}
+
+/// The taps of the outermost axis that meet an output there.
+fn taps_of(s: &Stencil, output: usize) -> impl Iterator<Item = usize> {
+    (0..s.taps[0]).filter(move |&tap| s.flat(output, tap).is_some())
+}
+
+/// In how large blocks all these stencils are summed fastest.
+fn best_block<T: Element>(
+    kernels: &Kernels<T>,
+    stencils: &[[Option<Stencil>; 2]],
+    outputs: usize,
+) -> Option<usize> {
+    // Every plane of outputs meets taps, and differs from the first in no more than its place.
+    let meets = |s: &Stencil| (0..s.outputs[0]).all(|output| taps_of(s, output).next().is_some());
+    let modest = |s: &Stencil| s.is_modest() && meets(s);
+    if !stencils.iter().flatten().flatten().all(modest) {
+        return None;
+    }
+    let takes = |block: usize| {
+        stencils.iter().all(|pair| {
+            let tap = pair[0].and_then(|s| taps_of(&s, 0).next()).unwrap_or(0);
+            let flat = pair.map(|s| s?.flat(0, tap));
+            let flat = flat.each_ref().map(|s| s.as_ref().map(|(_, flat)| flat));
+            kernels.stencils.takes(flat, block)
+        })
+    };
+    // Each vector of the source costs as much as a product and a half; fewer than 4 sums wait for each other.
+    let rows = stencils.first()?[0]?.taps[1];
+    let cost = |&block: &usize| outputs.div_ceil(block) * (2 * (block * rows).max(4) + 3);
+    (1..=MOST_BLOCK).rev().filter(|&block| takes(block)).min_by_key(cost)
 }

@@ -22,6 +22,7 @@ pub(super) use group::group;
 use super::body::MAX_LANES;
 use super::vector::{Between, Vector};
 use crate::element::Element;
+use core::ops::Range;
 
 /// How outputs, taps and the source meet, for three axes, outermost first: output `o` and tap `k`
 /// meet at `o * stride + k * dilation + origin`, or in the padding.
@@ -70,6 +71,36 @@ impl Stencil {
             && self.output_base + outputs < output
             && self.tap_base as isize + taps(-1) >= 0
             && self.tap_base as isize + taps(1) < weight as isize
+    }
+
+    /// The flat stencil of one plane of outputs and one of taps, and the plane of the source that it
+    /// reads, if those meet.
+    pub(crate) fn flat(&self, output: usize, tap: usize) -> Option<(usize, Self)> {
+        let at = self.meet(0, output, tap)?;
+        let mut flat = *self;
+        (flat.source[0], flat.outputs[0], flat.taps[0]) = (1, 1, 1);
+        (flat.stride[0], flat.dilation[0], flat.origin[0]) = (1, 1, 0);
+        flat.output_base += output * self.output_pitches[0];
+        flat.tap_base = flat.tap_base.wrapping_add_signed(tap as isize * self.tap_pitches[0]);
+        Some((at, flat))
+    }
+
+    /// The outputs that lie in the rows `rows` of a plane of rows of `width` elements, placed as if the
+    /// plane began with the first of them.
+    pub(crate) fn band(&self, rows: Range<usize>, width: usize) -> Self {
+        let step = self.output_pitches[1] / width;
+        let row = self.output_base / width;
+        let before = |end: usize| match end.saturating_sub(row) {
+            _ if self.outputs[1] == 1 => usize::from(end > row),
+            rows => rows.div_ceil(step).min(self.outputs[1]),
+        };
+        let first = before(rows.start);
+        let mut band = *self;
+        band.outputs[1] = before(rows.end) - first;
+        band.origin[1] += (first * self.stride[1]) as isize;
+        band.output_base += first * self.output_pitches[1];
+        band.output_base -= if band.outputs[1] > 0 { rows.start * width } else { 0 };
+        band
     }
 
     /// Whether `twin`'s outputs lie between this stencil's, of the same rows.
@@ -173,33 +204,32 @@ struct Plane<T> {
 
 /// `output[k] (+)= init[k] + Σ source[c] * weights[k][c]`, for the planes of a group's inputs and
 /// of a block of its outputs. The caller vouches for [`Stencil::fits`] in every plane, for
-/// [`Stencils::block`], for a twin as in [`Apply`], and for the ISA.
+/// [`Stencils::takes`], for a twin as in [`Apply`], and for the ISA.
 pub(crate) struct Group<'a, T> {
     stencils: (&'a Stencil, Option<&'a Stencil>),
     block: usize,
     inputs: usize,
-    outputs: usize,
     source: *const T,
     source_pitch: usize,
     /// Of each stencil, in the order of inputs, columns of taps, rows, outputs of the block.
     weights: [*const T; 2],
-    output: *mut T,
-    output_pitch: usize,
+    /// Of the outputs wanted; the block's others are summed in vain.
+    outputs: &'a [*mut T],
     /// One for each output.
     inits: Option<&'a [T]>,
     storing: Storing<T>,
 }
 
+/// The most filters that are summed together.
+pub(crate) const MOST_BLOCK: usize = 8;
+
 /// The planes of a group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Planes {
-    /// Outputs that weights are packed for: [`Stencils::block`].
+    /// Outputs that weights are packed for: [`Stencils::takes`] as many.
     pub(crate) block: usize,
     pub(crate) inputs: usize,
-    /// Outputs wanted, at most `block`.
-    pub(crate) outputs: usize,
     pub(crate) source_pitch: usize,
-    pub(crate) output_pitch: usize,
 }
 
 /// `weight (+)= source * output` for some filters, each summed over `planes` planes. The caller
@@ -292,37 +322,26 @@ impl<T: Element> Stencils<T> {
         }
     }
 
-    /// How many filters of `outputs` are summed at once by [`group`](Self::group), if it does these
-    /// stencils at all: flat ones, of few rows and columns.
-    pub(crate) fn block(
-        &self,
-        [stencil, twin]: [Option<&Stencil>; 2],
-        outputs: usize,
-    ) -> Option<usize> {
-        let stencil = stencil?;
-        let few = |s: &Stencil| s.taps[2] <= group::MOST_COLS;
+    /// Whether [`group`](Self::group) sums blocks of `block` filters of these stencils: flat ones,
+    /// of few rows and columns.
+    pub(crate) fn takes(&self, [stencil, twin]: [Option<&Stencil>; 2], block: usize) -> bool {
+        let Some(stencil) = stencil else { return false };
+        let few = |s: &Stencil| s.is_modest() && s.taps[2] <= group::MOST_COLS;
         let side_by_side = stencil.output_pitches[2] == if twin.is_some() { 2 } else { 1 };
         let flat = strip::is_flat(stencil) && stencil.dilation[1] == 1 && side_by_side;
-        if !stencil.is_modest() || !twin.is_none_or(Stencil::is_modest) {
-            return None;
-        }
         if !flat || !few(stencil) || !twin.is_none_or(|twin| few(twin) && stencil.is_twin(twin)) {
-            return None;
+            return false;
         }
-        let wide = self.registers >= 32;
-        match (twin, stencil.taps[1], stencil.stride[1]) {
-            (None, 3, 1 | 2) => Some(if wide && outputs > 4 { 8 } else { 4 }),
-            (None, 5, 1) => Some(if wide { 4 } else { 2 }),
-            (Some(_), 1 | 2, 1) => Some(4),
-            _ => None,
-        }
+        let shape = (twin.is_some(), stencil.taps[1], stencil.stride[1], block);
+        group::takes(self.registers, shape)
     }
 
-    /// Writes (or adds to) a block of a group's outputs. Weights are packed for each stencil in
-    /// the order of inputs, columns of taps, rows of taps, outputs of the block.
+    /// Writes (or adds to) a block of a group's outputs, each plane in a slice of its own. Weights
+    /// are packed for each stencil in the order of inputs, columns of taps, rows of taps, outputs of
+    /// the block.
     ///
     /// # Panics
-    /// If the stencils leave a slice, or the block isn't [theirs](Self::block): the caller's
+    /// If the stencils leave a slice, or [the block isn't theirs](Self::takes): the caller's
     /// geometry is wrong.
     #[allow(clippy::too_many_arguments, reason = "all that a block of filters is")]
     pub(crate) fn group(
@@ -331,33 +350,36 @@ impl<T: Element> Stencils<T> {
         planes: Planes,
         source: &[T],
         weights: [&[T]; 2],
-        output: &mut [T],
+        outputs: &mut [&mut [T]],
         inits: Option<&[T]>,
         storing: Storing<T>,
     ) {
-        let Planes { block, inputs, outputs, source_pitch, output_pitch } = planes;
-        assert!([1, 5].map(|outputs| self.block([stencil, twin], outputs)).contains(&Some(block)));
-        assert!((1..=block).contains(&outputs) && inputs > 0, "{planes:?}");
-        assert!(inits.is_none_or(|inits| inits.len() == outputs));
+        let Planes { block, inputs, source_pitch } = planes;
+        assert!(self.takes([stencil, twin], block), "{block} filters of {stencil:?}");
+        assert!((1..=block.min(MOST_BLOCK)).contains(&outputs.len()) && inputs > 0, "{planes:?}");
+        assert!(inits.is_none_or(|inits| inits.len() == outputs.len()));
         let Some(stencil) = stencil else { return };
+        let to = outputs.iter().map(|output| output.len()).min().unwrap_or(0);
         for (s, weights) in [(Some(stencil), weights[0]), (twin, weights[1])] {
             let Some(s) = s else { continue };
-            let len = source.len().checked_sub((inputs - 1) * source_pitch);
-            let to = output.len().checked_sub((outputs - 1) * output_pitch);
-            let (Some(len), Some(to)) = (len, to) else { panic!("{planes:?} don't fit") };
+            let Some(len) = source.len().checked_sub((inputs - 1) * source_pitch) else {
+                panic!("{planes:?} don't fit");
+            };
             assert!(s.fits(len, isize::MAX as usize, to), "{s:?} of {planes:?}");
             assert!(weights.len() >= inputs * s.taps[1] * s.taps[2] * block, "{planes:?}");
+        }
+        let mut pointers = [core::ptr::null_mut(); MOST_BLOCK];
+        for (pointer, output) in pointers.iter_mut().zip(outputs.iter_mut()) {
+            *pointer = output.as_mut_ptr();
         }
         let job = Group {
             stencils: (stencil, twin),
             block,
             inputs,
-            outputs,
             source: source.as_ptr(),
             source_pitch,
             weights: weights.map(<[T]>::as_ptr),
-            output: output.as_mut_ptr(),
-            output_pitch,
+            outputs: &pointers[..outputs.len()],
             inits,
             storing,
         };
