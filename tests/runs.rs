@@ -6,16 +6,20 @@ use im2col::{Activation, Element, Layout, Params, Pass, Write};
 
 fn check<T: Element>(params: Params) {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-        let layer = Layer::<T>::new(Params { layout, ..params }, Fill::Integers);
-        let plans = plans(layer.shape);
-        for (pass, write) in calls() {
-            let expected = layer.expected(Call::Pass(pass, write));
-            plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
-        }
-        for write in WRITES {
-            let expected = layer.expected(Call::Bias(write));
-            plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
-        }
+        check_as_is::<T>(Params { layout, ..params });
+    }
+}
+
+fn check_as_is<T: Element>(params: Params) {
+    let layer = Layer::<T>::new(params, Fill::Integers);
+    let plans = plans(layer.shape);
+    for (pass, write) in calls() {
+        let expected = layer.expected(Call::Pass(pass, write));
+        plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
+    }
+    for write in WRITES {
+        let expected = layer.expected(Call::Bias(write));
+        plans.iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
     }
 }
 
@@ -87,11 +91,43 @@ fn long_rows_of_one_filter() {
     check::<f32>(Params { groups: 70, ..layer([1, 70, 70, 6, 270]) });
 }
 
+/// Few channels on one side and many on the other: sums made in several goes, in bands of rows, plane by
+/// plane of three axes.
+#[test]
+fn few_channels_of_many() {
+    check_as_is::<f32>(Params { kernel: [5, 5, 1], ..layer([1, 40, 3, 92, 37]) });
+    check_as_is::<f32>(Params { kernel: [5, 5, 1], ..layer([1, 3, 21, 30, 37]) });
+    check_as_is::<f32>(Params {
+        kernel: [7, 7, 1],
+        stride: [2, 2, 1],
+        ..layer([1, 3, 40, 121, 48])
+    });
+    let cube = Params {
+        axes: 3,
+        input: [6, 11, 18],
+        kernel: [3, 3, 3],
+        pad_begin: [1, 1, 1],
+        pad_end: [2, 0, 1],
+        ..layer([1, 2, 70, 1, 1])
+    };
+    check_as_is::<f32>(cube);
+    check_as_is::<f32>(Params { in_channels: 70, out_channels: 2, ..cube });
+    check_as_is::<f64>(Params { stride: [3, 2, 2], dilation: [2, 1, 1], ..cube });
+    // Planes of outputs that meet no tap, and others that meet padding only.
+    check_as_is::<f32>(Params { stride: [4, 1, 1], kernel: [2, 3, 3], ..cube });
+    check_as_is::<f32>(Params { pad_begin: [4, 1, 1], pad_end: [5, 1, 1], ..cube });
+}
+
 /// The activation follows the last run of taps, not each: in products of lanes of either sort, and
 /// in the dot products of few pixels.
 #[test]
 fn many_taps_before_an_activation() {
-    for params in [layer([1, 950, 3, 4, 5]), layer([1, 950, 17, 5, 5]), layer([1, 950, 30, 3, 3])] {
+    for params in [
+        layer([1, 950, 3, 4, 5]),
+        layer([1, 950, 17, 5, 5]),
+        layer([1, 950, 30, 3, 3]),
+        layer([1, 90, 3, 9, 17]),
+    ] {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
             let layer = Layer::<f32>::new(Params { layout, ..params }, Fill::Integers);
             for plan in plans(layer.shape) {
