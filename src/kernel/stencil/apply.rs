@@ -99,8 +99,13 @@ unsafe fn apply_rows<V: Vector<Element: Element>, const ROWS: usize, const STEP:
     let [depth, height, width] = s.outputs;
     for z in 0..depth {
         for y in (0..height).step_by(ROWS) {
+            let mut x = 0;
+            if ROWS == 1 && STEP == 1 {
+                // SAFETY: the caller vouches for the job, and it has this row.
+                x = unsafe { apply_line::<V>(job, [z, y]) };
+            }
             // Blocks follow each other along the rows: their source stays in the L1 cache.
-            for x in (0..width).step_by(V::LANES) {
+            for x in (x..width).step_by(V::LANES) {
                 let count = (width - x).min(V::LANES);
                 // SAFETY: the caller vouches for the job; the block's first output exists.
                 unsafe {
@@ -116,6 +121,64 @@ unsafe fn apply_rows<V: Vector<Element: Element>, const ROWS: usize, const STEP:
                 }
             }
         }
+    }
+}
+
+/// The outputs of a row that one row of taps makes of one row of the source: several vectors at
+/// once, as far as no tap meets padding. Returns how many outputs are done, from the first on.
+///
+/// One vector at a time has its taps wait for each other, and a mask for each (7 taps, 16000 outputs:
+/// 9 GFLOP/s, 47 so).
+///
+/// # Safety
+/// As [`Apply`], of steps of 1; `z` and `y` are those of an output.
+#[inline(always)]
+unsafe fn apply_line<V: Vector<Element: Element>>(
+    job: &Apply<'_, V::Element>,
+    [z, y]: [usize; 2],
+) -> usize {
+    const VECTORS: usize = 4;
+    let s = job.stencil;
+    let (Some(from_z), Some(from_y)) = (s.meet(0, z, 0), s.meet(1, y, 0)) else { return 0 };
+    if s.taps[0] * s.taps[1] != 1 || s.output_pitches[2] != 1 {
+        return 0;
+    }
+    // The first outputs meet padding: so many whole vectors of them.
+    let padded = (-s.origin[2]).max(0) as usize;
+    let start = padded.next_multiple_of(V::LANES);
+    let reach = s.origin[2] + ((s.taps[2] - 1) * s.dilation[2]) as isize;
+    let end = s.outputs[2].min((s.source[2] as isize - reach).max(0) as usize);
+    if start + VECTORS * V::LANES > end {
+        return 0;
+    }
+    // SAFETY: the rows exist, and from `start` to `end` every tap meets the source.
+    unsafe {
+        let plane = job.plane(0);
+        let row = plane.source.add((from_z * s.source[1] + from_y) * s.source[2]);
+        let to = s.output_base + z * s.output_pitches[0] + y * s.output_pitches[1];
+        let to = plane.output.add(to);
+        for x in (0..start).step_by(V::LANES) {
+            let [sum] = sum::<V, 1, 1>(job, s, [z, y, x]);
+            write(&job.storing, sum, to.add(x), V::LANES, 1);
+        }
+        let mut x = start;
+        while x + VECTORS * V::LANES <= end {
+            let mut sums = [V::splat(plane.init); VECTORS];
+            let from = row.offset(x as isize + s.origin[2]);
+            for tap in 0..s.taps[2] {
+                let place = s.tap_base as isize + tap as isize * s.tap_pitches[2];
+                let weight = V::splat(*plane.weight.offset(place));
+                let from = from.add(tap * s.dilation[2]);
+                for v in 0..VECTORS {
+                    sums[v] = weight.mul_add(V::load(from.add(v * V::LANES)), sums[v]);
+                }
+            }
+            for v in 0..VECTORS {
+                write(&job.storing, sums[v], to.add(x + v * V::LANES), V::LANES, 1);
+            }
+            x += VECTORS * V::LANES;
+        }
+        x
     }
 }
 
