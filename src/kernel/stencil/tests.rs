@@ -1,0 +1,376 @@
+//! The stencils of every ISA of this machine by themselves, against their definition.
+
+use super::{MOST_BLOCK, Planes, Row, Stencil, Storing};
+use crate::element::Element;
+use crate::kernel::tests::{all, nan, number};
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// A stencil at random; with `square`, of the shapes that are unrolled.
+fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
+    let mut three = |low: usize, high: usize| [(); 3].map(|()| rng.random_range(low..=high));
+    let (mut taps, mut stride, mut dilation) = (three(1, 3), three(1, 3), three(1, 3));
+    let (mut outputs, mut source) = (three(1, 11), three(1, 12));
+    taps[2] = rng.random_range(1..=19);
+    outputs[2] = rng.random_range(1..=70);
+    source[2] = rng.random_range(1..=90);
+    if square {
+        let side = [1, 3, 3, 5, 7, 2][rng.random_range(0..6)];
+        let step = rng.random_range(1..=2);
+        (taps, stride, dilation) = ([1, side, side], [1, step, step], [1; 3]);
+        (outputs[0], source[0]) = (1, 1);
+    }
+    let mut origin = [(); 3].map(|()| rng.random_range(-6i32..=2) as isize);
+    if square {
+        origin[0] = 0;
+    }
+    let pitch = if errors || rng.random() { 1 } else { rng.random_range(2..=3) };
+    let row = pitch * outputs[2] + rng.random_range(0..3);
+    let output_pitches = [row * outputs[1] + rng.random_range(0..3), row, pitch];
+    let turned = rng.random::<bool>();
+    let tap_pitches =
+        [taps[1] * taps[2], taps[2], 1].map(|p| p as isize * if turned { -1 } else { 1 });
+    let tap_base = if turned { taps.iter().product::<usize>() - 1 } else { 0 };
+    let output_base = rng.random_range(0..4);
+    Stencil {
+        source,
+        outputs,
+        taps,
+        stride,
+        dilation,
+        origin,
+        output_base,
+        output_pitches,
+        tap_base,
+        tap_pitches,
+    }
+}
+
+/// A stencil for the outputs between those of `s`, where there is room for one; now and then.
+fn twin(rng: &mut SmallRng, s: &Stencil) -> Option<Stencil> {
+    if s.output_pitches[2] != 2 || s.outputs[2] == 1 || rng.random_range(0..4) == 0 {
+        return None;
+    }
+    let mut twin = *s;
+    twin.output_base += 1;
+    twin.outputs[2] -= rng.random_range(0..=1);
+    twin.taps[2] = rng.random_range(1..=s.taps[2]);
+    twin.origin[2] += rng.random_range(-2i32..=2) as isize;
+    Some(twin)
+}
+
+/// Calls `meet(source, output, tap)` wherever an output and a tap meet the source.
+fn meetings(s: &Stencil, mut meet: impl FnMut(usize, usize, usize)) {
+    let every =
+        |[a, b, c]: [usize; 3]| (0..a * b * c).map(move |i| [i / (b * c), i / c % b, i % c]);
+    for o in every(s.outputs) {
+        'taps: for k in every(s.taps) {
+            let mut at = [0; 3];
+            for a in 0..3 {
+                let x = (o[a] * s.stride[a] + k[a] * s.dilation[a]) as isize + s.origin[a];
+                if x < 0 || x >= s.source[a] as isize {
+                    continue 'taps;
+                }
+                at[a] = x as usize;
+            }
+            let source = (at[0] * s.source[1] + at[1]) * s.source[2] + at[2];
+            let output = s.output_base + (0..3).map(|a| o[a] * s.output_pitches[a]).sum::<usize>();
+            let tap = (0..3).map(|a| k[a] as isize * s.tap_pitches[a]).sum::<isize>();
+            meet(source, output, (s.tap_base as isize + tap) as usize);
+        }
+    }
+}
+
+/// The places of a stencil's outputs.
+fn outputs_of(s: &Stencil) -> Vec<usize> {
+    let [a, b, c] = s.outputs;
+    let place =
+        |o: [usize; 3]| s.output_base + (0..3).map(|a| o[a] * s.output_pitches[a]).sum::<usize>();
+    (0..a * b * c).map(|i| place([i / (b * c), i / c % b, i % c])).collect()
+}
+
+fn check_stencils<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(8);
+    for case in 0..300 {
+        let s = stencil(&mut rng, case % 2 == 0, false);
+        let twin = twin(&mut rng, &s);
+        let mut places = outputs_of(&s);
+        places.extend(twin.iter().flat_map(outputs_of));
+        let planes = rng.random_range(1..=3);
+        let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
+        let lens = [
+            s.source.iter().product::<usize>(),
+            s.taps.iter().product(),
+            places.iter().max().unwrap() + 3,
+        ];
+        // Planes of the source may be one and the same.
+        let pitches = [if case % 3 == 0 { 0 } else { lens[0] + 1 }, lens[1] + 2, lens[2] + 3];
+        let [source, weight, old] = [0, 1, 2].map(|i| tensor((planes - 1) * pitches[i] + lens[i]));
+        let inits = tensor(planes);
+        let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
+        // Outputs apart are those of backward_data, which has no activation.
+        let clamp = s.output_pitches[2] == 1 && rng.random();
+        let clamp = clamp.then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
+        let mut expected = old.clone();
+        for plane in 0..planes {
+            let init = if biased { inits[plane] } else { T::ZERO };
+            let [source, weight] = [(&source, 0), (&weight, 1)]
+                .map(|(tensor, i)| &tensor[plane * pitches[i]..][..lens[i]]);
+            let expected = &mut expected[plane * pitches[2]..][..lens[2]];
+            for &place in &places {
+                expected[place] = if accumulate { expected[place] + init } else { init };
+            }
+            for s in twin.iter().chain([&s]) {
+                meetings(s, |from, to, tap| expected[to] += source[from] * weight[tap]);
+            }
+            if let Some([low, high]) = clamp {
+                places
+                    .iter()
+                    .for_each(|&place| expected[place] = expected[place].clamp_to(low, high));
+            }
+        }
+        for kernels in all::<T>() {
+            let mut got = old.clone();
+            let storing = Storing { accumulate, clamp };
+            let (both, sources) = ([Some(&s), twin.as_ref()], [&source[..], &weight]);
+            let inits = biased.then_some(&inits[..]);
+            kernels.stencils.apply(both, planes, pitches, sources, &mut got, inits, storing);
+            let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+            assert_eq!(wrong, None, "{}: {s:?}, {twin:?}, {storing:?}", kernels.isa);
+        }
+    }
+    for case in 0..300 {
+        let mut s = stencil(&mut rng, case % 2 == 0, true);
+        if case % 10 == 0 {
+            // More rows than a lane sums up at once.
+            (s.outputs[1], s.source[1]) = (600, 601);
+            s.output_pitches[0] = s.output_pitches[1] * s.outputs[1];
+        }
+        let planes = rng.random_range(1..=3);
+        let places = outputs_of(&s);
+        let reach = [s.source.iter().product::<usize>(), places[places.len() - 1] + 1];
+        let plane_pitches = [reach[0] + 2, reach[1] + 3];
+        let lens = [0, 1].map(|i| (planes - 1) * plane_pitches[i] + reach[i]);
+        let taps: usize = s.taps.iter().product();
+        let filters = rng.random_range(1..=3);
+        // Filters may share a source.
+        let source_pitch = if case % 3 == 0 { 0 } else { lens[0] + 1 };
+        let pitches = [source_pitch, lens[1].next_multiple_of(plane_pitches[1]), taps + 1];
+        let source = tensor_of::<T>(&mut rng, (filters - 1) * pitches[0] + lens[0]);
+        let mut errors = tensor_of::<T>(&mut rng, (filters - 1) * pitches[1] + lens[1]);
+        // What lies between the outputs is none of them.
+        for (i, x) in errors.iter_mut().enumerate() {
+            if places.binary_search(&(i % plane_pitches[1])).is_err() {
+                *x = nan();
+            }
+        }
+        let old = tensor_of::<T>(&mut rng, (filters - 1) * pitches[2] + taps);
+        let accumulate: bool = rng.random();
+        let mut expected = old.clone();
+        for filter in 0..filters {
+            let expected = &mut expected[filter * pitches[2]..][..taps];
+            if !accumulate {
+                expected.fill(T::ZERO);
+            }
+            for plane in 0..planes {
+                let source = &source[filter * pitches[0] + plane * plane_pitches[0]..];
+                let errors = &errors[filter * pitches[1] + plane * plane_pitches[1]..];
+                meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+            }
+        }
+        for kernels in all::<T>() {
+            let mut got = old.clone();
+            let (counts, sources) = ([filters, planes], [&source[..], &errors]);
+            let stencils = &kernels.stencils;
+            stencils.correlate(&s, counts, pitches, plane_pitches, sources, &mut got, accumulate);
+            let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+            assert_eq!(wrong, None, "{}: {s:?}, {accumulate}", kernels.isa);
+        }
+    }
+}
+
+#[test]
+fn stencils_are_their_definition() {
+    check_stencils::<f32>();
+    check_stencils::<f64>();
+}
+
+/// Blocks of filters over several planes, of every shape that is unrolled: each output is in a slice of
+/// its own.
+fn check_groups<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(10);
+    let shapes = (1..=9).flat_map(|rows| [(rows, 1, false), (rows, 2, false), (rows, 1, true)]);
+    let mut taken = vec![0; all::<T>().count()];
+    for (case, ((rows, step, has_twin), block)) in
+        shapes.flat_map(|shape| (1..=MOST_BLOCK).map(move |block| (shape, block))).enumerate()
+    {
+        let cols = rng.random_range(1..=9);
+        let outputs = [1, rng.random_range(1..=13), rng.random_range(2..=70)];
+        let pitch = if has_twin { 2 } else { 1 };
+        let row = pitch * outputs[2] + rng.random_range(0..3);
+        let s = Stencil {
+            source: [1, rng.random_range(1..=15), rng.random_range(1..=90)],
+            outputs,
+            taps: [1, rows, cols],
+            stride: [1, step, step],
+            dilation: [1; 3],
+            origin: [0, rng.random_range(-6i32..=2) as isize, rng.random_range(-6i32..=2) as isize],
+            output_base: rng.random_range(0..4),
+            output_pitches: [row * outputs[1], row, pitch],
+            tap_base: 0,
+            tap_pitches: [(rows * cols) as isize, cols as isize, 1],
+        };
+        let twin = has_twin.then(|| Stencil {
+            output_base: s.output_base + 1,
+            outputs: [1, outputs[1], outputs[2] - case % 2],
+            taps: [1, rows, rng.random_range(1..=cols)],
+            ..s
+        });
+        let (inputs, wanted) = (rng.random_range(1..=3), rng.random_range(1..=block));
+        let mut places = outputs_of(&s);
+        places.extend(twin.iter().flat_map(outputs_of));
+        let plane = s.source.iter().product::<usize>();
+        let source_pitch = plane + rng.random_range(0..3);
+        let source = tensor_of::<T>(&mut rng, (inputs - 1) * source_pitch + plane);
+        let weights: Vec<T> = tensor_of(&mut rng, block * inputs * rows * cols);
+        let inits = tensor_of::<T>(&mut rng, wanted);
+        let len = places.iter().max().unwrap() + 3;
+        let old: Vec<Vec<T>> = (0..wanted).map(|_| tensor_of(&mut rng, len)).collect();
+        let accumulate = rng.random();
+        let storing = Storing { accumulate, clamp: Some([T::from_f64(-9.0), T::from_f64(11.0)]) };
+
+        let mut expected = old.clone();
+        for (k, expected) in expected.iter_mut().enumerate() {
+            for &place in &places {
+                expected[place] = if accumulate { expected[place] + inits[k] } else { inits[k] };
+            }
+            for input in 0..inputs {
+                let weights = &weights[(k * inputs + input) * rows * cols..];
+                let source = &source[input * source_pitch..];
+                for s in [Some(&s), twin.as_ref()].into_iter().flatten() {
+                    meetings(s, |from, to, tap| expected[to] += source[from] * weights[tap]);
+                }
+            }
+            places.iter().for_each(|&at| {
+                expected[at] = expected[at].clamp_to(T::from_f64(-9.0), T::from_f64(11.0));
+            });
+        }
+        let packed = |s: &Stencil| {
+            let mut packed = Vec::new();
+            for input in 0..inputs {
+                for col in 0..s.taps[2] {
+                    for row in 0..rows {
+                        let at = |k: usize| ((k * inputs + input) * rows + row) * cols + col;
+                        packed.extend((0..block).map(|k| weights[at(k)]));
+                    }
+                }
+            }
+            packed
+        };
+        let packed = [packed(&s), twin.as_ref().map_or(Vec::new(), packed)];
+        for (kernels, taken) in all::<T>().zip(&mut taken) {
+            let both = [Some(&s), twin.as_ref()];
+            if !kernels.stencils.takes(both, block) {
+                continue;
+            }
+            *taken += 1;
+            let mut got = old.clone();
+            let mut slices: Vec<&mut [T]> = got.iter_mut().map(Vec::as_mut_slice).collect();
+            let planes = Planes { block, inputs, source_pitch };
+            let weights = [&packed[0][..], &packed[1]];
+            let inits = Some(&inits[..]);
+            kernels.stencils.group(both, planes, &source, weights, &mut slices, inits, storing);
+            assert_eq!(got, expected, "{}: {s:?}, {twin:?}, {planes:?}", kernels.isa);
+        }
+    }
+    assert!(taken.iter().all(|&taken| taken >= 14), "{taken:?}");
+}
+
+#[test]
+fn blocks_of_filters_are_their_definition() {
+    check_groups::<f32>();
+    check_groups::<f64>();
+}
+
+/// Rows of pixels of several channels, each with a filter of its own: some outputs of a row, for
+/// fewer channels than a vector has lanes, and for more.
+fn check_rows<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(9);
+    for case in 0..400 {
+        let s = stencil(&mut rng, case % 2 == 0, false);
+        let channels = rng.random_range(1..=37);
+        let width = rng.random_range(1..=channels);
+        let at = [rng.random_range(0..s.outputs[0]), rng.random_range(0..s.outputs[1])];
+        let start = rng.random_range(0..s.outputs[2]);
+        let x = start..rng.random_range(start..=s.outputs[2]);
+        let (first, pitch) = (rng.random_range(0..3), s.output_pitches[2]);
+        let taps = s.taps.iter().product::<usize>();
+        let mut tensor = |len: usize| -> Vec<T> { tensor_of(&mut rng, len) };
+        let source = tensor(s.source.iter().product::<usize>() * channels);
+        let weight = tensor(taps * channels);
+        let inits = tensor(channels);
+        let old = tensor((first + x.len() * pitch + 1) * channels);
+        let errors = tensor(x.len() * channels);
+        let old_sums = tensor(taps * width);
+        let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
+        let clamp = rng.random::<bool>().then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
+
+        let mut sums = old_sums.clone();
+        let mut expected = old.clone();
+        let written: Vec<_> = (0..x.len()).map(|i| (first + i * pitch) * channels).collect();
+        for &place in &written {
+            for c in 0..channels {
+                let init = if biased { inits[c] } else { T::ZERO };
+                let to = &mut expected[place + c];
+                *to = if accumulate { *to + init } else { init };
+            }
+        }
+        meetings(&s, |from, to, tap| {
+            let row = s.output_base + at[0] * s.output_pitches[0] + at[1] * s.output_pitches[1];
+            let place = |o: usize| row + o * pitch;
+            let Some(i) = x.clone().position(|o| place(o) == to) else { return };
+            for c in 0..channels {
+                expected[written[i] + c] +=
+                    source[from * channels + c] * weight[tap * channels + c];
+                if c < width {
+                    sums[tap * width + c] += source[from * channels + c] * errors[i * channels + c];
+                }
+            }
+        });
+        if let Some([low, high]) = clamp {
+            for &place in &written {
+                let pixel = &mut expected[place..][..channels];
+                pixel.iter_mut().for_each(|x| *x = x.clamp_to(low, high));
+            }
+        }
+        for kernels in all::<T>() {
+            let row = Row { at, x: x.clone() };
+            let what = format!("{}: {row:?}, {channels} channels, {s:?}", kernels.isa);
+            let storing = Storing { accumulate, clamp };
+            let inits = biased.then_some(&inits[..]);
+            let mut got = old.clone();
+            let (stencils, sources) = (&kernels.stencils, [&source[..], &weight]);
+            let forward = row.clone();
+            stencils.apply_row(&s, forward, channels, sources, &mut got, first, inits, storing);
+            assert_eq!(got.iter().zip(&expected).position(|(a, b)| a != b), None, "{what}");
+
+            let mut got = old_sums.clone();
+            let sources = [&source[..], &errors];
+            stencils.correlate_row(&s, row, [channels, width], sources, &mut got);
+            assert_eq!(got.iter().zip(&sums).position(|(a, b)| a != b), None, "{what}");
+        }
+    }
+}
+
+fn tensor_of<T: Element>(rng: &mut SmallRng, len: usize) -> Vec<T> {
+    (0..len).map(|_| number(rng)).collect()
+}
+
+#[test]
+fn rows_of_channels_are_their_definition() {
+    check_rows::<f32>();
+    check_rows::<f64>();
+}
