@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
-use super::vector::{Between, Vector};
+use super::vector::{Between, Task, Vector};
 use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -165,6 +165,15 @@ unsafe fn correlate_row<V: Vector<Element: Element>>(job: &CorrelateRow<'_, V::E
     unsafe { stencil::correlate_row::<V>(job) }
 }
 
+/// # Safety
+/// As [`Vector::apart`].
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn apart(task: impl Task) {
+    // SAFETY: the features are on, and the caller vouches for the task.
+    unsafe { task.run() }
+}
+
 /// Ones and zeros: 8 entries from `8 - n` on switch on the first `n` lanes of f32.
 const MASK32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 /// The same for 4 lanes of f64.
@@ -229,6 +238,11 @@ pub(crate) struct Mask {
 // SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
 // of their mask.
 unsafe impl Vector for __m256 {
+    #[inline(always)]
+    unsafe fn apart(task: impl Task) {
+        // SAFETY: the caller runs with the features, and vouches for the task.
+        unsafe { apart(task) }
+    }
     type Element = f32;
     const LANES: usize = 8;
     type Mask = Mask;
@@ -383,6 +397,11 @@ unsafe impl Vector for __m256 {
 
 // SAFETY: as for f32.
 unsafe impl Vector for __m256d {
+    #[inline(always)]
+    unsafe fn apart(task: impl Task) {
+        // SAFETY: the caller runs with the features, and vouches for the task.
+        unsafe { apart(task) }
+    }
     type Element = f64;
     const LANES: usize = 4;
     type Mask = Mask;

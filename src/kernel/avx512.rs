@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
-use super::vector::{Between, Vector};
+use super::vector::{Between, Task, Vector};
 use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -278,6 +278,15 @@ unsafe fn correlate_row<V: Vector<Element: Element>>(job: &CorrelateRow<'_, V::E
     unsafe { stencil::correlate_row::<V>(job) }
 }
 
+/// # Safety
+/// As [`Vector::apart`].
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+unsafe fn apart(task: impl Task) {
+    // SAFETY: the features are on, and the caller vouches for the task.
+    unsafe { task.run() }
+}
+
 /// Lanes of a load as bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask {
@@ -303,6 +312,11 @@ impl Mask {
 // SAFETY: each method is the instruction that its name says; masked forms touch only the lanes
 // of their mask.
 unsafe impl Vector for __m512 {
+    #[inline(always)]
+    unsafe fn apart(task: impl Task) {
+        // SAFETY: the caller runs with the features, and vouches for the task.
+        unsafe { apart(task) }
+    }
     type Element = f32;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
@@ -502,6 +516,11 @@ unsafe impl Vector for __m512 {
 
 // SAFETY: as for f32.
 unsafe impl Vector for __m512d {
+    #[inline(always)]
+    unsafe fn apart(task: impl Task) {
+        // SAFETY: the caller runs with the features, and vouches for the task.
+        unsafe { apart(task) }
+    }
     type Element = f64;
     const LANES: usize = 8;
     const REGISTERS: usize = 32;

@@ -63,6 +63,34 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
     }
 }
 
+/// The elements `low..high` of a vector whose lanes are `step` apart at `p`, zeros in the others. A
+/// function of its own, as all that isn't a whole vector: inlined into every form of every loop, these
+/// few lines would be half of the library's code.
+///
+/// # Safety
+/// `p` is good for these elements.
+#[inline(never)]
+unsafe fn load_some<T: Element, const L: usize>(p: *const T, between: Between) -> [T; L] {
+    let mut v = [T::ZERO; L];
+    for lane in between.low..between.high.min(L) {
+        // SAFETY: the caller vouches for these elements.
+        v[lane] = unsafe { *p.wrapping_add(lane * between.step) };
+    }
+    v
+}
+
+/// Writes the first `n <= L` elements of a vector.
+///
+/// # Safety
+/// `p` is good for them.
+#[inline(never)]
+unsafe fn store_some<T: Element, const L: usize>(v: [T; L], p: *mut T, n: usize) {
+    for (i, &v) in v.iter().take(n).enumerate() {
+        // SAFETY: the caller vouches for `n` elements at `p`.
+        unsafe { *p.add(i) = v }
+    }
+}
+
 // SAFETY: each method reads and writes the elements of its arrays and those that it names.
 unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     type Element = T;
@@ -92,12 +120,8 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
             // SAFETY: the caller vouches for `n` elements at `p`.
             return unsafe { Self::load(p) };
         }
-        let mut v = [T::ZERO; L];
-        for (i, v) in v.iter_mut().take(n).enumerate() {
-            // SAFETY: the caller vouches for `n` elements at `p`.
-            *v = unsafe { *p.add(i) };
-        }
-        v
+        // SAFETY: the caller vouches for `n` elements at `p`.
+        unsafe { load_some(p, Between { step: 1, low: 0, high: n }) }
     }
 
     #[inline(always)]
@@ -112,16 +136,14 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
             if STEP == 1 && between.low == 0 && between.high == L {
                 return Self::load(p);
             }
-            between.load(p)
+            load_some(p, between)
         }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, p: *mut T, n: usize) {
-        for (i, &v) in self.iter().take(n).enumerate() {
-            // SAFETY: the caller vouches for `n` elements at `p`.
-            unsafe { *p.add(i) = v }
-        }
+        // SAFETY: the caller vouches for `n` elements at `p`.
+        unsafe { if n == L { self.store(p) } else { store_some(self, p, n) } }
     }
 
     #[inline(always)]

@@ -3,10 +3,10 @@
 //! Two bodies, which an ISA's file makes two functions: in one, the registers of each suffered from
 //! the size of the other (3x3x3: 41 GFLOP/s by itself, 15 with all strips beside it).
 
-use super::strip::{is_flat, strips};
+use super::strip::{Strips, is_flat};
 use super::{Apply, Stencil, Window, rows_together, write};
 use crate::element::Element;
-use crate::kernel::vector::Vector;
+use crate::kernel::vector::{Task, Vector};
 
 /// The body of [`Stencils::apply`](super::Stencils) for filters that go down
 /// [strips](Apply::is_strip).
@@ -21,18 +21,18 @@ pub(in crate::kernel) unsafe fn apply_strips<V: Vector<Element: Element>>(
     // SAFETY: the caller vouches for the job.
     unsafe {
         match (job.twin, s.stride[1], s.taps[1], s.taps[2]) {
-            (None, 1, 3, _) => strips::<V, 1, 3, 3, 1, 3>(job, [s]),
-            (None, 2, 3, _) => strips::<V, 1, 3, 3, 2, 2>(job, [s]),
-            (None, 1, 5, _) => strips::<V, 1, 5, 5, 1, 5>(job, [s]),
-            (None, 2, 5, _) => strips::<V, 1, 5, 5, 2, 3>(job, [s]),
-            (None, 1, ..) => strips::<V, 1, 7, 7, 1, 7>(job, [s]),
-            (None, ..) => strips::<V, 1, 7, 7, 2, 4>(job, [s]),
-            (Some(twin), _, 1, _) => strips::<V, 2, 1, 2, 1, 1>(job, [s, twin]),
+            (None, 1, 3, _) => V::apart(Strips::<V, 1, 3, 3, 1, 3> { job, combs: [s] }),
+            (None, 2, 3, _) => V::apart(Strips::<V, 1, 3, 3, 2, 2> { job, combs: [s] }),
+            (None, 1, 5, _) => V::apart(Strips::<V, 1, 5, 5, 1, 5> { job, combs: [s] }),
+            (None, 2, 5, _) => V::apart(Strips::<V, 1, 5, 5, 2, 3> { job, combs: [s] }),
+            (None, 1, ..) => V::apart(Strips::<V, 1, 7, 7, 1, 7> { job, combs: [s] }),
+            (None, ..) => V::apart(Strips::<V, 1, 7, 7, 2, 4> { job, combs: [s] }),
+            (Some(twin), _, 1, _) => V::apart(Strips::<V, 2, 1, 2, 1, 1> { job, combs: [s, twin] }),
             (Some(twin), _, 2, 1 | 2) if twin.taps[2] <= 2 => {
-                strips::<V, 2, 2, 2, 1, 2>(job, [s, twin])
+                V::apart(Strips::<V, 2, 2, 2, 1, 2> { job, combs: [s, twin] })
             }
-            (Some(twin), _, 2, _) => strips::<V, 2, 2, 3, 1, 2>(job, [s, twin]),
-            (Some(twin), ..) => strips::<V, 2, 3, 3, 1, 3>(job, [s, twin]),
+            (Some(twin), _, 2, _) => V::apart(Strips::<V, 2, 2, 3, 1, 2> { job, combs: [s, twin] }),
+            (Some(twin), ..) => V::apart(Strips::<V, 2, 3, 3, 1, 3> { job, combs: [s, twin] }),
         }
     }
 }
@@ -51,14 +51,14 @@ pub(in crate::kernel) unsafe fn apply_blocks<V: Vector<Element: Element>>(
         unsafe {
             let job = &job.alone(plane);
             match (job.twin, s.outputs[1], s.stride) {
-                (Some(twin), _, [_, 1, 1]) => apply_twins::<V, 4, 1>(job, twin),
-                (Some(twin), ..) => apply_twins::<V, 4, 0>(job, twin),
+                (Some(twin), _, [_, 1, 1]) => V::apart(Twins::<V, 4, 1> { job, twin }),
+                (Some(twin), ..) => V::apart(Twins::<V, 4, 0> { job, twin }),
                 // A lone row has no use for a stride.
-                (None, 1, [.., 1]) => apply_rows::<V, 1, 1>(job),
-                (None, 1, [.., 2]) => apply_rows::<V, 1, 2>(job),
-                (None, _, [_, 1, 1]) => apply_rows::<V, 8, 1>(job),
-                (None, _, [_, 2, 2]) => apply_rows::<V, 8, 2>(job),
-                (None, ..) => apply_rows::<V, 4, 0>(job),
+                (None, 1, [.., 1]) => V::apart(Rows::<V, 1, 1> { job }),
+                (None, 1, [.., 2]) => V::apart(Rows::<V, 1, 2> { job }),
+                (None, _, [_, 1, 1]) => V::apart(Rows::<V, 8, 1> { job }),
+                (None, _, [_, 2, 2]) => V::apart(Rows::<V, 8, 2> { job }),
+                (None, ..) => V::apart(Rows::<V, 4, 0> { job }),
             }
         }
     }
@@ -86,11 +86,42 @@ impl<T> Apply<'_, T> {
     }
 }
 
-/// [`apply`] of one plane in blocks of `ROWS` rows; `STEP` is the stride of both inner axes, or 0 if that isn't
-/// known.
+/// One plane in blocks of `ROWS` rows; `STEP` is the stride of both inner axes, or 0 if that isn't known.
+/// To be run with what [`Apply`] asks for.
+struct Rows<'a, V: Vector, const ROWS: usize, const STEP: usize> {
+    job: &'a Apply<'a, V::Element>,
+}
+
+impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
+    for Rows<'_, V, ROWS, STEP>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: the caller vouches for the job.
+        unsafe { apply_rows::<V, ROWS, STEP>(self.job) }
+    }
+}
+
+/// The same of a stencil and its twin, which is the job's.
+struct Twins<'a, V: Vector, const ROWS: usize, const STEP: usize> {
+    job: &'a Apply<'a, V::Element>,
+    twin: &'a Stencil,
+}
+
+impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
+    for Twins<'_, V, ROWS, STEP>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: the caller vouches for the job and the twin.
+        unsafe { apply_twins::<V, ROWS, STEP>(self.job, self.twin) }
+    }
+}
+
+/// The loops of [`Rows`].
 ///
 /// # Safety
-/// As [`Apply`].
+/// As it says.
 #[inline(always)]
 unsafe fn apply_rows<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
     job: &Apply<'_, V::Element>,
@@ -182,10 +213,10 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
     }
 }
 
-/// [`apply`] for a stencil and its twin.
+/// The loops of [`Twins`].
 ///
 /// # Safety
-/// As [`Apply`], and the twin is the job's.
+/// As it says.
 #[inline(always)]
 unsafe fn apply_twins<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
     job: &Apply<'_, V::Element>,

@@ -2,7 +2,7 @@
 
 use super::{Correlate, Stencil, Window, rows_together, shifted};
 use crate::element::Element;
-use crate::kernel::vector::Vector;
+use crate::kernel::vector::{Task, Vector};
 
 /// Rows of outputs that are walked together: their part of the source stays in the L1 cache.
 const BAND: usize = 32;
@@ -65,14 +65,39 @@ unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
     }
 }
 
-/// Sums `ROWS` by `COLS` neighbouring taps of every filter over all planes; returns `COLS`.
+/// Sums `ROWS` by `COLS` neighbouring taps of every filter over all planes.
 ///
 /// The walk goes down the rows of the source. Each is read once for all rows of taps: it meets
 /// the errors of all rows of outputs that use it, which move along.
 ///
+/// To be run with what [`Correlate`] asks for, and the taps are the stencil's; rows of taps that are
+/// taken together lie side by side in the source, and `STEP` is known.
+struct Taps<'a, V: Vector, const ROWS: usize, const COLS: usize, const STEP: usize> {
+    job: &'a Correlate<'a, V::Element>,
+    /// The first.
+    tap: [usize; 3],
+}
+
+impl<V: Vector<Element: Element>, const ROWS: usize, const COLS: usize, const STEP: usize> Task
+    for Taps<'_, V, ROWS, COLS, STEP>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { job, tap } = self;
+        // SAFETY: as the caller says.
+        unsafe {
+            let first = windows::<V, COLS, STEP>(job.stencil, 0, tap[2]);
+            for filter in 0..job.filters {
+                sum_taps::<V, ROWS, COLS, STEP>(job, filter, tap, &first);
+            }
+        }
+    }
+}
+
+/// Runs [`Taps`], and returns `COLS`.
+///
 /// # Safety
-/// As [`Correlate`], and the taps are the stencil's; rows of taps that are taken together lie side
-/// by side in the source, and `STEP` is known.
+/// As they say.
 #[inline(always)]
 unsafe fn correlate_taps<
     V: Vector<Element: Element>,
@@ -81,15 +106,10 @@ unsafe fn correlate_taps<
     const STEP: usize,
 >(
     job: &Correlate<'_, V::Element>,
-    [tap_z, tap_y, tap_x]: [usize; 3],
+    tap: [usize; 3],
 ) -> usize {
     // SAFETY: as the caller says.
-    unsafe {
-        let first = windows::<V, COLS, STEP>(job.stencil, 0, tap_x);
-        for filter in 0..job.filters {
-            sum_taps::<V, ROWS, COLS, STEP>(job, filter, [tap_z, tap_y, tap_x], &first);
-        }
-    }
+    unsafe { V::apart(Taps::<V, ROWS, COLS, STEP> { job, tap }) };
     COLS
 }
 
@@ -114,7 +134,7 @@ unsafe fn windows<V: Vector, const COLS: usize, const STEP: usize>(
     }
 }
 
-/// [`correlate_taps`] of one filter; `first` are the windows of output 0.
+/// [`Taps`] of one filter; `first` are the windows of output 0.
 ///
 /// # Safety
 /// As there.
@@ -215,7 +235,7 @@ impl<T: Element> Row<'_, T> {
     /// Adds the products of these rows with the errors of row `y` and those before it.
     ///
     /// # Safety
-    /// The source is a plane of the stencil's; windows and `STEP` are as in `correlate_taps`; if
+    /// The source is a plane of the stencil's; windows and `STEP` are as in [`Taps`]; if
     /// `WHOLE`, all errors are of rows from top to bottom.
     #[inline(always)]
     unsafe fn add<

@@ -6,7 +6,7 @@
 
 use super::{Group, Stencil, Window, shifted, write};
 use crate::element::Element;
-use crate::kernel::vector::Vector;
+use crate::kernel::vector::{Task, Vector};
 
 /// The most taps of a row.
 pub(super) const MOST_COLS: usize = 9;
@@ -38,39 +38,74 @@ pub(in crate::kernel) unsafe fn group<V: Vector>(job: &Group<'_, V::Element>) {
     // SAFETY: the caller vouches for the job, and that its rows and block are among these.
     unsafe {
         match (twin, s.taps[1], s.stride[1], job.block) {
-            (None, 3, 1, 1) => strips::<V, 1, 3, 1, 3, 1>(job, [s]),
-            (None, 3, 1, 3) => strips::<V, 1, 3, 1, 3, 3>(job, [s]),
-            (None, 3, 1, 4) => strips::<V, 1, 3, 1, 3, 4>(job, [s]),
-            (None, 3, 1, 8) if wide => strips::<V, 1, 3, 1, 3, 8>(job, [s]),
-            (None, 3, 2, 4) => strips::<V, 1, 3, 2, 2, 4>(job, [s]),
-            (None, 3, 2, 8) if wide => strips::<V, 1, 3, 2, 2, 8>(job, [s]),
-            (None, 5, 1, 1) => strips::<V, 1, 5, 1, 5, 1>(job, [s]),
-            (None, 5, 1, 2) if !wide => strips::<V, 1, 5, 1, 5, 2>(job, [s]),
-            (None, 5, 1, 3) if wide => strips::<V, 1, 5, 1, 5, 3>(job, [s]),
-            (None, 5, 1, 4) if wide => strips::<V, 1, 5, 1, 5, 4>(job, [s]),
-            (None, 7, 1, 1) => strips::<V, 1, 7, 1, 7, 1>(job, [s]),
-            (None, 7, 1, 3) if wide => strips::<V, 1, 7, 1, 7, 3>(job, [s]),
-            (None, 9, 1, 1) => strips::<V, 1, 9, 1, 9, 1>(job, [s]),
-            (Some(twin), 1, 1, 1) => strips::<V, 2, 1, 1, 1, 1>(job, [s, twin]),
-            (Some(twin), 1, 1, 3) => strips::<V, 2, 1, 1, 1, 3>(job, [s, twin]),
-            (Some(twin), 1, 1, 4) => strips::<V, 2, 1, 1, 1, 4>(job, [s, twin]),
-            (Some(twin), 2, 1, 1) => strips::<V, 2, 2, 1, 2, 1>(job, [s, twin]),
-            (Some(twin), 2, 1, 3) => strips::<V, 2, 2, 1, 2, 3>(job, [s, twin]),
-            (Some(twin), 2, 1, 4) => strips::<V, 2, 2, 1, 2, 4>(job, [s, twin]),
-            (Some(twin), 3, 1, 1) => strips::<V, 2, 3, 1, 3, 1>(job, [s, twin]),
-            (Some(twin), 3, 1, 3) if wide => strips::<V, 2, 3, 1, 3, 3>(job, [s, twin]),
-            (Some(twin), 4, 1, 1) => strips::<V, 2, 4, 1, 4, 1>(job, [s, twin]),
-            (Some(twin), 4, 1, 3) if wide => strips::<V, 2, 4, 1, 4, 3>(job, [s, twin]),
+            (None, 3, 1, 1) => V::apart(Strips::<V, 1, 3, 1, 3, 1> { job, combs: [s] }),
+            (None, 3, 1, 3) => V::apart(Strips::<V, 1, 3, 1, 3, 3> { job, combs: [s] }),
+            (None, 3, 1, 4) => V::apart(Strips::<V, 1, 3, 1, 3, 4> { job, combs: [s] }),
+            (None, 3, 1, 8) if wide => V::apart(Strips::<V, 1, 3, 1, 3, 8> { job, combs: [s] }),
+            (None, 3, 2, 4) => V::apart(Strips::<V, 1, 3, 2, 2, 4> { job, combs: [s] }),
+            (None, 3, 2, 8) if wide => V::apart(Strips::<V, 1, 3, 2, 2, 8> { job, combs: [s] }),
+            (None, 5, 1, 1) => V::apart(Strips::<V, 1, 5, 1, 5, 1> { job, combs: [s] }),
+            (None, 5, 1, 2) if !wide => V::apart(Strips::<V, 1, 5, 1, 5, 2> { job, combs: [s] }),
+            (None, 5, 1, 3) if wide => V::apart(Strips::<V, 1, 5, 1, 5, 3> { job, combs: [s] }),
+            (None, 5, 1, 4) if wide => V::apart(Strips::<V, 1, 5, 1, 5, 4> { job, combs: [s] }),
+            (None, 7, 1, 1) => V::apart(Strips::<V, 1, 7, 1, 7, 1> { job, combs: [s] }),
+            (None, 7, 1, 3) if wide => V::apart(Strips::<V, 1, 7, 1, 7, 3> { job, combs: [s] }),
+            (None, 9, 1, 1) => V::apart(Strips::<V, 1, 9, 1, 9, 1> { job, combs: [s] }),
+            (Some(twin), 1, 1, 1) => V::apart(Strips::<V, 2, 1, 1, 1, 1> { job, combs: [s, twin] }),
+            (Some(twin), 1, 1, 3) => V::apart(Strips::<V, 2, 1, 1, 1, 3> { job, combs: [s, twin] }),
+            (Some(twin), 1, 1, 4) => V::apart(Strips::<V, 2, 1, 1, 1, 4> { job, combs: [s, twin] }),
+            (Some(twin), 2, 1, 1) => V::apart(Strips::<V, 2, 2, 1, 2, 1> { job, combs: [s, twin] }),
+            (Some(twin), 2, 1, 3) => V::apart(Strips::<V, 2, 2, 1, 2, 3> { job, combs: [s, twin] }),
+            (Some(twin), 2, 1, 4) => V::apart(Strips::<V, 2, 2, 1, 2, 4> { job, combs: [s, twin] }),
+            (Some(twin), 3, 1, 1) => V::apart(Strips::<V, 2, 3, 1, 3, 1> { job, combs: [s, twin] }),
+            (Some(twin), 3, 1, 3) if wide => {
+                V::apart(Strips::<V, 2, 3, 1, 3, 3> { job, combs: [s, twin] })
+            }
+            (Some(twin), 4, 1, 1) => V::apart(Strips::<V, 2, 4, 1, 4, 1> { job, combs: [s, twin] }),
+            (Some(twin), 4, 1, 3) if wide => {
+                V::apart(Strips::<V, 2, 4, 1, 4, 3> { job, combs: [s, twin] })
+            }
             _ => unreachable!("no strips in blocks of {} for {s:?}", job.block),
         }
     }
 }
 
 /// [`group`] for filters of `ROWS` rows of taps, `STEP` the stride, `HELD` the rows of outputs that
-/// meet in one row of the source, in blocks of `BLOCK`; `COMBS` stencils whose outputs alternate.
+/// meet in one row of the source, in blocks of `BLOCK`; `COMBS` stencils whose outputs alternate. To be
+/// run with what [`Group`] asks for; the stencils are flat, and as said.
+struct Strips<
+    'a,
+    V: Vector,
+    const COMBS: usize,
+    const ROWS: usize,
+    const STEP: usize,
+    const HELD: usize,
+    const BLOCK: usize,
+> {
+    job: &'a Group<'a, V::Element>,
+    combs: [&'a Stencil; COMBS],
+}
+
+impl<
+    V: Vector,
+    const COMBS: usize,
+    const ROWS: usize,
+    const STEP: usize,
+    const HELD: usize,
+    const BLOCK: usize,
+> Task for Strips<'_, V, COMBS, ROWS, STEP, HELD, BLOCK>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: the caller vouches for the job and the stencils.
+        unsafe { strips::<V, COMBS, ROWS, STEP, HELD, BLOCK>(self.job, self.combs) }
+    }
+}
+
+/// The loops of [`Strips`].
 ///
 /// # Safety
-/// As [`Group`]; the stencils are flat, and as said.
+/// As it says.
 #[inline(always)]
 unsafe fn strips<
     V: Vector,

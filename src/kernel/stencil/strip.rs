@@ -6,7 +6,7 @@
 
 use super::{Apply, Plane, Stencil, Window, shifted, write};
 use crate::element::Element;
-use crate::kernel::vector::Vector;
+use crate::kernel::vector::{Task, Vector};
 use core::hint::black_box;
 
 /// The weights of some planes' filters.
@@ -21,12 +21,43 @@ pub(super) fn is_flat(s: &Stencil) -> bool {
 
 /// Writes all outputs of one stencil, or of two whose outputs alternate (`combs`): filters of
 /// `ROWS` rows of at most `COLS` taps, `STEP` the stride, `HELD` the rows of outputs that meet in
-/// one row of the source, `1 + (ROWS - 1) / STEP`.
+/// one row of the source, `1 + (ROWS - 1) / STEP`. To be run with what [`Apply`] asks for; the stencils
+/// [are flat](is_flat), and as said.
+pub(super) struct Strips<
+    'a,
+    V: Vector,
+    const COMBS: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const STEP: usize,
+    const HELD: usize,
+> {
+    pub(super) job: &'a Apply<'a, V::Element>,
+    pub(super) combs: [&'a Stencil; COMBS],
+}
+
+impl<
+    V: Vector<Element: Element>,
+    const COMBS: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const STEP: usize,
+    const HELD: usize,
+> Task for Strips<'_, V, COMBS, ROWS, COLS, STEP, HELD>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: the caller vouches for the job and the stencils.
+        unsafe { strips::<V, COMBS, ROWS, COLS, STEP, HELD>(self.job, self.combs) }
+    }
+}
+
+/// The loops of [`Strips`].
 ///
 /// # Safety
-/// As [`Apply`]; the stencils [are flat](is_flat), and as said.
+/// As it says.
 #[inline(always)]
-pub(super) unsafe fn strips<
+unsafe fn strips<
     V: Vector<Element: Element>,
     const COMBS: usize,
     const ROWS: usize,
