@@ -6,21 +6,14 @@ use crate::error::{Error, check_len};
 use crate::kernel::{Isa, Kernels, kernels};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
-use crate::pass::depthwise::Depthwise;
-use crate::pass::depthwise::channels_last::ChannelsLast;
-use crate::pass::few_pixels::FewPixels;
-use crate::pass::gather::Gathering;
-use crate::pass::grouped::Grouped;
-use crate::pass::phases::phase_count;
-use crate::pass::scatter::Scatter;
-use crate::pass::{
-    Layer, Pass, Storing, Weights, Write, backward_bias, backward_data, backward_weight, forward,
-};
-use crate::scratch::{Need, allocate};
+use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_bias};
+use crate::scratch::allocate;
 use crate::shape::Shape;
 use alloc::string::String;
 use core::fmt;
+use path::Path;
 
+mod path;
 #[cfg(all(test, unix, feature = "testing"))]
 mod tests;
 
@@ -53,75 +46,6 @@ pub struct Plan<T: 'static> {
     activation: Activation<T>,
     kernels: &'static Kernels<T>,
     path: Path,
-}
-
-/// The products of the implicit algorithm.
-#[derive(Debug, Clone)]
-struct Products {
-    forward: Gather,
-    backward_data: Gather,
-    backward_weight: Scatter,
-}
-
-/// A pass that gathers, from many channels or from few.
-#[derive(Debug, Clone)]
-enum Gather {
-    Product(Gathering),
-    Grouped(Grouped),
-}
-
-impl Gather {
-    fn need(&self, shape: &Shape) -> Need {
-        match self {
-            Gather::Product(product) => product.need(),
-            Gather::Grouped(grouped) => grouped.need(shape),
-        }
-    }
-
-    fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Gather::Product(product) => product.explain(f),
-            Gather::Grouped(grouped) => grouped.explain(f),
-        }
-    }
-
-    fn run<T: Element>(
-        &self,
-        layer: &Layer<'_, T>,
-        source: &[T],
-        weights: Weights<'_, T>,
-        destination: &mut [T],
-        store: Storing<'_, T>,
-        scratch: &mut [T],
-    ) {
-        match self {
-            Gather::Product(product) => {
-                product.run(layer, source, weights, destination, store, scratch);
-            }
-            Gather::Grouped(grouped) => {
-                grouped.run(layer, source, weights, destination, store, scratch);
-            }
-        }
-    }
-}
-
-/// What a plan runs.
-#[derive(Debug, Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "no box can be had that isn't an abort without memory"
-)]
-enum Path {
-    /// The textbook: cols in memory.
-    Textbook,
-    /// Three products over the view.
-    Products(Products),
-    /// One filter per channel.
-    Depthwise(Depthwise),
-    /// One filter per channel, channels last.
-    ChannelsLast(ChannelsLast),
-    /// Three products over a small cols that is written out.
-    FewPixels(FewPixels),
 }
 
 impl<T: Element> Plan<T> {
@@ -158,31 +82,7 @@ impl<T: Element> Plan<T> {
         parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        // Each phase is a product with tables of its own; thousands of them (kernels as large as
-        // their stride) are the textbook's.
-        let textbook = algorithm == Algorithm::Explicit || phase_count(&shape) > 64;
-        let path = if textbook {
-            shape.cols_len()?;
-            Path::Textbook
-        } else if let Some(depthwise) = Depthwise::new(&shape)? {
-            Path::Depthwise(depthwise)
-        } else if let Some(depthwise) = ChannelsLast::new(&shape)? {
-            Path::ChannelsLast(depthwise)
-        } else if let Some(few) = FewPixels::new(&shape, kernels)? {
-            Path::FewPixels(few)
-        } else {
-            Path::Products(Products {
-                forward: match Grouped::forward(&shape, kernels)? {
-                    Some(grouped) => Gather::Grouped(grouped),
-                    None => Gather::Product(Gathering::forward(&shape, kernels)?),
-                },
-                backward_data: match Grouped::backward_data(&shape, kernels)? {
-                    Some(grouped) => Gather::Grouped(grouped),
-                    None => Gather::Product(Gathering::backward_data(&shape, kernels)?),
-                },
-                backward_weight: Scatter::new(&shape, kernels)?,
-            })
-        };
+        let path = Path::new(&shape, algorithm, kernels)?;
         Ok(Self { shape, parallelism, activation: Activation::None, kernels, path })
     }
 
@@ -212,34 +112,7 @@ impl<T: Element> Plan<T> {
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let gather = match (&self.path, pass) {
-            (Path::Products(products), Pass::Forward) => Some(&products.forward),
-            (Path::Products(products), Pass::BackwardData) => Some(&products.backward_data),
-            _ => None,
-        };
-        let (product, grouped) = match (&self.path, gather) {
-            (Path::FewPixels(few), _) if pass == Pass::Forward => (few.gathering(), None),
-            (_, Some(Gather::Product(product))) => (Some(product), None),
-            (_, Some(Gather::Grouped(grouped))) => (None, Some(grouped)),
-            _ => (None, None),
-        };
-        let layer = self.layer();
-        let mut data;
-        if let (Path::ChannelsLast(depthwise), Pass::Forward | Pass::BackwardData) =
-            (&self.path, pass)
-        {
-            data = allocate(depthwise.packed_len())?;
-            depthwise.pack(weight, &mut data);
-        } else if let Some(product) = product {
-            data = allocate(product.packed_len())?;
-            product.pack(&layer, weight, &mut data);
-        } else if let Some(grouped) = grouped {
-            data = allocate(grouped.packed_len())?;
-            grouped.pack(&layer, weight, &mut data);
-        } else {
-            data = allocate(weight.len())?;
-            data.copy_from_slice(weight);
-        }
+        let data = self.path.pack(&self.layer(), pass, weight)?;
         Ok(PackedWeight::new(self, pass, data))
     }
 
@@ -250,10 +123,7 @@ impl<T: Element> Plan<T> {
 
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
     pub fn algorithm(&self) -> Algorithm {
-        match &self.path {
-            Path::Textbook => Algorithm::Explicit,
-            _ => Algorithm::Implicit,
-        }
+        if self.path.is_textbook() { Algorithm::Explicit } else { Algorithm::Implicit }
     }
 
     /// The instruction set whose kernels are used.
@@ -276,45 +146,31 @@ impl<T: Element> Plan<T> {
     /// # Ok::<(), im2col::Error>(())
     /// ```
     pub fn explain(&self) -> String {
-        alloc::format!("{}", Explain(self))
+        /// What `Path::explain` writes.
+        struct Words<'a, T: 'static>(&'a Plan<T>);
+        impl<T: Element> fmt::Display for Words<'_, T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.path.explain(&self.0.layer(), f)
+            }
+        }
+        alloc::format!("{}", Words(self))
     }
 
     /// Elements of scratch that a call on the current pool can use.
     pub fn scratch_len(&self, pass: Pass) -> usize {
-        let need = self.need(pass);
+        let need = self.path.need(&self.shape, pass);
         need.len(self.parallelism.workers(need))
     }
 
     /// Elements of scratch that one thread needs: with less, `*_with_scratch` is an error; with
     /// less than [`scratch_len`](Self::scratch_len), fewer threads work and the bits are the same.
     pub fn min_scratch_len(&self, pass: Pass) -> usize {
-        self.need(pass).len(1)
+        self.path.need(&self.shape, pass).len(1)
     }
 
     fn layer(&self) -> Layer<'_, T> {
         let Self { shape, kernels, parallelism, .. } = self;
         Layer { shape, kernels, parallelism: *parallelism }
-    }
-
-    fn need(&self, pass: Pass) -> Need {
-        let products = match &self.path {
-            Path::Products(products) => products,
-            Path::Depthwise(_) => return Need::of_units(1),
-            Path::ChannelsLast(depthwise) => return depthwise.need(&self.shape, pass),
-            Path::FewPixels(few) => return few.need(pass),
-            Path::Textbook => {
-                return match pass {
-                    Pass::Forward => forward::explicit_need(&self.shape),
-                    Pass::BackwardData => backward_data::explicit_need(&self.shape),
-                    Pass::BackwardWeight => backward_weight::explicit_need(&self.shape),
-                };
-            }
-        };
-        match pass {
-            Pass::Forward => products.forward.need(&self.shape),
-            Pass::BackwardData => products.backward_data.need(&self.shape),
-            Pass::BackwardWeight => products.backward_weight.need(),
-        }
     }
 
     /// `output = W · cols + bias`.
@@ -400,25 +256,7 @@ impl<T: Element> Plan<T> {
         scratch: &mut [T],
     ) {
         let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
-        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
-        match &self.path {
-            Path::Textbook => {
-                let sources = [input, weight];
-                forward::explicit(&self.shape, self.parallelism, sources, store, output, scratch);
-            }
-            Path::Depthwise(depthwise) => {
-                depthwise.forward(&self.layer(), [input, weight], store, output);
-            }
-            Path::ChannelsLast(depthwise) => {
-                depthwise.forward(&self.layer(), input, weights, store, output, scratch);
-            }
-            Path::FewPixels(few) => {
-                few.forward(&self.layer(), input, weights, store, output, scratch);
-            }
-            Path::Products(products) => {
-                products.forward.run(&self.layer(), input, weights, output, store, scratch);
-            }
-        }
+        self.path.forward(&self.layer(), input, weights, store, output, scratch);
     }
 
     fn check_forward(
@@ -481,7 +319,8 @@ impl<T: Element> Plan<T> {
         self.check_backward_data(weight, grad_output, grad_input)?;
         self.check_scratch(Pass::BackwardData, scratch)?;
         let weights = Weights::Raw(weight);
-        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
+        let layer = self.layer();
+        self.path.backward_data(&layer, weights, grad_output, grad_input, write, scratch);
         Ok(())
     }
 
@@ -519,48 +358,9 @@ impl<T: Element> Plan<T> {
         self.check_backward_data_tensors(grad_output, grad_input)?;
         self.check_scratch(Pass::BackwardData, scratch)?;
         let weights = Weights::Packed(weight.data());
-        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
+        let layer = self.layer();
+        self.path.backward_data(&layer, weights, grad_output, grad_input, write, scratch);
         Ok(())
-    }
-
-    fn run_backward_data(
-        &self,
-        weights: Weights<'_, T>,
-        grad_output: &[T],
-        grad_input: &mut [T],
-        write: Write,
-        scratch: &mut [T],
-    ) {
-        let Self { shape, parallelism, .. } = self;
-        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
-        let sources = [weight, grad_output];
-        match &self.path {
-            Path::Textbook => {
-                backward_data::explicit(shape, *parallelism, sources, grad_input, write, scratch);
-            }
-            Path::Depthwise(depthwise) => {
-                depthwise.backward_data(&self.layer(), sources, grad_input, write);
-            }
-            Path::ChannelsLast(depthwise) => {
-                let layer = self.layer();
-                depthwise.backward_data(&layer, weights, grad_output, grad_input, write, scratch);
-            }
-            Path::FewPixels(few) => {
-                few.backward_data(&self.layer(), sources, grad_input, write, scratch);
-            }
-            Path::Products(products) => {
-                let product = &products.backward_data;
-                let accumulate = write == Write::Accumulate;
-                if let (Gather::Product(product), false) = (product, accumulate)
-                    && !product.fills(shape)
-                {
-                    grad_input.fill(T::ZERO);
-                }
-                let store = Storing { bias: None, accumulate, clamp: None };
-                let layer = self.layer();
-                product.run(&layer, grad_output, weights, grad_input, store, scratch);
-            }
-        }
     }
 
     fn check_backward_data(&self, weight: &[T], dg: &[T], dv: &[T]) -> Result<(), Error> {
@@ -605,27 +405,8 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_backward_weight(input, grad_output, grad_weight)?;
         self.check_scratch(Pass::BackwardWeight, scratch)?;
-        let Self { shape, parallelism, path, .. } = self;
         let sources = [input, grad_output];
-        match path {
-            Path::Textbook => {
-                let parallelism = *parallelism;
-                backward_weight::explicit(shape, parallelism, sources, grad_weight, write, scratch);
-            }
-            Path::Depthwise(depthwise) => {
-                depthwise.backward_weight(&self.layer(), sources, grad_weight, write);
-            }
-            Path::ChannelsLast(depthwise) => {
-                depthwise.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
-            }
-            Path::FewPixels(few) => {
-                few.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
-            }
-            Path::Products(products) => {
-                let product = &products.backward_weight;
-                product.run(&self.layer(), sources, grad_weight, write, scratch);
-            }
-        }
+        self.path.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
         Ok(())
     }
 
@@ -675,55 +456,5 @@ impl<T> fmt::Debug for Plan<T> {
             .field("path", &self.path)
             .field("parallelism", &self.parallelism)
             .finish_non_exhaustive()
-    }
-}
-
-/// The text of [`Plan::explain`].
-struct Explain<'a, T: 'static>(&'a Plan<T>);
-
-impl<T: Element> fmt::Display for Explain<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plan = self.0;
-        let Kernels { isa, tall, wide, .. } = plan.kernels;
-        let element = core::any::type_name::<T>();
-        let passes = [
-            ("forward", Pass::Forward),
-            ("backward_data", Pass::BackwardData),
-            ("backward_weight", Pass::BackwardWeight),
-        ];
-        match &plan.path {
-            Path::Textbook => writeln!(f, "explicit, {element}: cols in memory, matrixmultiply")?,
-            Path::Depthwise(_) | Path::ChannelsLast(_) => {
-                writeln!(f, "depthwise, {element} on {isa}: one filter per channel")?
-            }
-            Path::FewPixels(_) => {
-                writeln!(f, "implicit, {element} on {isa}: fewer pixels than output channels")?
-            }
-            Path::Products(_) => writeln!(
-                f,
-                "implicit, {element} on {isa}: tiles of {} x {} and {} x {}",
-                tall.rows, tall.lanes, wide.rows, wide.lanes
-            )?,
-        }
-        for (name, pass) in passes {
-            write!(f, "{name}: ")?;
-            match (&plan.path, pass) {
-                (Path::Textbook, _) => write!(f, "one image and group at a time")?,
-                (Path::Depthwise(_), _) => write!(f, "a stencil over each plane as it lies")?,
-                (Path::ChannelsLast(_), _) => {
-                    write!(f, "lanes lie along the channels of the image as it lies")?;
-                }
-                (Path::FewPixels(few), pass) => few.explain(pass, f)?,
-                (Path::Products(products), Pass::Forward) => products.forward.explain(f)?,
-                (Path::Products(products), Pass::BackwardData) => {
-                    products.backward_data.explain(f)?
-                }
-                (Path::Products(products), Pass::BackwardWeight) => {
-                    products.backward_weight.explain(f)?;
-                }
-            }
-            writeln!(f, "; scratch for one worker {} elements", plan.min_scratch_len(pass))?;
-        }
-        Ok(())
     }
 }
