@@ -115,23 +115,19 @@ struct Rows<T> {
 }
 
 impl<T> Rows<T> {
-    /// `count` rows from `first` on. Pointers past the last repeat it: such rows are computed, never
-    /// stored.
-    fn new(kernel: &Kernel<T>, left: &Left<'_, T>, first: usize, count: usize) -> Self {
+    /// Makes these `count` rows from `first` on, in place: a copy costs as much as the pointers. Those
+    /// past the last repeat it: such rows are computed, never stored.
+    fn set(&mut self, kernel: &Kernel<T>, left: &Left<'_, T>, first: usize, count: usize) {
         let offsets = &left.rows[first..][..count];
-        let mut pointers = [left.data.as_ptr(); MAX_ROWS];
-        let mut last = left.data.as_ptr();
-        let mut offsets_left = offsets.iter();
-        for pointer in &mut pointers[..kernel.rows] {
-            if let Some(&offset) = offsets_left.next() {
-                // SAFETY: `multiply` has asserted that the largest row offset is within `left.data`.
-                last = unsafe { left.data.as_ptr().add(offset as usize) };
-            }
-            *pointer = last;
+        let (pointers, others) = self.pointers[..kernel.rows].split_at_mut(count);
+        for (pointer, &offset) in pointers.iter_mut().zip(offsets) {
+            // SAFETY: `multiply` has asserted that the largest row offset is within `left.data`.
+            *pointer = unsafe { left.data.as_ptr().add(offset as usize) };
         }
-        let beside =
-            count.is_multiple_of(kernel.row_step) && offsets.windows(2).all(|w| w[0] + 1 == w[1]);
-        Self { pointers, count, beside }
+        others.fill(pointers[count - 1]);
+        // All are looked at, which is done with vectors.
+        let in_turn = offsets.windows(2).fold(true, |all, w| all & (w[0] + 1 == w[1]));
+        (self.count, self.beside) = (count, in_turn && count.is_multiple_of(kernel.row_step));
     }
 }
 
@@ -218,7 +214,7 @@ pub(crate) fn multiply<T: Element>(
             // SAFETY: every tile has its own `MAX_TILE` elements of `sums`.
             let tile_of = |i: usize| unsafe { sums.add(i * MAX_TILE) };
             for (of_tile, row) in of_tiles.iter_mut().zip(some.clone()) {
-                *of_tile = Rows::new(kernel, &left, row, height.min(rows - row));
+                of_tile.set(kernel, &left, row, height.min(rows - row));
             }
             let mut chunks = left.terms.chunks(terms).zip(right.terms.chunks(terms)).peekable();
             let mut begun = false;

@@ -58,11 +58,7 @@ impl Depthwise {
         let (taps, pixels) = (shape.kernel_taps(), shape.input_pixels());
         let (outputs, many) = (shape.output_pixels(), shape.group_out());
         let together = self.together(shape);
-        let images = output.chunks_mut(shape.out_channels() * outputs).enumerate();
-        let blocks = images.flat_map(|(n, image)| {
-            let blocks = image.chunks_mut(together * outputs).enumerate();
-            blocks.map(move |(block, planes)| (n, block * together, planes))
-        });
+        let blocks = blocks(output, [shape.out_channels(), outputs], together);
         let none: &mut [T] = &mut [];
         let need = Need::of_units(self.units(shape));
         parallelism.for_each(need, blocks, none, |(n, k, output), _, _: &mut ()| {
@@ -105,11 +101,7 @@ impl Depthwise {
         let (taps, pixels) = (shape.kernel_taps(), shape.output_pixels());
         let (inputs, many) = (shape.input_pixels(), shape.group_out());
         let together = if many == 1 { self.together(shape) } else { 1 };
-        let images = grad_input.chunks_mut(shape.in_channels() * inputs).enumerate();
-        let blocks = images.flat_map(|(n, image)| {
-            let blocks = image.chunks_mut(together * inputs).enumerate();
-            blocks.map(move |(block, planes)| (n, block * together, planes))
-        });
+        let blocks = blocks(grad_input, [shape.in_channels(), inputs], together);
         let need = Need::of_units(shape.batch() * shape.in_channels().div_ceil(together));
         let none: &mut [T] = &mut [];
         parallelism.for_each(need, blocks, none, |(n, c, grad_input), _, _: &mut ()| {
@@ -164,6 +156,19 @@ impl Depthwise {
             );
         });
     }
+}
+
+/// The planes of a batch in blocks of `together`, none of them of two images: each with its image, its
+/// first channel and its elements.
+fn blocks<T>(
+    batch: &mut [T],
+    [channels, plane]: [usize; 2],
+    together: usize,
+) -> impl Iterator<Item = (usize, usize, &mut [T])> {
+    batch.chunks_mut(channels * plane).enumerate().flat_map(move |(n, image)| {
+        let blocks = image.chunks_mut(together * plane).enumerate();
+        blocks.map(move |(block, planes)| (n, block * together, planes))
+    })
 }
 
 /// How outputs, taps and one plane of the input meet.
