@@ -71,12 +71,8 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 /// `p` is good for these elements.
 #[inline(never)]
 unsafe fn load_some<T: Element, const L: usize>(p: *const T, between: Between) -> [T; L] {
-    let mut v = [T::ZERO; L];
-    for lane in between.low..between.high.min(L) {
-        // SAFETY: the caller vouches for these elements.
-        v[lane] = unsafe { *p.wrapping_add(lane * between.step) };
-    }
-    v
+    // SAFETY: the caller vouches for these elements.
+    unsafe { between.load(p) }
 }
 
 /// Writes the first `n <= L` elements of a vector.
