@@ -118,6 +118,21 @@ fn few_channels_of_many() {
     check_as_is::<f32>(Params { pad_begin: [4, 1, 1], pad_end: [5, 1, 1], ..cube });
 }
 
+/// The step between rows of which there is one may have any size, where the other rows are other bands.
+#[test]
+fn bands_without_a_row() {
+    let params = Params {
+        in_channels: 3,
+        out_channels: 100,
+        input: [3, 30_000, 1],
+        stride: [1 << 40, 2, 1],
+        ..Params::default()
+    };
+    let layer = Layer::<f32>::new(params, Fill::Integers);
+    let expected = layer.expected(Call::Pass(Pass::BackwardData, Write::Overwrite));
+    plans(layer.shape).iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
+}
+
 /// The activation follows the last run of taps, not each: in products of lanes of either sort, and
 /// in the dot products of few pixels.
 #[test]

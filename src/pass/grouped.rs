@@ -142,10 +142,11 @@ impl Grouped {
         if units >= ENOUGH_UNITS {
             return height;
         }
-        let (mut work, mut least) = (0, 1);
+        let (mut work, mut least) = (0usize, 1);
         for s in self.stencils.iter().flatten().flatten() {
             let products = s.taps.iter().chain(&s.outputs[1..]).copied();
-            work += products.fold(self.inputs * self.block, usize::saturating_mul);
+            let products = products.fold(self.inputs * self.block, usize::saturating_mul);
+            work = products.saturating_add(work);
             // A band begins with the sums of rows before it, all but one of a filter's.
             let step = if s.outputs[1] > 1 { s.output_pitches[1] / width } else { 1 };
             least = least.max((10 * (s.taps[1] - 1)).saturating_mul(step));

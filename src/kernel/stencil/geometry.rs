@@ -76,9 +76,12 @@ impl Stencil {
         let first = before(rows.start);
         let mut band = *self;
         band.outputs[1] = before(rows.end) - first;
-        band.origin[1] += (first * self.stride[1]) as isize;
-        band.output_base += first * self.output_pitches[1];
-        band.output_base -= if band.outputs[1] > 0 { rows.start * width } else { 0 };
+        // The pitch of a lone row may be any number.
+        if band.outputs[1] > 0 {
+            band.origin[1] += (first * self.stride[1]) as isize;
+            band.output_base += first * self.output_pitches[1];
+            band.output_base -= rows.start * width;
+        }
         band
     }
 
