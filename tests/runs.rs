@@ -87,6 +87,23 @@ fn long_rows_of_one_filter() {
         check::<f32>(line);
         check::<f64>(Params { pad_begin: [1, 0, 0], pad_end: [0, 40, 0], ..line });
     }
+    // One axis: a row of outputs that one row of taps makes, with padding that ends within a vector.
+    for (kernel, dilation, pad) in [(7, 1, 3), (5, 3, 21), (2, 9, 0)] {
+        let line = Params {
+            axes: 1,
+            groups: 3,
+            in_channels: 3,
+            out_channels: 6,
+            input: [301, 1, 1],
+            kernel: [kernel, 1, 1],
+            dilation: [dilation, 1, 1],
+            pad_begin: [pad, 0, 0],
+            pad_end: [pad / 2, 0, 0],
+            ..Params::default()
+        };
+        check::<f32>(line);
+        check::<f64>(Params { out_channels: 3, ..line });
+    }
     // More channels than a block of them.
     check::<f32>(Params { groups: 70, ..layer([1, 70, 70, 6, 270]) });
 }
