@@ -24,34 +24,15 @@ pub(super) static F64: Kernels<f64> = kernels::<__m256d, _>(4);
 const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
     Kernels {
         isa: Isa::Avx2,
-        tall: Kernel {
-            rows: 6,
-            row_step: 1,
-            lanes: 2 * lanes,
-            vector: lanes,
-            multiply: multiply_tall::<V>,
-            pack: pack::<V, 2>,
-            store: store::<V>,
-            gathering: None,
-        },
+        tall: tile::<V, T>(lanes),
         narrow: None,
-        wide: Kernel {
-            rows: 6,
-            row_step: 1,
-            lanes: 2 * lanes,
-            vector: lanes,
-            multiply: multiply_wide::<V>,
-            pack: pack::<V, 2>,
-            store: store::<V>,
-            gathering: None,
-        },
+        wide: tile::<V, T>(lanes),
         dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
-            apply_strips: apply_strips::<V>,
-            apply_blocks: apply_blocks::<V>,
+            apply: apply::<V>,
             group: group::<V>,
-            registers: V::REGISTERS,
+            takes: stencil::takes::<V>,
             correlate: correlate::<V>,
             apply_row: apply_row::<V>,
             correlate_row: correlate_row::<V>,
@@ -59,23 +40,28 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
     }
 }
 
-/// 6 rows of two vectors: 12 sums, two vectors of b, one of a.
-///
-/// # Safety
-/// As [`Multiply`].
-#[target_feature(enable = "avx2,fma")]
-unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
-    // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::multiply_rows::<V, 2>(job) }
+/// 6 rows of two vectors, whichever operand the vectors are of: 12 sums, two vectors of b, one of a.
+/// 4 rows of three need every register there is: the compiler spilled a sum, whose next product waited
+/// for it (1x1 layers on Zen 4: 40 GFLOP/s, 70 so).
+const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
+    Kernel {
+        rows: 6,
+        row_step: 1,
+        lanes: 2 * lanes,
+        vector: lanes,
+        multiply: multiply::<V>,
+        pack: pack::<V, 2>,
+        store: store::<V>,
+        gathering: None,
+    }
 }
 
-/// The same tile, or one of one vector. 4 rows of three vectors need every register there is: the
-/// compiler spilled a sum, whose next product waited for it (1x1 layers on Zen 4: 40 GFLOP/s, 70 so).
+/// Up to 6 rows of one vector or two.
 ///
 /// # Safety
 /// As [`Multiply`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+unsafe fn multiply<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
         match job.vectors {
@@ -120,17 +106,9 @@ unsafe fn copy<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
 /// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { stencil::apply_strips::<V>(job) }
-}
-
-/// # Safety
-/// As [`Apply`].
-#[target_feature(enable = "avx2,fma")]
-unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
-    // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { stencil::apply_blocks::<V>(job) }
+    unsafe { stencil::apply::<V>(job) }
 }
 
 /// # Safety

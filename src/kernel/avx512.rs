@@ -95,10 +95,9 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
-            apply_strips: apply_strips::<V, H>,
-            apply_blocks: apply_blocks::<V, H>,
+            apply: apply::<V, H>,
             group: group::<V, H>,
-            registers: V::REGISTERS,
+            takes: stencil::takes::<V>,
             correlate: correlate::<V, H>,
             apply_row: apply_row::<V>,
             correlate_row: correlate_row::<V>,
@@ -209,28 +208,10 @@ unsafe fn copy<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
 /// # Safety
 /// As [`Apply`].
 #[target_feature(enable = "avx512f")]
-unsafe fn apply_strips<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
+unsafe fn apply<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        if job.width() > H::LANES {
-            stencil::apply_strips::<V>(job)
-        } else {
-            stencil::apply_strips::<H>(job)
-        }
-    }
-}
-
-/// # Safety
-/// As [`Apply`].
-#[target_feature(enable = "avx512f")]
-unsafe fn apply_blocks<V: Vector, H: Vector<Element = V::Element>>(job: &Apply<'_, V::Element>) {
-    // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe {
-        if job.width() > H::LANES {
-            stencil::apply_blocks::<V>(job)
-        } else {
-            stencil::apply_blocks::<H>(job)
-        }
+        if job.width() > H::LANES { stencil::apply::<V>(job) } else { stencil::apply::<H>(job) }
     }
 }
 

@@ -32,10 +32,9 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
         copy: body::copy_rows::<V>,
         stencils: Stencils {
-            apply_strips: stencil::apply_strips::<V>,
-            apply_blocks: stencil::apply_blocks::<V>,
+            apply: stencil::apply::<V>,
             group: stencil::group::<V>,
-            registers: V::REGISTERS,
+            takes: stencil::takes::<V>,
             correlate: stencil::correlate::<V>,
             apply_row: stencil::apply_row::<V>,
             correlate_row: stencil::correlate_row::<V>,

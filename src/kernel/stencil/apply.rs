@@ -1,22 +1,26 @@
 //! Outputs from a source and a filter: forward, and the phases of backward_data.
-//!
-//! Two bodies, which an ISA's file makes two functions: in one, the registers of each suffered from
-//! the size of the other (3x3x3: 41 GFLOP/s by itself, 15 with all strips beside it).
 
 use super::strip::{Strips, is_flat};
 use super::{Apply, Stencil, Window, rows_together, write};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 
-/// The body of [`Stencils::apply`](super::Stencils) for filters that go down
-/// [strips](Apply::is_strip).
+/// The body of [`Stencils::apply`](super::Stencils).
+///
+/// # Safety
+/// As [`Apply`].
+#[inline(always)]
+pub(in crate::kernel) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe { if job.is_strip() { apply_strips::<V>(job) } else { apply_blocks::<V>(job) } }
+}
+
+/// [`apply`] for filters that go down [strips](Apply::is_strip).
 ///
 /// # Safety
 /// As [`Apply`], and it is one.
 #[inline(always)]
-pub(in crate::kernel) unsafe fn apply_strips<V: Vector<Element: Element>>(
-    job: &Apply<'_, V::Element>,
-) {
+unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
     let s = job.stencil;
     // SAFETY: the caller vouches for the job.
     unsafe {
@@ -37,14 +41,12 @@ pub(in crate::kernel) unsafe fn apply_strips<V: Vector<Element: Element>>(
     }
 }
 
-/// The body of [`Stencils::apply`](super::Stencils) for any filter.
+/// [`apply`] for any filter.
 ///
 /// # Safety
 /// As [`Apply`].
 #[inline(always)]
-pub(in crate::kernel) unsafe fn apply_blocks<V: Vector<Element: Element>>(
-    job: &Apply<'_, V::Element>,
-) {
+unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
     let s = job.stencil;
     for plane in 0..job.planes {
         // SAFETY: the caller vouches for the job.
@@ -67,7 +69,7 @@ pub(in crate::kernel) unsafe fn apply_blocks<V: Vector<Element: Element>>(
 impl<T> Apply<'_, T> {
     /// Whether the filters go down strips: flat ones of 3, 5 or 7 rows and at most as many columns, in
     /// steps of 1 or 2, and twins of up to 3.
-    pub(in crate::kernel) fn is_strip(&self) -> bool {
+    fn is_strip(&self) -> bool {
         let s = self.stencil;
         if !is_flat(s) || s.outputs[1] == 1 {
             return false;
@@ -97,8 +99,34 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
 {
     #[inline(always)]
     unsafe fn run(self) {
-        // SAFETY: the caller vouches for the job.
-        unsafe { apply_rows::<V, ROWS, STEP>(self.job) }
+        let Self { job } = self;
+        let s = job.stencil;
+        let [depth, height, width] = s.outputs;
+        for z in 0..depth {
+            for y in (0..height).step_by(ROWS) {
+                let mut x = 0;
+                if ROWS == 1 && STEP == 1 {
+                    // SAFETY: the caller vouches for the job, and it has this row.
+                    x = unsafe { apply_line::<V>(job, [z, y]) };
+                }
+                // Blocks follow each other along the rows: their source stays in the L1 cache.
+                for x in (x..width).step_by(V::LANES) {
+                    let count = (width - x).min(V::LANES);
+                    // SAFETY: the caller vouches for the job; the block's first output exists.
+                    unsafe {
+                        let sums = sum::<V, ROWS, STEP>(job, s, [z, y, x]);
+                        let to = s.output_base + z * s.output_pitches[0] + x * s.output_pitches[2];
+                        let to = job.output.add(to + y * s.output_pitches[1]);
+                        for row in 0..ROWS {
+                            if row < height - y {
+                                let to = to.add(row * s.output_pitches[1]);
+                                write(&job.storing, sums[row], to, count, s.output_pitches[2]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -113,40 +141,29 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
 {
     #[inline(always)]
     unsafe fn run(self) {
-        // SAFETY: the caller vouches for the job and the twin.
-        unsafe { apply_twins::<V, ROWS, STEP>(self.job, self.twin) }
-    }
-}
-
-/// The loops of [`Rows`].
-///
-/// # Safety
-/// As it says.
-#[inline(always)]
-unsafe fn apply_rows<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
-    job: &Apply<'_, V::Element>,
-) {
-    let s = job.stencil;
-    let [depth, height, width] = s.outputs;
-    for z in 0..depth {
-        for y in (0..height).step_by(ROWS) {
-            let mut x = 0;
-            if ROWS == 1 && STEP == 1 {
-                // SAFETY: the caller vouches for the job, and it has this row.
-                x = unsafe { apply_line::<V>(job, [z, y]) };
-            }
-            // Blocks follow each other along the rows: their source stays in the L1 cache.
-            for x in (x..width).step_by(V::LANES) {
-                let count = (width - x).min(V::LANES);
-                // SAFETY: the caller vouches for the job; the block's first output exists.
-                unsafe {
-                    let sums = sum::<V, ROWS, STEP>(job, s, [z, y, x]);
-                    let to = s.output_base + z * s.output_pitches[0] + x * s.output_pitches[2];
-                    let to = job.output.add(to + y * s.output_pitches[1]);
-                    for row in 0..ROWS {
-                        if row < height - y {
-                            let to = to.add(row * s.output_pitches[1]);
-                            write(&job.storing, sums[row], to, count, s.output_pitches[2]);
+        let Self { job, twin } = self;
+        let s = job.stencil;
+        let [depth, height, width] = s.outputs;
+        for z in 0..depth {
+            for y in (0..height).step_by(ROWS) {
+                for x in (0..width).step_by(V::LANES) {
+                    let count = (width + twin.outputs[2] - 2 * x).min(2 * V::LANES);
+                    // SAFETY: the caller vouches for the job; the block's first output exists, and
+                    // the twin has as many outputs in a row or one fewer.
+                    unsafe {
+                        let even = sum::<V, ROWS, STEP>(job, s, [z, y, x]);
+                        let odd = sum::<V, ROWS, STEP>(job, twin, [z, y, x]);
+                        let to = s.output_base + z * s.output_pitches[0] + 2 * x;
+                        let to = job.output.add(to + y * s.output_pitches[1]);
+                        for row in 0..ROWS {
+                            if row < height - y {
+                                let [a, b] = even[row].interleave(odd[row]);
+                                let to = to.add(row * s.output_pitches[1]);
+                                write(&job.storing, a, to, count.min(V::LANES), 1);
+                                if count > V::LANES {
+                                    write(&job.storing, b, to.add(V::LANES), count - V::LANES, 1);
+                                }
+                            }
                         }
                     }
                 }
@@ -210,44 +227,6 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
             x += VECTORS * V::LANES;
         }
         x
-    }
-}
-
-/// The loops of [`Twins`].
-///
-/// # Safety
-/// As it says.
-#[inline(always)]
-unsafe fn apply_twins<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>(
-    job: &Apply<'_, V::Element>,
-    twin: &Stencil,
-) {
-    let s = job.stencil;
-    let [depth, height, width] = s.outputs;
-    for z in 0..depth {
-        for y in (0..height).step_by(ROWS) {
-            for x in (0..width).step_by(V::LANES) {
-                let count = (width + twin.outputs[2] - 2 * x).min(2 * V::LANES);
-                // SAFETY: the caller vouches for the job; the block's first output exists, and
-                // the twin has as many outputs in a row or one fewer.
-                unsafe {
-                    let even = sum::<V, ROWS, STEP>(job, s, [z, y, x]);
-                    let odd = sum::<V, ROWS, STEP>(job, twin, [z, y, x]);
-                    let to = s.output_base + z * s.output_pitches[0] + 2 * x;
-                    let to = job.output.add(to + y * s.output_pitches[1]);
-                    for row in 0..ROWS {
-                        if row < height - y {
-                            let [a, b] = even[row].interleave(odd[row]);
-                            let to = to.add(row * s.output_pitches[1]);
-                            write(&job.storing, a, to, count.min(V::LANES), 1);
-                            if count > V::LANES {
-                                write(&job.storing, b, to.add(V::LANES), count - V::LANES, 1);
-                            }
-                        }
-                    }
-                }
-            }
-        }
     }
 }
 

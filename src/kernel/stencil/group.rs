@@ -11,20 +11,44 @@ use crate::kernel::vector::{Task, Vector};
 /// The most taps of a row.
 pub(super) const MOST_COLS: usize = 9;
 
-/// Whether there are [`strips`] for stencils of `rows` rows and this stride, with a twin or not, in
-/// blocks of `block`: their sums, a vector of the source and a weight fit the registers.
-pub(super) fn takes(registers: usize, shape: (bool, usize, usize, usize)) -> bool {
-    let wide = registers >= 32;
-    match shape {
-        (false, 3, 1, 1 | 3 | 4) | (false, 3, 2, 4) => true,
-        (false, 5, 1, 1) | (false, 7, 1, 1) | (false, 9, 1, 1) => true,
-        (false, 5, 1, 2) => !wide,
-        (false, 3, 1 | 2, 8) | (false, 5, 1, 3 | 4) | (false, 7, 1, 3) => wide,
-        (true, 1 | 2, 1, 1 | 3 | 4) => true,
-        (true, 3 | 4, 1, 1) => true,
-        (true, 3 | 4, 1, 3) => wide,
-        _ => false,
-    }
+/// What decides how a group is summed: whether there is a twin, rows of taps, stride, filters of a block.
+pub(super) type Shape = (bool, usize, usize, usize);
+
+/// The loops for a shape, if its sums, a vector of the source and a weight fit the registers.
+fn form<V: Vector>(shape: Shape) -> Option<unsafe fn(&Group<'_, V::Element>)> {
+    let wide = V::REGISTERS >= 32;
+    let form: unsafe fn(&Group<'_, V::Element>) = match shape {
+        (false, 3, 1, 1) => strips::<V, 1, 3, 1, 3, 1>,
+        (false, 3, 1, 3) => strips::<V, 1, 3, 1, 3, 3>,
+        (false, 3, 1, 4) => strips::<V, 1, 3, 1, 3, 4>,
+        (false, 3, 1, 8) if wide => strips::<V, 1, 3, 1, 3, 8>,
+        (false, 3, 2, 4) => strips::<V, 1, 3, 2, 2, 4>,
+        (false, 3, 2, 8) if wide => strips::<V, 1, 3, 2, 2, 8>,
+        (false, 5, 1, 1) => strips::<V, 1, 5, 1, 5, 1>,
+        (false, 5, 1, 2) if !wide => strips::<V, 1, 5, 1, 5, 2>,
+        (false, 5, 1, 3) if wide => strips::<V, 1, 5, 1, 5, 3>,
+        (false, 5, 1, 4) if wide => strips::<V, 1, 5, 1, 5, 4>,
+        (false, 7, 1, 1) => strips::<V, 1, 7, 1, 7, 1>,
+        (false, 7, 1, 3) if wide => strips::<V, 1, 7, 1, 7, 3>,
+        (false, 9, 1, 1) => strips::<V, 1, 9, 1, 9, 1>,
+        (true, 1, 1, 1) => strips::<V, 2, 1, 1, 1, 1>,
+        (true, 1, 1, 3) => strips::<V, 2, 1, 1, 1, 3>,
+        (true, 1, 1, 4) => strips::<V, 2, 1, 1, 1, 4>,
+        (true, 2, 1, 1) => strips::<V, 2, 2, 1, 2, 1>,
+        (true, 2, 1, 3) => strips::<V, 2, 2, 1, 2, 3>,
+        (true, 2, 1, 4) => strips::<V, 2, 2, 1, 2, 4>,
+        (true, 3, 1, 1) => strips::<V, 2, 3, 1, 3, 1>,
+        (true, 3, 1, 3) if wide => strips::<V, 2, 3, 1, 3, 3>,
+        (true, 4, 1, 1) => strips::<V, 2, 4, 1, 4, 1>,
+        (true, 4, 1, 3) if wide => strips::<V, 2, 4, 1, 4, 3>,
+        _ => return None,
+    };
+    Some(form)
+}
+
+/// Whether [`group`] sums blocks of this shape.
+pub(in crate::kernel) fn takes<V: Vector>(shape: Shape) -> bool {
+    form::<V>(shape).is_some()
 }
 
 /// The body of [`Stencils::group`](super::Stencils).
@@ -34,40 +58,30 @@ pub(super) fn takes(registers: usize, shape: (bool, usize, usize, usize)) -> boo
 #[inline(always)]
 pub(in crate::kernel) unsafe fn group<V: Vector>(job: &Group<'_, V::Element>) {
     let (s, twin) = job.stencils;
-    let wide = V::REGISTERS >= 32;
-    // SAFETY: the caller vouches for the job, and that its rows and block are among these.
-    unsafe {
-        match (twin, s.taps[1], s.stride[1], job.block) {
-            (None, 3, 1, 1) => V::apart(Strips::<V, 1, 3, 1, 3, 1> { job, combs: [s] }),
-            (None, 3, 1, 3) => V::apart(Strips::<V, 1, 3, 1, 3, 3> { job, combs: [s] }),
-            (None, 3, 1, 4) => V::apart(Strips::<V, 1, 3, 1, 3, 4> { job, combs: [s] }),
-            (None, 3, 1, 8) if wide => V::apart(Strips::<V, 1, 3, 1, 3, 8> { job, combs: [s] }),
-            (None, 3, 2, 4) => V::apart(Strips::<V, 1, 3, 2, 2, 4> { job, combs: [s] }),
-            (None, 3, 2, 8) if wide => V::apart(Strips::<V, 1, 3, 2, 2, 8> { job, combs: [s] }),
-            (None, 5, 1, 1) => V::apart(Strips::<V, 1, 5, 1, 5, 1> { job, combs: [s] }),
-            (None, 5, 1, 2) if !wide => V::apart(Strips::<V, 1, 5, 1, 5, 2> { job, combs: [s] }),
-            (None, 5, 1, 3) if wide => V::apart(Strips::<V, 1, 5, 1, 5, 3> { job, combs: [s] }),
-            (None, 5, 1, 4) if wide => V::apart(Strips::<V, 1, 5, 1, 5, 4> { job, combs: [s] }),
-            (None, 7, 1, 1) => V::apart(Strips::<V, 1, 7, 1, 7, 1> { job, combs: [s] }),
-            (None, 7, 1, 3) if wide => V::apart(Strips::<V, 1, 7, 1, 7, 3> { job, combs: [s] }),
-            (None, 9, 1, 1) => V::apart(Strips::<V, 1, 9, 1, 9, 1> { job, combs: [s] }),
-            (Some(twin), 1, 1, 1) => V::apart(Strips::<V, 2, 1, 1, 1, 1> { job, combs: [s, twin] }),
-            (Some(twin), 1, 1, 3) => V::apart(Strips::<V, 2, 1, 1, 1, 3> { job, combs: [s, twin] }),
-            (Some(twin), 1, 1, 4) => V::apart(Strips::<V, 2, 1, 1, 1, 4> { job, combs: [s, twin] }),
-            (Some(twin), 2, 1, 1) => V::apart(Strips::<V, 2, 2, 1, 2, 1> { job, combs: [s, twin] }),
-            (Some(twin), 2, 1, 3) => V::apart(Strips::<V, 2, 2, 1, 2, 3> { job, combs: [s, twin] }),
-            (Some(twin), 2, 1, 4) => V::apart(Strips::<V, 2, 2, 1, 2, 4> { job, combs: [s, twin] }),
-            (Some(twin), 3, 1, 1) => V::apart(Strips::<V, 2, 3, 1, 3, 1> { job, combs: [s, twin] }),
-            (Some(twin), 3, 1, 3) if wide => {
-                V::apart(Strips::<V, 2, 3, 1, 3, 3> { job, combs: [s, twin] })
-            }
-            (Some(twin), 4, 1, 1) => V::apart(Strips::<V, 2, 4, 1, 4, 1> { job, combs: [s, twin] }),
-            (Some(twin), 4, 1, 3) if wide => {
-                V::apart(Strips::<V, 2, 4, 1, 4, 3> { job, combs: [s, twin] })
-            }
-            _ => unreachable!("no strips in blocks of {} for {s:?}", job.block),
-        }
-    }
+    let form = form::<V>((twin.is_some(), s.taps[1], s.stride[1], job.block));
+    // SAFETY: the caller vouches for the job, and `takes` has let it through.
+    unsafe { form.expect("a shape that is taken")(job) }
+}
+
+/// Runs [`Strips`] over the job's stencil, and its twin if there are two `COMBS`.
+///
+/// # Safety
+/// As they say, and the caller runs with the vector's target features.
+unsafe fn strips<
+    V: Vector,
+    const COMBS: usize,
+    const ROWS: usize,
+    const STEP: usize,
+    const HELD: usize,
+    const BLOCK: usize,
+>(
+    job: &Group<'_, V::Element>,
+) {
+    let (s, twin) = job.stencils;
+    let mut combs = [s; COMBS];
+    combs[COMBS - 1] = twin.unwrap_or(s);
+    // SAFETY: as the caller says.
+    unsafe { V::apart(Strips::<V, COMBS, ROWS, STEP, HELD, BLOCK> { job, combs }) }
 }
 
 /// [`group`] for filters of `ROWS` rows of taps, `STEP` the stride, `HELD` the rows of outputs that
@@ -97,93 +111,74 @@ impl<
 {
     #[inline(always)]
     unsafe fn run(self) {
-        // SAFETY: the caller vouches for the job and the stencils.
-        unsafe { strips::<V, COMBS, ROWS, STEP, HELD, BLOCK>(self.job, self.combs) }
-    }
-}
-
-/// The loops of [`Strips`].
-///
-/// # Safety
-/// As it says.
-#[inline(always)]
-unsafe fn strips<
-    V: Vector,
-    const COMBS: usize,
-    const ROWS: usize,
-    const STEP: usize,
-    const HELD: usize,
-    const BLOCK: usize,
->(
-    job: &Group<'_, V::Element>,
-    combs: [&Stencil; COMBS],
-) {
-    let s = combs[0];
-    let [_, height, width] = s.source;
-    for x in (0..s.outputs[2]).step_by(V::LANES) {
-        // SAFETY: windows keep lanes within a row, rows outside the source are left out; outputs
-        // are those of the stencils, `outputs` planes of them; the caller vouches for the weights.
-        unsafe {
-            let mut windows = [[Window::<V>::new::<STEP>(s, x, 0, 0); MOST_COLS]; COMBS];
-            for (s, windows) in combs.iter().zip(&mut windows) {
-                let count = s.outputs[2].saturating_sub(x).min(V::LANES);
-                for (col, window) in windows.iter_mut().enumerate().take(s.taps[2]) {
-                    *window = Window::new::<STEP>(s, x, count, col);
-                }
-            }
-            let last = COMBS - 1;
-            let count = s.outputs[2] + last * combs[last].outputs[2] - COMBS * x;
-            let mut init = [V::splat(V::Element::ZERO); BLOCK];
-            if let Some(inits) = job.inits {
-                for k in 0..BLOCK {
-                    if k < job.outputs.len() {
-                        init[k] = V::splat(*inits.as_ptr().add(k));
+        let Self { job, combs } = self;
+        let s = combs[0];
+        let [_, height, width] = s.source;
+        for x in (0..s.outputs[2]).step_by(V::LANES) {
+            // SAFETY: windows keep lanes within a row, rows outside the source are left out; outputs
+            // are those of the stencils, `outputs` planes of them; the caller vouches for the weights.
+            unsafe {
+                let mut windows = [[Window::<V>::new::<STEP>(s, x, 0, 0); MOST_COLS]; COMBS];
+                for (s, windows) in combs.iter().zip(&mut windows) {
+                    let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+                    for (col, window) in windows.iter_mut().enumerate().take(s.taps[2]) {
+                        *window = Window::new::<STEP>(s, x, count, col);
                     }
                 }
-            }
-            let mut sums = [[init; COMBS]; HELD];
-            for y in 0..s.outputs[1] + HELD - 1 {
-                for phase in 0..STEP {
-                    let at = (y * STEP + phase) as isize + s.origin[1];
-                    // Negative rows are large ones.
-                    if at as usize >= height {
-                        continue;
-                    }
-                    let from = job.source.add(at as usize * width);
-                    // A constant, or the sums would be an array in memory (8 channels, 3x3 by 2, 28x28:
-                    // 37 GFLOP/s, 79 so).
-                    if phase == 0 {
-                        add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 0>(
-                            job, combs, from, &windows, &mut sums,
-                        );
-                    } else {
-                        add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 1>(
-                            job, combs, from, &windows, &mut sums,
-                        );
-                    }
-                }
-                if y + 1 >= HELD {
-                    let row = (y + 1 - HELD) * s.output_pitches[1];
-                    let place = s.output_base + COMBS * x + row;
-                    let done = sums[HELD - 1];
+                let last = COMBS - 1;
+                let count = s.outputs[2] + last * combs[last].outputs[2] - COMBS * x;
+                let mut init = [V::splat(V::Element::ZERO); BLOCK];
+                if let Some(inits) = job.inits {
                     for k in 0..BLOCK {
-                        if k >= job.outputs.len() {
+                        if k < job.outputs.len() {
+                            init[k] = V::splat(*inits.as_ptr().add(k));
+                        }
+                    }
+                }
+                let mut sums = [[init; COMBS]; HELD];
+                for y in 0..s.outputs[1] + HELD - 1 {
+                    for phase in 0..STEP {
+                        let at = (y * STEP + phase) as isize + s.origin[1];
+                        // Negative rows are large ones.
+                        if at as usize >= height {
                             continue;
                         }
-                        let to = (*job.outputs.as_ptr().add(k)).add(place);
-                        if COMBS == 1 {
-                            write(&job.storing, done[0][k], to, count.min(V::LANES), 1);
+                        let from = job.source.add(at as usize * width);
+                        // A constant, or the sums would be an array in memory (8 channels, 3x3 by 2, 28x28:
+                        // 37 GFLOP/s, 79 so).
+                        if phase == 0 {
+                            add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 0>(
+                                job, combs, from, &windows, &mut sums,
+                            );
                         } else {
-                            let [a, b] = done[0][k].interleave(done[last][k]);
-                            write(&job.storing, a, to, count.min(V::LANES), 1);
-                            if count > V::LANES {
-                                let count = (count - V::LANES).min(V::LANES);
-                                write(&job.storing, b, to.add(V::LANES), count, 1);
+                            add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 1>(
+                                job, combs, from, &windows, &mut sums,
+                            );
+                        }
+                    }
+                    if y + 1 >= HELD {
+                        let row = (y + 1 - HELD) * s.output_pitches[1];
+                        let place = s.output_base + COMBS * x + row;
+                        let done = sums[HELD - 1];
+                        for k in 0..BLOCK {
+                            if k >= job.outputs.len() {
+                                continue;
+                            }
+                            let to = (*job.outputs.as_ptr().add(k)).add(place);
+                            if COMBS == 1 {
+                                write(&job.storing, done[0][k], to, count.min(V::LANES), 1);
+                            } else {
+                                let [a, b] = done[0][k].interleave(done[last][k]);
+                                write(&job.storing, a, to, count.min(V::LANES), 1);
+                                if count > V::LANES {
+                                    let count = (count - V::LANES).min(V::LANES);
+                                    write(&job.storing, b, to.add(V::LANES), count, 1);
+                                }
                             }
                         }
                     }
+                    sums = shifted(sums, [init; COMBS]);
                 }
-                sums = shifted(sums, [init; COMBS]);
             }
         }
     }
@@ -193,7 +188,7 @@ unsafe fn strips<
 /// of outputs.
 ///
 /// # Safety
-/// As [`strips`]; `from` is a row of the first plane.
+/// As [`Strips`]; `from` is a row of the first plane.
 #[inline(always)]
 unsafe fn add_row<
     V: Vector,

@@ -16,12 +16,12 @@ mod strip;
 #[cfg(test)]
 mod tests;
 
-pub(super) use apply::{apply_blocks, apply_strips};
+pub(super) use apply::apply;
 pub(crate) use channels::{ApplyRow, CorrelateRow, MOST_TAPS, Row};
 pub(super) use channels::{apply_row, correlate_row};
 pub(super) use correlate::correlate;
 pub(crate) use geometry::Stencil;
-pub(super) use group::group;
+pub(super) use group::{group, takes};
 
 use super::body::MAX_LANES;
 use super::vector::{Between, Vector};
@@ -30,14 +30,12 @@ use crate::element::Element;
 /// The stencils of one ISA for one element type.
 #[derive(Debug)]
 pub(crate) struct Stencils<T: 'static> {
-    /// Outputs from a source and a filter, for filters that go down [strips](Apply::is_strip).
-    pub(crate) apply_strips: unsafe fn(&Apply<'_, T>),
-    /// The same for any filter.
-    pub(crate) apply_blocks: unsafe fn(&Apply<'_, T>),
+    /// Outputs from a source and a filter.
+    pub(crate) apply: unsafe fn(&Apply<'_, T>),
     /// The same for the filters of a group.
     pub(crate) group: unsafe fn(&Group<'_, T>),
-    /// Registers of the ISA.
-    pub(crate) registers: usize,
+    /// Whether it takes blocks of such a shape.
+    pub(crate) takes: fn(group::Shape) -> bool,
     /// The gradient of a filter from a source and the outputs' errors.
     pub(crate) correlate: unsafe fn(&Correlate<'_, T>),
     /// A row of outputs whose pixels are rows of channels.
@@ -219,9 +217,7 @@ impl<T: Element> Stencils<T> {
         let job = Apply { stencil, twin, planes, pitches, source, weight, output, inits, storing };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices, in the
         // last plane and all before it.
-        unsafe {
-            if job.is_strip() { (self.apply_strips)(&job) } else { (self.apply_blocks)(&job) }
-        }
+        unsafe { (self.apply)(&job) }
     }
 
     /// Whether [`group`](Self::group) sums blocks of `block` filters of these stencils: flat ones,
@@ -234,8 +230,7 @@ impl<T: Element> Stencils<T> {
         if !flat || !few(stencil) || !twin.is_none_or(|twin| few(twin) && stencil.is_twin(twin)) {
             return false;
         }
-        let shape = (twin.is_some(), stencil.taps[1], stencil.stride[1], block);
-        group::takes(self.registers, shape)
+        (self.takes)((twin.is_some(), stencil.taps[1], stencil.stride[1], block))
     }
 
     /// Writes (or adds to) a block of a group's outputs, each plane in a slice of its own. Weights

@@ -47,41 +47,22 @@ impl<
 {
     #[inline(always)]
     unsafe fn run(self) {
-        // SAFETY: the caller vouches for the job and the stencils.
-        unsafe { strips::<V, COMBS, ROWS, COLS, STEP, HELD>(self.job, self.combs) }
-    }
-}
-
-/// The loops of [`Strips`].
-///
-/// # Safety
-/// As it says.
-#[inline(always)]
-unsafe fn strips<
-    V: Vector<Element: Element>,
-    const COMBS: usize,
-    const ROWS: usize,
-    const COLS: usize,
-    const STEP: usize,
-    const HELD: usize,
->(
-    job: &Apply<'_, V::Element>,
-    combs: [&Stencil; COMBS],
-) {
-    // The sums of a strip wait for each other: 12 cycles for the 9 multiplications of a row. Two planes
-    // at once don't (14x14, 3x3: 43 GFLOP/s, 61 so), where there are registers for both filters.
-    let pairs = V::REGISTERS >= 32 && COMBS * ROWS * COLS <= 9;
-    // SAFETY: as the caller says.
-    unsafe {
-        let windows = windows::<V, COMBS, COLS, STEP>(combs, 0);
-        let mut plane = 0;
-        while pairs && plane + 2 <= job.planes {
-            planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, windows);
-            plane += 2;
-        }
-        while plane < job.planes {
-            planes::<V, COMBS, ROWS, COLS, STEP, HELD, 1>(job, combs, plane, windows);
-            plane += 1;
+        let Self { job, combs } = self;
+        // The sums of a strip wait for each other: 12 cycles for the 9 multiplications of a row. Two planes
+        // at once don't (14x14, 3x3: 43 GFLOP/s, 61 so), where there are registers for both filters.
+        let pairs = V::REGISTERS >= 32 && COMBS * ROWS * COLS <= 9;
+        // SAFETY: as the caller says.
+        unsafe {
+            let windows = windows::<V, COMBS, COLS, STEP>(combs, 0);
+            let mut plane = 0;
+            while pairs && plane + 2 <= job.planes {
+                planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, windows);
+                plane += 2;
+            }
+            while plane < job.planes {
+                planes::<V, COMBS, ROWS, COLS, STEP, HELD, 1>(job, combs, plane, windows);
+                plane += 1;
+            }
         }
     }
 }
@@ -115,7 +96,7 @@ unsafe fn windows<V: Vector, const COMBS: usize, const COLS: usize, const STEP: 
 /// `PLANES` planes from `plane` on, strip by strip; `first` are the windows of the first strip.
 ///
 /// # Safety
-/// As [`strips`], and there are these planes.
+/// As [`Strips`], and there are these planes.
 #[inline(always)]
 unsafe fn planes<
     V: Vector<Element: Element>,
@@ -176,7 +157,7 @@ unsafe fn planes<
 /// One strip of some planes, from an output of the first rows on.
 ///
 /// # Safety
-/// As [`strips`]; the windows are those of the output, and are whole if `WHOLE`.
+/// As [`Strips`]; the windows are those of the output, and are whole if `WHOLE`.
 #[inline(always)]
 unsafe fn strip<
     V: Vector<Element: Element>,
