@@ -2,7 +2,6 @@
 
 use super::grid::{Grid, Run};
 use core::marker::PhantomData;
-use core::ops::Range;
 
 /// The places of a product's elements: row `r` and lane `l` meet at `base + rows(r) + lanes(l)`.
 ///
@@ -79,8 +78,8 @@ impl Target {
                 Order::LanesOutside => (index % self.rows.runs(), index / self.rows.runs()),
             };
             let (rows, lanes) = (self.rows.run(rows), self.lanes.run(lanes));
-            let part = 0..rows.len;
-            Cell { target: self, data: Shared(data.0, PhantomData), rows, part, lanes }
+            let offsets = &self.rows.table()[..rows.len];
+            Cell { target: self, data: Shared(data.0, PhantomData), rows, offsets, lanes }
         })
     }
 }
@@ -97,18 +96,25 @@ pub(crate) struct Cell<'a, T> {
     target: &'a Target,
     data: Shared<'a, T>,
     rows: Run,
-    /// Which of the run's rows.
-    part: Range<usize>,
+    /// Where its rows lie: the run's, or some of them.
+    offsets: &'a [u32],
     lanes: Run,
 }
 
 impl<'a, T> Cell<'a, T> {
-    /// Some of the cell's rows, by their numbers within it.
-    pub(crate) fn part(&mut self, rows: Range<usize>) -> Cell<'_, T> {
-        assert!(rows.start <= rows.end && rows.end <= self.part.len());
-        let part = self.part.start + rows.start..self.part.start + rows.end;
+    /// Some of the cell's rows, by their numbers within it; their places are kept in `offsets`.
+    ///
+    /// # Panics
+    /// If the numbers don't ascend, one is too large, or `offsets` is too short: the caller's are wrong.
+    pub(crate) fn part<'b>(&'b mut self, rows: &[u32], offsets: &'b mut [u32]) -> Cell<'b, T> {
+        // Otherwise a row would be there twice.
+        assert!(rows.is_sorted_by(|a, b| a < b), "rows don't ascend");
+        let offsets = &mut offsets[..rows.len()];
+        for (offset, &row) in offsets.iter_mut().zip(rows) {
+            *offset = self.offsets[row as usize];
+        }
         let data = Shared(self.data.0, PhantomData);
-        Cell { target: self.target, data, rows: self.rows, part, lanes: self.lanes }
+        Cell { target: self.target, data, rows: self.rows, offsets, lanes: self.lanes }
     }
 
     /// The run of rows that the cell has, or has a part of.
@@ -118,7 +124,7 @@ impl<'a, T> Cell<'a, T> {
 
     /// Rows of the cell.
     pub(super) fn row_count(&self) -> usize {
-        self.part.len()
+        self.offsets.len()
     }
 
     /// The cell's lanes.
@@ -133,7 +139,7 @@ impl<'a, T> Cell<'a, T> {
 
     /// The offsets of the cell's rows from [`start`](Self::start).
     pub(super) fn row_offsets(&self) -> &'a [u32] {
-        &self.target.rows.table()[self.part.clone()]
+        self.offsets
     }
 
     /// The element of the first row and lane: those of all rows and lanes of the cell are within

@@ -8,22 +8,26 @@ use crate::error::Error;
 use crate::gemm::grid::{Grid, Run};
 use crate::patches::Walk;
 use crate::scratch::room;
-use crate::shape::Layout;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Taps of an axis that is worth a look: each may begin two stretches.
 const MOST_TAPS: usize = 8;
 
-/// The part of an axis' products that must be saved, in percent. Cutting rows costs more tiles with
-/// fewer rows (14x14, 3x3: 4.8 % of the products, 3 % faster); cutting columns makes
-/// each row of a stretch a tile of its own.
-const SAVED_BY_ROWS: usize = 2;
-const SAVED_BY_COLUMNS: usize = 10;
+/// The cheapest cut has to save one part in so many: tables grow with it.
+const SAVED: f64 = 1.0 / 50.0;
 
-/// The narrowest image whose rows are cut: a row alone is a tile then, which has to have as many rows
-/// as a multiplication takes cycles.
-const NARROWEST: usize = 6;
+/// A tile with fewer rows takes as long as one with these: its sums wait for themselves, or for the
+/// weights where those of a panel have more than so many terms and come from beyond the L2 cache.
+const LOW: f64 = 6.0;
+const LOW_AFAR: f64 = 16.0;
+const NEAR: f64 = 2048.0;
+
+/// Cycles that it takes to multiply a band at all.
+const CALL: f64 = 400.0;
+
+/// Pixels that are multiplied together: eight tiles of the tallest kernel.
+pub(super) const TOGETHER: usize = 8 * 28;
 
 /// Outputs of an axis that meet the same taps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,31 +57,95 @@ struct Terms {
     taps: usize,
 }
 
+/// How three axes are cut: into these stretches.
+#[derive(Debug, Clone)]
+pub(super) struct Cut {
+    axes: [Vec<Stretch>; 3],
+    /// What a product costs that is cut so, beside one that isn't.
+    pub(super) cost: f64,
+}
+
+impl Cut {
+    /// The cheapest for these walks, `pixels` of which are multiplied in one go by a kernel with so
+    /// many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more than it saves.
+    pub(super) fn best(walks: &[Walk; 3], channels: usize, pixels: usize, rows: usize) -> Result<Self, Error> {
+        let [d, h, w] = walks;
+        let cut = [stretches(d)?, stretches(h)?, stretches(w)?];
+        let images = pixels as f64 / walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
+        let (channels, rows) = (channels as f64, rows as f64);
+        let taps = walks.iter().map(|walk| walk.taps as f64).product::<f64>();
+        let low = if channels * taps > NEAR { LOW_AFAR } else { LOW };
+        let cost = |axes: [&[Stretch]; 3]| {
+            let [planes, rows_of, columns] = axes;
+            let mut sum = 0.0;
+            for plane in planes {
+                for row in rows_of {
+                    let (outputs, taps) = (plane.area(row), plane.taps_with(row));
+                    for column in columns {
+                        let count = images * outputs * column.outputs.len() as f64;
+                        let tiles = (count / rows).ceil();
+                        let height = tiles * (count / tiles).max(low);
+                        sum += taps * column.taps.len() as f64 * height + CALL / channels;
+                    }
+                }
+            }
+            sum
+        };
+        let uncut = [whole(d), whole(h), whole(w)];
+        let base = cost([&uncut[0..1], &uncut[1..2], &uncut[2..3]]);
+        let (mut best, mut least) = ([false; 3], base * (1.0 - SAVED));
+        for choice in 1..8 {
+            let chosen = [choice & 1 > 0, choice & 2 > 0, choice & 4 > 0];
+            if (0..3).any(|a| chosen[a] && cut[a].len() == 1) {
+                continue;
+            }
+            let axis = |a: usize| if chosen[a] { &cut[a] } else { &uncut[a..a + 1] };
+            let cost = cost([axis(0), axis(1), axis(2)]);
+            if cost < least {
+                (best, least) = (chosen, cost);
+            }
+        }
+        let cost = if best == [false; 3] { 1.0 } else { least / base };
+        let mut axes = cut;
+        for ((axis, whole), chosen) in axes.iter_mut().zip(uncut).zip(best) {
+            if !chosen {
+                axis.clear();
+                axis.push(whole);
+            }
+        }
+        Ok(Self { axes, cost })
+    }
+}
+
+impl Stretch {
+    fn area(&self, other: &Stretch) -> f64 {
+        self.outputs.len() as f64 * other.outputs.len() as f64
+    }
+
+    fn taps_with(&self, other: &Stretch) -> f64 {
+        self.taps.len() as f64 * other.taps.len() as f64
+    }
+}
+
 impl Bands {
-    /// The stretches of these walks, where they save enough; `taps` and `weights` are the grids
-    /// that a whole product multiplies.
+    /// The bands of a cut, if it is one; `taps` and `weights` are the grids that a whole product
+    /// multiplies, `all` its taps on each axis.
     pub(super) fn new(
-        layout: Layout,
-        walks: &[Walk; 3],
+        cut: Cut,
+        all: [usize; 3],
         taps: &Grid,
         weights: &Grid,
     ) -> Result<Option<Self>, Error> {
         let [channels, kernel @ ..] = taps.run_sizes();
-        let all = walks.map(|walk| walk.taps);
-        // Channels last, a run may end within a row of taps; a run without all taps has other rows.
-        if layout == Layout::ChannelsLast || kernel != all || walks[2].outputs < NARROWEST {
+        let [planes, rows, columns] = cut.axes;
+        let count = planes.len() * rows.len() * columns.len();
+        // A run of taps that hasn't all of a channel's has other rows.
+        if kernel != all || count == 1 {
             return Ok(None);
         }
-        let planes = stretches(&walks[0], SAVED_BY_ROWS)?;
-        let rows = stretches(&walks[1], SAVED_BY_ROWS)?;
-        let columns = stretches(&walks[2], SAVED_BY_COLUMNS)?;
         let pairs = planes.iter().flat_map(|plane| rows.iter().map(move |row| (plane, row)));
         let triples =
             pairs.flat_map(|(plane, row)| columns.iter().map(move |column| [plane, row, column]));
-        let count = planes.len() * rows.len() * columns.len();
-        if count == 1 {
-            return Ok(None);
-        }
         let mut tables = room(count)?;
         for stretches in triples {
             let [z, y, x] = stretches.map(|stretch| stretch.taps.clone());
@@ -100,17 +168,19 @@ impl Bands {
     }
 
     /// Whether the rows are cut, and the columns: whether padding between them is never read.
-    pub(super) fn cut(&self) -> [bool; 2] {
+    pub(super) fn unread(&self) -> [bool; 2] {
         [self.rows.len() > 1, self.columns.len() > 1]
     }
 
-    /// Calls `multiply` for each stretch of a run's pixels: their numbers within the run, and where
-    /// the first `taps` taps of the run lie that they meet, in both operands.
+    /// Calls `multiply` for the pixels of a run that meet the same taps, some [`TOGETHER`] at a time:
+    /// their numbers within the run, and where the first `taps` taps of the run lie that they meet,
+    /// in both operands. Pixels come in multiples of `step`, but for the last of each kind.
     pub(super) fn for_each(
         &self,
         pixels: &Run,
         taps: usize,
-        mut multiply: impl FnMut(Range<usize>, [&[u32]; 2]),
+        step: usize,
+        mut multiply: impl FnMut(&[u32], [&[u32]; 2]),
     ) {
         let [images, depths, height, width] = pixels.sizes;
         let [_, front, top, left] = pixels.start;
@@ -120,28 +190,34 @@ impl Bands {
             start.clamp(first, first + len) - first..end.clamp(first, first + len) - first
         };
         let mut tables = self.tables.iter();
+        let mut numbers = [0; TOGETHER];
         for plane in &self.planes {
-            let of_image = within(plane, front, depths);
+            let planes = within(plane, front, depths);
             for row in &self.rows {
                 let rows = within(row, top, height);
                 for (column, terms) in self.columns.iter().zip(&mut tables) {
                     let columns = within(column, left, width);
                     let terms = [&terms.left, &terms.right].map(|t| &t[..channels * terms.taps]);
-                    if rows.is_empty() || columns.is_empty() {
-                        continue;
-                    }
-                    for z in (0..images).flat_map(|n| of_image.clone().map(move |z| n * depths + z))
-                    {
-                        let first = z * height * width;
-                        if columns.len() == width {
-                            // Whole rows follow each other.
-                            multiply(first + rows.start * width..first + rows.end * width, terms);
-                            continue;
-                        }
+                    // As even as the steps allow.
+                    let count = images * planes.len() * rows.len() * columns.len();
+                    let calls = count.div_ceil(TOGETHER / step * step).max(1);
+                    let most = count.div_ceil(calls).next_multiple_of(step);
+                    let mut filled = 0;
+                    for z in (0..images).flat_map(|n| planes.clone().map(move |z| n * depths + z)) {
                         for y in rows.clone() {
-                            let first = first + y * width;
-                            multiply(first + columns.start..first + columns.end, terms);
+                            let first = (z * height + y) * width;
+                            for number in first + columns.start..first + columns.end {
+                                numbers[filled] = number as u32;
+                                filled += 1;
+                                if filled == most {
+                                    multiply(&numbers[..filled], terms);
+                                    filled = 0;
+                                }
+                            }
                         }
+                    }
+                    if filled > 0 {
+                        multiply(&numbers[..filled], terms);
                     }
                 }
             }
@@ -149,13 +225,17 @@ impl Bands {
     }
 }
 
-/// The stretches of one axis; a single one, of all taps, where less than `saved` percent of the
-/// products is saved, or an output meets no tap at all.
-fn stretches(walk: &Walk, saved: usize) -> Result<Vec<Stretch>, Error> {
+/// All of an axis.
+fn whole(walk: &Walk) -> Stretch {
+    Stretch { outputs: 0..walk.outputs, taps: 0..walk.taps }
+}
+
+/// The stretches of one axis; a single one, of all taps, where there are too many, or an output meets
+/// no tap at all.
+fn stretches(walk: &Walk) -> Result<Vec<Stretch>, Error> {
     let &Walk { outputs, taps, .. } = walk;
-    let whole = Stretch { outputs: 0..outputs, taps: 0..taps };
     let mut cuts = room(2 * MOST_TAPS + 1)?;
-    let mut stretches: Vec<Stretch> = room(2 * MOST_TAPS)?;
+    let mut stretches: Vec<Stretch> = room(2 * MOST_TAPS + 1)?;
     if (2..=MOST_TAPS).contains(&taps) {
         cuts.push(0);
         for tap in 0..taps {
@@ -165,29 +245,24 @@ fn stretches(walk: &Walk, saved: usize) -> Result<Vec<Stretch>, Error> {
         cuts.sort_unstable();
         cuts.dedup();
     }
-    let mut products = 0;
     for (i, &start) in cuts.iter().enumerate() {
         let end = cuts.get(i + 1).copied().unwrap_or(outputs);
         // Taps that meet the image follow each other.
         let meets = |&tap: &usize| walk.inside(tap).contains(&start);
-        let (first, count) = ((0..taps).find(meets), (0..taps).filter(meets).count());
-        match (first, start < end) {
-            (Some(first), true) => {
+        let count = (0..taps).filter(meets).count();
+        match (0..taps).find(meets) {
+            _ if start >= end => {}
+            Some(first) => {
                 stretches.push(Stretch { outputs: start..end, taps: first..first + count });
-                products = (end - start).saturating_mul(count).saturating_add(products);
             }
-            (None, true) => products = usize::MAX,
-            _ => {}
-        }
-        if products == usize::MAX {
-            break;
+            None => {
+                stretches.clear();
+                break;
+            }
         }
     }
-    let all = outputs.saturating_mul(taps);
-    let enough = products.saturating_mul(100) <= all.saturating_mul(100 - saved);
-    if stretches.is_empty() || products == usize::MAX || !enough {
-        stretches.clear();
-        stretches.push(whole);
+    if stretches.is_empty() {
+        stretches.push(whole(walk));
     }
     Ok(stretches)
 }

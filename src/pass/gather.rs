@@ -10,7 +10,7 @@
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
 
-use super::bands::Bands;
+use super::bands::{Bands, Cut, TOGETHER};
 use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
@@ -26,7 +26,6 @@ use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 /// Elements that a run may touch: with a panel of weights it has to stay in a L2 cache of 1 MiB.
 const TOUCHED: usize = 160 << 10;
@@ -106,6 +105,8 @@ struct Load {
     pixels: usize,
     images: usize,
     terms: usize,
+    /// The part of the terms that don't only meet padding.
+    kept: f64,
     /// Taps along the axis that the copies for pixels in lanes repeat.
     repeats: usize,
 }
@@ -119,12 +120,19 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
     // Storing a row of a tile costs some 11 cycles transposed, 5 straight; packing a weight 1.
     let packing = kernels.tall.vector as f64 / (load.pixels * load.images) as f64;
     let (tall, cost) = kernels.tall_for(load.channels);
-    let channels = share(load.channels, tall.lanes) * (cost + 11.0 / terms) + packing;
+    let channels = share(load.channels, tall.lanes) * (cost * load.kept + 11.0 / terms) + packing;
     // A lone row waits for its broadcasts, and each copied element serves fewer products.
     let few = if load.channels == 1 { 1.25 } else { kernels.broadcast_cost() };
     let copies = 4.0 * load.repeats as f64 / depth / terms.clamp(1.0, 9.0);
     let pixels = share(load.pixels, kernels.wide.vector) * (few + 5.0 / terms) + copies;
     if pixels < channels { Lanes::Pixels } else { Lanes::Channels }
+}
+
+/// Where it pays to leave out taps that meet only padding. Not channels last: there a run of taps
+/// may end within a row of them.
+fn cut<T>(source: &Source, pixels: usize, kernel: &Kernel<T>) -> Result<Option<Cut>, Error> {
+    let cut = || Cut::best(&source.walks, source.channels, pixels, kernel.rows);
+    (source.layout == Layout::ChannelsFirst).then(cut).transpose()
 }
 
 impl Gathering {
@@ -209,9 +217,18 @@ impl Gathering {
         };
         let strided = direction == Direction::BackwardData
             && shape.axes3().iter().any(|axis| axis.stride > 1);
+        let (kernel, _) = kernels.tall_for(channels);
+        let kept = match sources.first() {
+            Some(source) => {
+                let pixels = source.pixel_sizes().iter().product::<usize>().min(PIXELS);
+                cut(source, pixels, kernel)?.map_or(1.0, |cut| cut.cost)
+            }
+            None => 1.0,
+        };
         let load = sources.first().map(|source| {
             let [d, h, w] = source.walks.map(|walk| walk.outputs);
             Load {
+                kept,
                 channels,
                 pixels: if strided { w } else { h * w },
                 images: source.batch * d * if strided { h } else { 1 },
@@ -224,7 +241,7 @@ impl Gathering {
             _ => Lanes::Channels,
         };
         let (width, packing) = match (lanes, direction) {
-            (Lanes::Channels, _) => (kernels.tall_for(channels).0.lanes, Packing::Shared),
+            (Lanes::Channels, _) => (kernel.lanes, Packing::Shared),
             (Lanes::Pixels, Direction::Forward) => (1, Packing::None),
             (Lanes::Pixels, Direction::BackwardData) => (1, Packing::Shared),
         };
@@ -300,12 +317,15 @@ impl Gathering {
                 (target, rows)
             }
         };
-        let bands = match self.lanes {
-            Lanes::Channels => Bands::new(source.layout, &source.walks, &patches.taps, &weights)?,
+        let cut = match self.lanes {
+            Lanes::Channels => cut(&source, pixels, kernels.tall_for(self.channels).0)?,
             Lanes::Pixels => None,
         };
+        let all = source.walks.map(|walk| walk.taps);
+        let bands = cut.map(|cut| Bands::new(cut, all, &patches.taps, &weights)).transpose()?;
+        let bands = bands.flatten();
         if let Some(bands) = &bands {
-            patches.without_padding(bands.cut());
+            patches.without_padding(bands.unread());
         }
         self.products.push(Product { patches, target, weights, weights_base, rows, bands });
         Ok(())
@@ -436,19 +456,25 @@ impl Gathering {
                 accumulate: call.store.accumulate || chunk > 0,
                 clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
             };
-            let mut multiply_rows = |rows: Range<usize>, [left, right]: [&[u32]; 2]| {
-                let left =
-                    Left { data: image, rows: &patches.pixels.table()[rows.clone()], terms: left };
-                let right = Right { data: panels, panel_pitch: Some(self.panel()), terms: right };
-                multiply(kernel, &mut cell.part(rows), left, right, finish);
+            let panel_pitch = Some(self.panel());
+            let places = patches.pixels.table();
+            let Some(bands) = bands else {
+                let terms = &patches.taps.table()[..taps.len];
+                let left = Left { data: image, rows: &places[..pixels.len], terms };
+                let right = Right { data: panels, panel_pitch, terms: &weights.table()[..taps.len] };
+                multiply(kernel, &mut cell, left, right, finish);
+                continue;
             };
-            match bands {
-                Some(bands) => bands.for_each(&pixels, taps.len, multiply_rows),
-                None => {
-                    let terms = [patches.taps.table(), weights.table()].map(|t| &t[..taps.len]);
-                    multiply_rows(0..pixels.len, terms);
-                }
-            }
+            let mut buffers = [[0; TOGETHER]; 2];
+            bands.for_each(&pixels, taps.len, kernel.rows, |numbers, [terms, of_weights]| {
+                let [rows, offsets] = &mut buffers;
+                let rows = &mut rows[..numbers.len()];
+                let place = |&number: &u32| places[number as usize];
+                rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
+                let left = Left { data: image, rows, terms };
+                let right = Right { data: panels, panel_pitch, terms: of_weights };
+                multiply(kernel, &mut cell.part(numbers, offsets), left, right, finish);
+            });
         }
     }
 
