@@ -68,7 +68,12 @@ pub(super) struct Cut {
 impl Cut {
     /// The cheapest for these walks, `pixels` of which are multiplied in one go by a kernel with so
     /// many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more than it saves.
-    pub(super) fn best(walks: &[Walk; 3], channels: usize, pixels: usize, rows: usize) -> Result<Self, Error> {
+    pub(super) fn best(
+        walks: &[Walk; 3],
+        channels: usize,
+        pixels: usize,
+        rows: usize,
+    ) -> Result<Self, Error> {
         let [d, h, w] = walks;
         let cut = [stretches(d)?, stretches(h)?, stretches(w)?];
         let images = pixels as f64 / walks.iter().map(|walk| walk.outputs as f64).product::<f64>();

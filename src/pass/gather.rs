@@ -271,11 +271,17 @@ impl Gathering {
         } else {
             PIXELS
         };
+        // One cell has all channels: more runs of taps cost it no more copies, and fewer pixels make
+        // more cells.
+        let few = flat && self.channels <= 2 * kernels.wide.rows;
+        let work = terms.saturating_mul(self.channels);
+        let most =
+            if few { most.min((CELL_WORK / work).max(1).next_multiple_of(256)) } else { most };
         let limits = Limits {
             pixels: most.min(PIXELS),
             taps: TAPS,
             touched: TOUCHED,
-            keep_taps: true,
+            keep_taps: !few,
             beside: if flat { Beside::Planes } else { Beside::None },
             once: flat && self.channels <= kernels.wide.rows,
         };
@@ -289,6 +295,7 @@ impl Gathering {
         // Fewer channels to a cell until there is work for everybody.
         let step = if flat { kernels.wide.rows } else { self.width };
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
+        let step = if few { self.channels } else { step };
         let most = (work / pixels.saturating_mul(terms).max(1)).next_multiple_of(step).max(step);
         // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
         let most = match kernels.wide.gathering {
@@ -461,7 +468,8 @@ impl Gathering {
             let Some(bands) = bands else {
                 let terms = &patches.taps.table()[..taps.len];
                 let left = Left { data: image, rows: &places[..pixels.len], terms };
-                let right = Right { data: panels, panel_pitch, terms: &weights.table()[..taps.len] };
+                let right =
+                    Right { data: panels, panel_pitch, terms: &weights.table()[..taps.len] };
                 multiply(kernel, &mut cell, left, right, finish);
                 continue;
             };

@@ -19,6 +19,7 @@ fn form<V: Vector>(shape: Shape) -> Option<unsafe fn(&Group<'_, V::Element>)> {
     let wide = V::REGISTERS >= 32;
     let form: unsafe fn(&Group<'_, V::Element>) = match shape {
         (false, 3, 1, 1) => strips::<V, 1, 3, 1, 3, 1>,
+        (false, 3, 1, 2) => strips::<V, 1, 3, 1, 3, 2>,
         (false, 3, 1, 3) => strips::<V, 1, 3, 1, 3, 3>,
         (false, 3, 1, 4) => strips::<V, 1, 3, 1, 3, 4>,
         (false, 3, 1, 8) if wide => strips::<V, 1, 3, 1, 3, 8>,
