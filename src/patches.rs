@@ -264,7 +264,6 @@ impl Patches {
         let side_by_side = w.stride == 1
             && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
             && h.outputs * w.outputs >= 64;
-        let plane = h.outputs * w.outputs;
         let flat = limits.beside == Beside::Planes;
         let beside = match limits.beside {
             Beside::None => true,
@@ -302,10 +301,7 @@ impl Patches {
         let [d, h, w] = each(|walk| walk.stride);
         let direct_pixels = [pitches.image, d, h, w];
         let direct_taps = source.by_layout(pitches.channel, each(|walk| walk.dilation));
-        // The last lanes of each run must find 64 of their own before them, not some past the end.
-        let run: usize = pixel_run.iter().product();
-        let ragged = flat && (run < 64 || (1..64).contains(&(plane % run)));
-        if direct && !ragged {
+        if direct {
             let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
             let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run)?;
@@ -335,7 +331,8 @@ impl Patches {
         self.copy.map_or(0, |copy| copy.len)
     }
 
-    /// The slice that the tables of these runs index: from the channels of `group` on.
+    /// The slice that the tables of these runs index, from the channels of `group` on, and the place in
+    /// it from which they count.
     ///
     /// `scratch` has [`copy_len`](Self::copy_len) elements; `held` says what is in it already.
     #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
@@ -348,7 +345,7 @@ impl Patches {
         taps: &Run,
         scratch: &'a mut [T],
         held: &mut Held,
-    ) -> &'a [T] {
+    ) -> (&'a [T], usize) {
         let pitches = self.source.pitches();
         let first = group * self.source.channels * pitches.channel;
         let Some(copy) = &self.copy else {
@@ -356,14 +353,14 @@ impl Patches {
             let origin = origin(0) + origin(1) + origin(2);
             // The runs may be another grid's, of the same positions.
             let place = self.pixels.place(pixels.start) + self.taps.place(taps.start);
-            return &image[first + origin + place..];
+            return (image, first + origin + place);
         };
         let wanted = Held(Some([group, pixels.first, taps.first]));
         if *held != wanted {
             self.fill(kernels, copy, &image[first..], pixels, taps, scratch);
             *held = wanted;
         }
-        scratch
+        (scratch, 0)
     }
 
     /// Copies what the runs read, zeros where that is padding.

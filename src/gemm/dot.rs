@@ -57,6 +57,7 @@ pub(crate) fn dots<T: Element>(
     let even = |count: usize, most: usize| count.div_ceil(count.div_ceil(most));
     let (height, width) = (even(rows, kernel.rows), even(lanes, kernel.cols));
     let offsets = cell.row_offsets();
+    assert!(cell.is_even());
     let (start, lane_pitch) = (cell.start(), cell.lane_pitch());
     for first_row in (0..rows).step_by(height) {
         let row_count = height.min(rows - first_row);

@@ -7,7 +7,7 @@
 //! them, and one job is changed from tile to tile.
 
 use super::target::Cell;
-use super::{Finish, Left, Panel, Right, TERMS};
+use super::{End, Finish, Left, Panel, Right, TERMS};
 use crate::element::Element;
 use crate::kernel::{Gather, Gathering, Kernel, Multiply, Store};
 use core::mem::MaybeUninit;
@@ -67,7 +67,7 @@ pub(super) unsafe fn multiply<T: Element>(
     left: Left<'_, T>,
     right: Right<'_, T>,
     finish: Finish<'_, T>,
-    (panels, split): (usize, bool),
+    (panels, end): (usize, End),
 ) {
     let Gathering { gather, rows_of_one } = *gathering;
     assert!(kernel.lanes <= LANES);
@@ -80,6 +80,7 @@ pub(super) unsafe fn multiply<T: Element>(
     // A sum is made in its place if it is stored as it is made, and added to what was there only
     // once.
     let in_place = cell.lane_pitch() == 1
+        && cell.is_even()
         && finish.clamp.is_none()
         && (!finish.accumulate || (chunks == 1 && !biased));
     let pitch = even_pitch(cell.row_offsets()).filter(|_| in_place);
@@ -92,15 +93,16 @@ pub(super) unsafe fn multiply<T: Element>(
             *pointer = unsafe { left.data.as_ptr().add(offset as usize) };
         }
         for panel in 0..panels {
-            let panel = Panel::new(kernel, &right, lanes, panel, split);
+            let panel = Panel::new(kernel, &right, lanes, panel, end);
             let Panel { from, vectors, skip, first, width } = panel;
             let computed = vectors * kernel.vector;
             // The tiles' rows are as even as may be.
             let most = if vectors == 1 { rows_of_one } else { kernel.rows };
             let height = count.div_ceil(count.div_ceil(most));
-            let start = cell.start().wrapping_add(first * cell.lane_pitch());
-            // Lanes before those wanted are some that were done, and become what they were.
-            let own = skip + width == computed && (skip == 0 || !finish.accumulate);
+            let start = cell.start().wrapping_add(cell.lane_place(first));
+            // Lanes before those wanted are some that were done, and become what they were; or another's.
+            let done = skip <= first && !finish.accumulate;
+            let own = skip + width == computed && (skip == 0 || done);
             let (tile, tile_pitch) = match pitch.filter(|_| own) {
                 Some(pitch) => (start.wrapping_add(offsets[0] as usize).wrapping_sub(skip), pitch),
                 None => (sums, computed),
@@ -166,21 +168,23 @@ pub(super) unsafe fn multiply<T: Element>(
                 }
             }
             if !in_place {
-                // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for
-                // each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
-                // are initialised. `sums` has `skip + width` lanes in each row.
-                unsafe {
-                    (kernel.store)(&Store {
-                        tile: sums.add(skip),
-                        tile_pitch,
-                        rows: count,
-                        lanes: width,
-                        c: start,
-                        row_offsets: offsets.as_ptr(),
-                        lane_stride: cell.lane_pitch(),
-                        accumulate: finish.accumulate,
-                        clamp: finish.clamp,
-                    });
+                for lanes in cell.lines(first..first + width) {
+                    // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry
+                    // for each row, and these lanes are `lane_pitch` apart; `over` took a `&mut [T]`,
+                    // so they are initialised. `sums` has `skip + width` lanes in each row.
+                    unsafe {
+                        (kernel.store)(&Store {
+                            tile: sums.add(skip + lanes.start - first),
+                            tile_pitch,
+                            rows: count,
+                            lanes: lanes.len(),
+                            c: cell.start().add(cell.lane_place(lanes.start)),
+                            row_offsets: offsets.as_ptr(),
+                            lane_stride: cell.lane_pitch(),
+                            accumulate: finish.accumulate,
+                            clamp: finish.clamp,
+                        });
+                    }
                 }
             }
         }

@@ -46,10 +46,12 @@ pub(crate) struct Left<'a, T> {
 }
 
 /// The right operand: lane `l` of panel `p` and term `t` meet at
-/// `data[p * panel_pitch + terms[t] + l]`.
+/// `data[first + p * panel_pitch + terms[t] + l]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a, T> {
     pub(crate) data: &'a [T],
+    /// Lanes may be read before it, as they may be read past the last, where that fills a vector.
+    pub(crate) first: usize,
     /// Elements between panels that were packed; `None` where all lanes lie side by side.
     pub(crate) panel_pitch: Option<usize>,
     pub(crate) terms: &'a [u32],
@@ -81,27 +83,53 @@ struct Panel {
     width: usize,
 }
 
+/// How the last of some lanes side by side are read if they fill no vector.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With lanes before them that were done already, or else with some past the end.
+    Open,
+    /// The data ends with them, and so that a lone panel's can be read with others, it is made two.
+    Split,
+    /// The data ends with them, but there is some before the first.
+    Back,
+}
+
+impl End {
+    fn new<T>(kernel: &Kernel<T>, right: &Right<'_, T>, lanes: usize, reach: usize) -> Self {
+        let vectors = lanes.next_multiple_of(kernel.vector);
+        let fits = right.first + vectors + reach <= right.data.len();
+        if right.panel_pitch.is_some() || lanes >= kernel.lanes || fits {
+            End::Open
+        } else if right.first >= vectors - lanes {
+            End::Back
+        } else {
+            assert!(lanes >= kernel.vector, "{lanes} lanes with nothing before or after them");
+            End::Split
+        }
+    }
+}
+
 impl Panel {
-    /// Panel `index` of `lanes` lanes. Where the lanes lie side by side, the last panel is as
-    /// narrow as it can be, and reaches back over lanes already done rather than past the end;
-    /// `split` makes a lone panel two, so that it can.
+    /// Panel `index` of `lanes` lanes; where the lanes lie side by side, the last one is as narrow as
+    /// it can be.
     fn new<T>(
         kernel: &Kernel<T>,
         right: &Right<'_, T>,
         lanes: usize,
         index: usize,
-        split: bool,
+        end: End,
     ) -> Self {
-        let panel = if split { lanes - lanes % kernel.vector } else { kernel.lanes };
+        let panel = if end == End::Split { lanes - lanes % kernel.vector } else { kernel.lanes };
         let first = index * panel;
         let width = panel.min(lanes - first);
         let Some(pitch) = right.panel_pitch else {
             let vectors = width.div_ceil(kernel.vector);
-            let skip = (vectors * kernel.vector - width).min(first);
-            return Self { from: first - skip, vectors, skip, first, width };
+            let past = vectors * kernel.vector - width;
+            let skip = if end == End::Back { past } else { past.min(first) };
+            return Self { from: right.first + first - skip, vectors, skip, first, width };
         };
         let vectors = kernel.lanes / kernel.vector;
-        Self { from: index * pitch, vectors, skip: 0, first, width }
+        Self { from: right.first + index * pitch, vectors, skip: 0, first, width }
     }
 }
 
@@ -167,14 +195,11 @@ pub(crate) fn multiply<T: Element>(
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
     let reach = most(right.terms);
-    let vectors = lanes.next_multiple_of(kernel.vector);
-    let split = right.panel_pitch.is_none()
-        && (kernel.vector..kernel.lanes).contains(&lanes)
-        && vectors + reach > right.data.len();
-    let panels = if split { 2 } else { lanes.div_ceil(kernel.lanes) };
+    let end = End::new(kernel, &right, lanes, reach);
+    let panels = if end == End::Split { 2 } else { lanes.div_ceil(kernel.lanes) };
     assert!(left.rows.len() == rows && left.terms.len() == right.terms.len());
     assert!(most(left.rows) + most(left.terms) < left.data.len());
-    let last = Panel::new(kernel, &right, lanes, panels - 1, split);
+    let last = Panel::new(kernel, &right, lanes, panels - 1, end);
     // Panels before the last are whole and end before it does.
     let last_lane = last.from + last.vectors * kernel.vector;
     assert!(last_lane + reach <= right.data.len());
@@ -187,7 +212,7 @@ pub(crate) fn multiply<T: Element>(
         // row plus every step within a, and every step plus a panel's vectors within b; the biases
         // have their lengths, and the terms were looked at.
         unsafe {
-            gathered::multiply(kernel, gathering, cell, left, right, finish, (panels, split));
+            gathered::multiply(kernel, gathering, cell, left, right, finish, (panels, end));
         }
         return;
     }
@@ -205,10 +230,10 @@ pub(crate) fn multiply<T: Element>(
     let mut of_tiles =
         [Rows { pointers: [left.data.as_ptr(); MAX_ROWS], count: 0, beside: false }; TILES];
     for panel in 0..panels {
-        let panel = Panel::new(kernel, &right, lanes, panel, split);
+        let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, skip, first, width } = panel;
         let tile_pitch = vectors * kernel.vector;
-        let start = cell.start().wrapping_add(first * lane_pitch);
+        let start = cell.start().wrapping_add(cell.lane_place(first));
         for first_row in (0..rows).step_by(height * together) {
             let some = (first_row..rows).step_by(height).take(together);
             // SAFETY: every tile has its own `MAX_TILE` elements of `sums`.
@@ -264,21 +289,23 @@ pub(crate) fn multiply<T: Element>(
             }
             for (i, row) in some.enumerate() {
                 let offsets = &cell.row_offsets()[row..][..height.min(rows - row)];
-                // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for
-                // each row, and lanes are `lane_pitch` apart; `over` took a `&mut [T]`, so they
-                // are initialised. The tile has `skip + width` lanes in each row.
-                unsafe {
-                    (kernel.store)(&Store {
-                        tile: tile_of(i).add(skip),
-                        tile_pitch,
-                        rows: offsets.len(),
-                        lanes: width,
-                        c: start,
-                        row_offsets: offsets.as_ptr(),
-                        lane_stride: lane_pitch,
-                        accumulate: finish.accumulate,
-                        clamp: finish.clamp,
-                    });
+                for lanes in cell.lines(first..first + width) {
+                    // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry
+                    // for each row, and these lanes are `lane_pitch` apart; `over` took a `&mut [T]`,
+                    // so they are initialised. The tile has `skip + width` lanes in each row.
+                    unsafe {
+                        (kernel.store)(&Store {
+                            tile: tile_of(i).add(skip + lanes.start - first),
+                            tile_pitch,
+                            rows: offsets.len(),
+                            lanes: lanes.len(),
+                            c: cell.start().add(cell.lane_place(lanes.start)),
+                            row_offsets: offsets.as_ptr(),
+                            lane_stride: lane_pitch,
+                            accumulate: finish.accumulate,
+                            clamp: finish.clamp,
+                        });
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::grid::{Grid, Run};
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// The places of a product's elements: row `r` and lane `l` meet at `base + rows(r) + lanes(l)`.
 ///
@@ -11,8 +12,34 @@ pub(crate) struct Target {
     rows: Grid,
     lanes: Grid,
     base: usize,
-    lane_pitch: usize,
+    lines: Lines,
     order: Order,
+}
+
+/// How the lanes of a run lie: `pitch` apart in lines of `len` lanes, which are `line_pitch` apart.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    len: usize,
+    line_pitch: usize,
+    pitch: usize,
+}
+
+impl Lines {
+    /// Those of a grid; a single line if all lanes of a run are `pitch` apart.
+    fn new(lanes: &Grid, pitch: usize) -> Self {
+        let (run, pitches) = (lanes.run_sizes(), lanes.pitches());
+        if lanes.is_even(pitch) {
+            return Self { len: usize::MAX, line_pitch: 0, pitch };
+        }
+        let even = run[..2] == [1, 1] && (run[3] == 1 || pitches[3] == pitch);
+        assert!(even, "{lanes:?} are not {pitch} apart");
+        Self { len: run[3], line_pitch: pitches[2], pitch }
+    }
+
+    /// Where a lane lies from the first.
+    fn place(&self, lane: usize) -> usize {
+        lane / self.len * self.line_pitch + lane % self.len * self.pitch
+    }
 }
 
 /// Which runs follow each other as cells are handed out.
@@ -25,10 +52,10 @@ pub(crate) enum Order {
 }
 
 impl Target {
-    /// A matrix whose rows and lanes lie as the grids say; the lanes of a run `lane_pitch` apart.
+    /// A matrix whose rows and lanes lie as the grids say; the lanes of a line `lane_pitch` apart.
     ///
     /// # Panics
-    /// If two elements share a place or a run's lanes aren't evenly spaced: the caller's grids
+    /// If two elements share a place or the lanes of a line aren't evenly spaced: the caller's grids
     /// are wrong.
     pub(crate) fn new(
         rows: Grid,
@@ -38,9 +65,9 @@ impl Target {
         order: Order,
     ) -> Self {
         assert!(rows.is_distinct_with(&lanes), "{rows:?} and {lanes:?} overlap");
-        assert!(lanes.is_even(lane_pitch), "{lanes:?} are not {lane_pitch} apart");
+        let lines = Lines::new(&lanes, lane_pitch);
         assert!(rows.table().is_sorted(), "rows descend");
-        Self { rows, lanes, base, lane_pitch, order }
+        Self { rows, lanes, base, lines, order }
     }
 
     /// The grid of rows.
@@ -132,9 +159,29 @@ impl<'a, T> Cell<'a, T> {
         self.lanes
     }
 
-    /// Elements between neighbouring lanes.
+    /// Elements between neighbouring lanes of a line.
     pub(super) fn lane_pitch(&self) -> usize {
-        self.target.lane_pitch
+        self.target.lines.pitch
+    }
+
+    /// Whether all lanes are [`lane_pitch`](Self::lane_pitch) apart.
+    pub(super) fn is_even(&self) -> bool {
+        self.target.lines.len == usize::MAX
+    }
+
+    /// Where a lane lies from the first.
+    pub(super) fn lane_place(&self, lane: usize) -> usize {
+        self.target.lines.place(lane)
+    }
+
+    /// Some lanes, line by line: evenly spaced.
+    pub(super) fn lines(&self, lanes: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let (len, mut left) = (self.target.lines.len, lanes);
+        core::iter::from_fn(move || {
+            let line = left.start..left.end.min(left.start.saturating_add(len - left.start % len));
+            left.start = line.end;
+            (!line.is_empty()).then_some(line)
+        })
     }
 
     /// The offsets of the cell's rows from [`start`](Self::start).

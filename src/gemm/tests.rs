@@ -238,28 +238,42 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     let a = numbers::<T>(rng, 300 + 7 + terms.max(500));
     let panels = lanes.div_ceil(kernel.lanes);
     let (line, pitch) = if packed { (kernel.lanes, terms * kernel.lanes) } else { (lanes + 3, 0) };
-    // The last vector reaches back over lanes of panels before it; only where there are too few of
-    // those may it read on.
-    let (first, excess) =
-        ((panels - 1) * kernel.lanes, lanes.next_multiple_of(kernel.vector) - lanes);
-    let slack = if packed { 0 } else { excess.saturating_sub(first) };
+    // The last vector reaches back over lanes of panels before it; where there are too few of those
+    // it reads on, or before the first lane, or there are enough for a vector.
+    let excess = lanes.next_multiple_of(kernel.vector) - lanes;
+    let (first, slack) = match rng.random_range(0..3) {
+        _ if packed => (0, 0),
+        0 => (excess, 0),
+        1 if lanes >= kernel.vector => (rng.random_range(0..excess.max(1)), 0),
+        _ => (0, excess.saturating_sub((panels - 1) * kernel.lanes)),
+    };
     let lines: Vec<u32> = (0..terms).map(|t| ((terms - 1 - t) * line) as u32).collect();
-    let b =
-        numbers::<T>(rng, if packed { panels * pitch } else { (terms - 1) * line + lanes + slack });
+    let len = if packed { panels * pitch } else { first + (terms - 1) * line + lanes + slack };
+    let b = numbers::<T>(rng, len);
     let [lane_bias, row_bias] = [lanes, rows].map(|len| numbers::<T>(rng, len));
-    let (row_pitch, lane_pitch) = if straight { (lanes + 2, 1) } else { (1, rows + 2) };
+    // Lanes in one line, or in several with a gap between them.
+    let lines_of_lanes = [2, 3, 1][rng.random_range(0..3)];
+    let of_line = if lanes % lines_of_lanes == 0 { lanes / lines_of_lanes } else { lanes };
+    let step = rng.random_range(1..=2);
+    let lane_pitch = if straight { step } else { rows + 2 };
+    let line_pitch = of_line * lane_pitch + 1;
+    let lane_place = |lane: usize| lane / of_line * line_pitch + lane % of_line * lane_pitch;
+    let row_pitch = if straight { lane_place(lanes - 1) + 3 } else { 1 };
     // Rows evenly apart, or in two blocks with a gap between them.
     let blocks = if rows % 2 == 0 && straight && rng.random() { 2 } else { 1 };
     let block = rows / blocks * row_pitch + blocks - 1;
     let (sizes, pitches) = ([1, 1, blocks, rows / blocks], [0, 0, block, row_pitch]);
     let target = Target::new(
         Grid::new(sizes, pitches, sizes).unwrap(),
-        Grid::untabled([1, 1, 1, lanes], [0, 0, 0, lane_pitch], [1, 1, 1, lanes]),
+        {
+            let run = [1, 1, lanes / of_line, of_line];
+            Grid::untabled(run, [0, 0, line_pitch, lane_pitch], run)
+        },
         1,
         lane_pitch,
         Order::RowsOutside,
     );
-    let len = 1 + (rows - 1) * row_pitch + blocks - 1 + (lanes - 1) * lane_pitch + 2;
+    let len = 1 + (rows - 1) * row_pitch + blocks - 1 + lane_place(lanes - 1) + 2;
     let old =
         if job.accumulate { numbers::<T>(rng, len) } else { vec![T::from_f64(f64::NAN); len] };
     let mut c = old.clone();
@@ -267,7 +281,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     {
         let mut cell = target.over(&mut c).next().unwrap();
         let left = Left { data: &a, rows: &row_table, terms: &term_table };
-        let right = Right { data: &b, panel_pitch: packed.then_some(pitch), terms: &lines };
+        let right = Right { data: &b, first, panel_pitch: packed.then_some(pitch), terms: &lines };
         let finish = Finish {
             lane_bias: job.bias[0].then_some(&*lane_bias),
             row_bias: job.bias[1].then_some(&*row_bias),
@@ -284,7 +298,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
                 let (panel, l) =
                     if packed { (lane / kernel.lanes, lane % kernel.lanes) } else { (0, lane) };
                 sum += a[row as usize + term_table[t] as usize]
-                    * b[panel * pitch + lines[t] as usize + l];
+                    * b[first + panel * pitch + lines[t] as usize + l];
             }
             if job.bias[0] {
                 sum += bias;
@@ -293,7 +307,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
                 sum += row_bias[r];
             }
             let [in_block, of_block] = [r % (rows / blocks), r / (rows / blocks)];
-            let place = 1 + of_block * block + in_block * row_pitch + lane * lane_pitch;
+            let place = 1 + of_block * block + in_block * row_pitch + lane_place(lane);
             if job.accumulate {
                 sum += expected[place];
             }
@@ -304,6 +318,18 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         let same = got == expected || (got.into().is_nan() && expected.into().is_nan());
         assert!(same, "{isa} {job:?}: element {i} is {got}, expected {expected}");
     }
+}
+
+/// A row that is taken twice would be written twice.
+#[test]
+#[should_panic(expected = "rows don't ascend")]
+fn rows_of_a_part_ascend() {
+    let rows = Grid::line(4, 3, 4).unwrap();
+    let lanes = Grid::line(3, 1, 3).unwrap();
+    let target = Target::new(rows, lanes, 0, 1, Order::RowsOutside);
+    let mut data = [0.0; 12];
+    let mut cell = target.over(&mut data).next().unwrap();
+    cell.part(&[0, 2, 2], &mut [0; 4]);
 }
 
 /// Rows and lanes around every edge of every kernel's tile.

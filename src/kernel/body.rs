@@ -367,6 +367,17 @@ pub(super) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>)
             }
             return;
         }
+        if job.rows == 1 || (*job.row_offsets.add(1) - *job.row_offsets) as usize > job.lane_stride
+        {
+            // Lanes lie closer together than rows: nothing to transpose.
+            for r in 0..job.rows {
+                let c = job.c.add(*job.row_offsets.add(r) as usize);
+                for lane in 0..job.lanes {
+                    finish_one(job, *job.tile.add(r * width + lane), c.add(lane * job.lane_stride));
+                }
+            }
+            return;
+        }
         let mut square = MaybeUninit::<[V::Element; 256]>::uninit();
         let square = square.as_mut_ptr().cast::<V::Element>();
         let mut r = 0;
@@ -389,21 +400,31 @@ pub(super) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>)
                         finish(job, V::load(sums), c.add(start), count);
                     } else {
                         for i in 0..count {
-                            let at = c.add(*offsets.add(i) as usize);
-                            let mut sum = *sums.add(i);
-                            if job.accumulate {
-                                sum = *at + sum;
-                            }
-                            if let Some([low, high]) = job.clamp {
-                                sum = sum.clamp_to(low, high);
-                            }
-                            *at = sum;
+                            finish_one(job, *sums.add(i), c.add(*offsets.add(i) as usize));
                         }
                     }
                 }
             }
             r += count;
         }
+    }
+}
+
+/// Writes one element of a sum.
+///
+/// # Safety
+/// `at` is good for an element, initialised if `job.accumulate`.
+#[inline(always)]
+unsafe fn finish_one<T: Element>(job: &Store<T>, mut sum: T, at: *mut T) {
+    // SAFETY: the caller vouches for the element.
+    unsafe {
+        if job.accumulate {
+            sum = *at + sum;
+        }
+        if let Some([low, high]) = job.clamp {
+            sum = sum.clamp_to(low, high);
+        }
+        *at = sum;
     }
 }
 

@@ -264,7 +264,7 @@ impl FewPixels {
             let taps = self.patches.taps.run(block % runs);
             for index in 0..self.patches.pixels.runs() {
                 let pixels = self.patches.pixels.run(index);
-                let data = self.patches.part(
+                let (data, first) = self.patches.part(
                     layer.kernels,
                     input,
                     block / runs,
@@ -275,7 +275,7 @@ impl FewPixels {
                 );
                 let rows = cols[pixels.first * self.run..].chunks_mut(self.run);
                 for (row, &pixel) in rows.zip(&self.patches.pixels.table()[..pixels.len]) {
-                    let data = &data[pixel as usize..];
+                    let data = &data[first + pixel as usize..];
                     for (col, &tap) in row.iter_mut().zip(&self.patches.taps.table()[..taps.len]) {
                         *col = data[tap as usize];
                     }
@@ -363,6 +363,7 @@ impl FewPixels {
             };
             let right = Right {
                 data: &cols[self.block(channels.start[2], taps.index)..],
+                first: 0,
                 panel_pitch: None,
                 terms: self.rows.table(),
             };
@@ -447,6 +448,7 @@ impl FewPixels {
             };
             let right = Right {
                 data: &weight[group * outputs * self.terms + first..],
+                first: 0,
                 panel_pitch: None,
                 terms: self.filters.table(),
             };

@@ -107,6 +107,8 @@ struct Load {
     terms: usize,
     /// The part of the terms that don't only meet padding.
     kept: f64,
+    /// The pixels are those of a phase: no two side by side.
+    scattered: bool,
     /// Taps along the axis that the copies for pixels in lanes repeat.
     repeats: usize,
 }
@@ -117,14 +119,17 @@ fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
     let share = |n: usize, step: usize| n.next_multiple_of(step) as f64 / n as f64;
     let terms = load.terms as f64;
     let depth = load.channels as f64;
-    // Storing a row of a tile costs some 11 cycles transposed, 5 straight; packing a weight 1.
+    // Storing a row of a tile costs some 11 cycles transposed, 5 straight, some 25 where pixels don't follow
+    // each other; packing a weight 1.
     let packing = kernels.tall.vector as f64 / (load.pixels * load.images) as f64;
     let (tall, cost) = kernels.tall_for(load.channels);
-    let channels = share(load.channels, tall.lanes) * (cost * load.kept + 11.0 / terms) + packing;
+    let [straight, transposed] = if load.scattered { [23.0, 28.0] } else { [5.0, 11.0] };
+    let sum = cost * load.kept + transposed / terms;
+    let channels = share(load.channels, tall.lanes) * sum + packing;
     // A lone row waits for its broadcasts, and each copied element serves fewer products.
     let few = if load.channels == 1 { 1.25 } else { kernels.broadcast_cost() };
     let copies = 4.0 * load.repeats as f64 / depth / terms.clamp(1.0, 9.0);
-    let pixels = share(load.pixels, kernels.wide.vector) * (few + 5.0 / terms) + copies;
+    let pixels = share(load.pixels, kernels.wide.vector) * (few + straight / terms) + copies;
     if pixels < channels { Lanes::Pixels } else { Lanes::Channels }
 }
 
@@ -215,8 +220,6 @@ impl Gathering {
                 (shape.group_in(), shape.group_out().saturating_mul(shape.kernel_taps()))
             }
         };
-        let strided = direction == Direction::BackwardData
-            && shape.axes3().iter().any(|axis| axis.stride > 1);
         let (kernel, _) = kernels.tall_for(channels);
         let kept = match sources.first() {
             Some(source) => {
@@ -230,9 +233,10 @@ impl Gathering {
             Load {
                 kept,
                 channels,
-                pixels: if strided { w } else { h * w },
-                images: source.batch * d * if strided { h } else { 1 },
+                pixels: h * w,
+                images: source.batch * d,
                 terms: source.tap_sizes().iter().product(),
+                scattered: direction == Direction::BackwardData && shape.axes3()[2].stride > 1,
                 repeats: source.walks[2].taps,
             }
         });
@@ -263,14 +267,7 @@ impl Gathering {
     ) -> Result<(), Error> {
         let flat = self.lanes == Lanes::Pixels;
         let [.., h, w] = source.pixel_sizes();
-        let even = places[2] == w * places[3];
-        let most = if flat && !even {
-            w
-        } else if flat {
-            h * w
-        } else {
-            PIXELS
-        };
+        let most = if flat { h * w } else { PIXELS };
         // One cell has all channels: more runs of taps cost it no more copies, and fewer pixels make
         // more cells.
         let few = flat && self.channels <= 2 * kernels.wide.rows;
@@ -455,7 +452,9 @@ impl Gathering {
         let bias = call.store.bias.map(|bias| &bias[lanes.range()]);
         for chunk in 0..patches.taps.runs() {
             let taps = patches.taps.run(chunk);
-            let image = patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
+            let (image, first) =
+                patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
+            let image = &image[first..];
             let panels = &panels[weights_base + weights.run(chunk).base..];
             let finish = Finish {
                 lane_bias: bias.filter(|_| chunk == 0),
@@ -468,8 +467,12 @@ impl Gathering {
             let Some(bands) = bands else {
                 let terms = &patches.taps.table()[..taps.len];
                 let left = Left { data: image, rows: &places[..pixels.len], terms };
-                let right =
-                    Right { data: panels, panel_pitch, terms: &weights.table()[..taps.len] };
+                let right = Right {
+                    data: panels,
+                    first: 0,
+                    panel_pitch,
+                    terms: &weights.table()[..taps.len],
+                };
                 multiply(kernel, &mut cell, left, right, finish);
                 continue;
             };
@@ -480,7 +483,7 @@ impl Gathering {
                 let place = |&number: &u32| places[number as usize];
                 rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
                 let left = Left { data: image, rows, terms };
-                let right = Right { data: panels, panel_pitch, terms: of_weights };
+                let right = Right { data: panels, first: 0, panel_pitch, terms: of_weights };
                 multiply(kernel, &mut cell.part(numbers, offsets), left, right, finish);
             });
         }
@@ -506,19 +509,11 @@ impl Gathering {
                 rows: &rows.table()[..channels.len],
                 terms: &weights.table()[..taps.len],
             };
-            let right = Right {
-                data: patches.part(
-                    call.kernels,
-                    call.image,
-                    channels.start[2],
-                    &pixels,
-                    &taps,
-                    scratch,
-                    held,
-                ),
-                panel_pitch: None,
-                terms: &patches.taps.table()[..taps.len],
-            };
+            let group = channels.start[2];
+            let (data, first) =
+                patches.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
+            let terms = &patches.taps.table()[..taps.len];
+            let right = Right { data, first, panel_pitch: None, terms };
             let finish = Finish {
                 lane_bias: None,
                 row_bias: bias.filter(|_| chunk == 0),

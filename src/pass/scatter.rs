@@ -242,21 +242,16 @@ impl Scatter {
                         pack_errors(shape, kernel, grad_output, &pixels, first, count, to);
                     }
                     let group = lanes.start[2];
+                    let (image, first) =
+                        self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
                     let left = Left {
-                        data: self.patches.part(
-                            layer.kernels,
-                            input,
-                            group,
-                            &pixels,
-                            &taps,
-                            copy,
-                            held,
-                        ),
+                        data: &image[first..],
                         rows: &self.patches.taps.table()[..taps.len],
                         terms: &self.patches.pixels.table()[..pixels.len],
                     };
                     let terms = &errors.table()[..pixels.len];
-                    let right = Right { data: &*panels, panel_pitch: Some(panel_pitch), terms };
+                    let right =
+                        Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), terms };
                     let finish =
                         Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
                     multiply(kernel, &mut cell, left, right, finish);
@@ -272,16 +267,10 @@ impl Scatter {
                         steps: &errors.table()[..steps],
                     };
                     let group = lanes.start[2];
+                    let (image, first) =
+                        self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
                     let right = Operand {
-                        data: self.patches.part(
-                            layer.kernels,
-                            input,
-                            group,
-                            &pixels,
-                            &taps,
-                            copy,
-                            held,
-                        ),
+                        data: &image[first..],
                         rows: &self.patches.taps.table()[..taps.len],
                         steps: &rows.table()[..steps],
                     };
