@@ -31,6 +31,8 @@ impl Lines {
         if lanes.is_even(pitch) {
             return Self { len: usize::MAX, line_pitch: 0, pitch };
         }
+        // A step that is never taken may have any size.
+        let pitch = if run[3] == 1 { 1 } else { pitch };
         let even = run[..2] == [1, 1] && (run[3] == 1 || pitches[3] == pitch);
         assert!(even, "{lanes:?} are not {pitch} apart");
         Self { len: run[3], line_pitch: pitches[2], pitch }
