@@ -137,6 +137,36 @@ impl Source {
         }
     }
 
+    /// Whether rows of the image follow each other as those of the outputs do, for each tap.
+    fn is_side_by_side(&self) -> bool {
+        let [_, h, w] = &self.walks;
+        w.stride == 1
+            && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
+            && h.outputs * w.outputs >= 64
+    }
+
+    /// Cycles that it takes to copy what one plane of outputs reads of a channel, for vectors of so
+    /// many lanes: 6 for each row, 4 for each vector, and more with gaps between its elements.
+    pub(crate) fn copying(&self, beside: Beside, vector: usize) -> f64 {
+        let flat = beside == Beside::Planes;
+        let inside = self.walks.iter().all(Walk::is_inside);
+        if inside && (!flat || self.is_side_by_side()) {
+            return 0.0;
+        }
+        let [d, h, w] = &self.walks;
+        // Each tap's outputs by themselves, or all that a row has.
+        let by_tap = flat && (w.stride > 1 || (w.taps > 1 && h.outputs > 1));
+        let columns = if by_tap { w.outputs } else { w.slots(w.outputs, w.taps, flat).len };
+        let gaps = match w.stride {
+            1 => 0.0,
+            2 => 4.0 * columns.div_ceil(vector) as f64,
+            _ => columns as f64,
+        };
+        let row = 6.0 + 4.0 * columns.div_ceil(vector) as f64 + if by_tap { gaps } else { 0.0 };
+        let rows = d.taps as f64 * h.slots(h.outputs, h.taps, false).len as f64;
+        rows * row * if by_tap { w.taps as f64 } else { 1.0 }
+    }
+
     /// The sizes of the grid of pixels: the batch, then the outputs.
     pub(crate) fn pixel_sizes(&self) -> [usize; 4] {
         let [d, h, w] = self.walks.map(|walk| walk.outputs);
@@ -260,15 +290,11 @@ impl Patches {
             _ => 1,
         };
         let crowded = apart.is_multiple_of(CROWDED) && !limits.once;
-        let [_, h, w] = &source.walks;
-        let side_by_side = w.stride == 1
-            && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
-            && h.outputs * w.outputs >= 64;
         let flat = limits.beside == Beside::Planes;
         let beside = match limits.beside {
             Beside::None => true,
-            Beside::Rows => w.stride == 1,
-            Beside::Planes => side_by_side,
+            Beside::Rows => source.walks[2].stride == 1,
+            Beside::Planes => source.is_side_by_side(),
         };
         let direct = !crowded && source.walks.iter().all(Walk::is_inside) && beside;
 

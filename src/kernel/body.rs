@@ -283,7 +283,7 @@ pub(super) unsafe fn copy_rows<V: Vector<Element: Element>>(job: &CopyRows<V::El
             1 if together && job.taken > 0 && job.count > 1 => copy_together(job),
             1 => copy_stepped::<V, 1>(job),
             2 => copy_stepped::<V, 2>(job),
-            _ => copy_stepped::<V, 0>(job),
+            _ => copy_apart(job),
         }
     }
 }
@@ -309,8 +309,33 @@ unsafe fn copy_together<T: Element>(job: &CopyRows<T>) {
     }
 }
 
+/// Elements further apart than vectors can be put together from: one at a time.
+///
 /// # Safety
-/// As [`CopyRows`]; `STEP` is the job's if that is 1 or 2, else 0.
+/// As [`CopyRows`].
+#[inline(always)]
+unsafe fn copy_apart<T: Element>(job: &CopyRows<T>) {
+    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step } = job;
+    for row in 0..count {
+        let (from, to) =
+            (from.wrapping_add(row.wrapping_mul(from_pitch)), to.wrapping_add(row * to_pitch));
+        // SAFETY: the caller vouches for `taken` elements of the row, and for all that it has in `to`.
+        unsafe {
+            for i in 0..before {
+                *to.add(i) = T::ZERO;
+            }
+            for i in 0..taken {
+                *to.add(before + i) = *from.add(i * step);
+            }
+            for i in before + taken..len {
+                *to.add(i) = T::ZERO;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`CopyRows`], whose step is `STEP`, 1 or 2.
 #[inline(always)]
 unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>) {
     // Rows that share a mask before the next: so many that they stay in the L1 cache.

@@ -26,6 +26,10 @@ const NEAR: f64 = 2048.0;
 /// Cycles that it takes to multiply a band at all.
 const CALL: f64 = 400.0;
 
+/// Cycles that a row of a tile takes more to be stored where columns are cut: its neighbours aren't the
+/// pixel's.
+const GAPS: f64 = 17.0;
+
 /// Pixels that are multiplied together: eight tiles of the tallest kernel.
 pub(super) const TOGETHER: usize = 8 * 28;
 
@@ -82,7 +86,8 @@ impl Cut {
         let low = if channels * taps > NEAR { LOW_AFAR } else { LOW };
         let cost = |axes: [&[Stretch]; 3]| {
             let [planes, rows_of, columns] = axes;
-            let mut sum = 0.0;
+            let gaps = if columns.len() > 1 { GAPS } else { 0.0 };
+            let mut sum = gaps / channels * pixels as f64;
             for plane in planes {
                 for row in rows_of {
                     let (outputs, taps) = (plane.area(row), plane.taps_with(row));

@@ -10,7 +10,8 @@
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
 
-use super::bands::{Bands, Cut, TOGETHER};
+use super::bands::{Bands, TOGETHER};
+use super::orientation::{self, Lanes};
 use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
@@ -34,7 +35,7 @@ const TOUCHED: usize = 160 << 10;
 const TAPS: usize = 8192;
 
 /// Pixels of a run, which are the rows of a cell.
-const PIXELS: usize = 1568;
+pub(super) const PIXELS: usize = 1568;
 
 /// Elements of the largest panel that a worker packs for itself.
 const OWN_PANEL: usize = 96 << 10;
@@ -42,13 +43,6 @@ const OWN_PANEL: usize = 96 << 10;
 /// Multiplications that a cell should have, so that there are more cells than threads but each is
 /// worth handing out: some 50 µs.
 const CELL_WORK: usize = 3 << 20;
-
-/// Which operand has the vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lanes {
-    Channels,
-    Pixels,
-}
 
 /// Where the weights that the kernels read come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,47 +91,6 @@ struct Product {
     rows: Grid,
     /// Where rows are pixels: taps that meet only padding, left out.
     bands: Option<Bands>,
-}
-
-/// The numbers that decide between the orientations.
-struct Load {
-    channels: usize,
-    pixels: usize,
-    images: usize,
-    terms: usize,
-    /// The part of the terms that don't only meet padding.
-    kept: f64,
-    /// The pixels are those of a phase: no two side by side.
-    scattered: bool,
-    /// Taps along the axis that the copies for pixels in lanes repeat.
-    repeats: usize,
-}
-
-/// Chooses the cheaper orientation, in cycles per vector of products; the figures are measured on
-/// Zen 4 with AVX-512.
-fn choose<T: Element>(kernels: &Kernels<T>, load: &Load) -> Lanes {
-    let share = |n: usize, step: usize| n.next_multiple_of(step) as f64 / n as f64;
-    let terms = load.terms as f64;
-    let depth = load.channels as f64;
-    // Storing a row of a tile costs some 11 cycles transposed, 5 straight, some 25 where pixels don't follow
-    // each other; packing a weight 1.
-    let packing = kernels.tall.vector as f64 / (load.pixels * load.images) as f64;
-    let (tall, cost) = kernels.tall_for(load.channels);
-    let [straight, transposed] = if load.scattered { [23.0, 28.0] } else { [5.0, 11.0] };
-    let sum = cost * load.kept + transposed / terms;
-    let channels = share(load.channels, tall.lanes) * sum + packing;
-    // A lone row waits for its broadcasts, and each copied element serves fewer products.
-    let few = if load.channels == 1 { 1.25 } else { kernels.broadcast_cost() };
-    let copies = 4.0 * load.repeats as f64 / depth / terms.clamp(1.0, 9.0);
-    let pixels = share(load.pixels, kernels.wide.vector) * (few + straight / terms) + copies;
-    if pixels < channels { Lanes::Pixels } else { Lanes::Channels }
-}
-
-/// Where it pays to leave out taps that meet only padding. Not channels last: there a run of taps
-/// may end within a row of them.
-fn cut<T>(source: &Source, pixels: usize, kernel: &Kernel<T>) -> Result<Option<Cut>, Error> {
-    let cut = || Cut::best(&source.walks, source.channels, pixels, kernel.rows);
-    (source.layout == Layout::ChannelsFirst).then(cut).transpose()
 }
 
 impl Gathering {
@@ -221,28 +174,13 @@ impl Gathering {
             }
         };
         let (kernel, _) = kernels.tall_for(channels);
-        let kept = match sources.first() {
-            Some(source) => {
-                let pixels = source.pixel_sizes().iter().product::<usize>().min(PIXELS);
-                cut(source, pixels, kernel)?.map_or(1.0, |cut| cut.cost)
+        // Channels last, the channels of a pixel follow each other as lanes do.
+        let lanes = match shape.layout() {
+            Layout::ChannelsFirst => {
+                let scattered = direction == Direction::BackwardData && shape.axes3()[2].stride > 1;
+                Lanes::of(kernels, channels, sources, scattered)?
             }
-            None => 1.0,
-        };
-        let load = sources.first().map(|source| {
-            let [d, h, w] = source.walks.map(|walk| walk.outputs);
-            Load {
-                kept,
-                channels,
-                pixels: h * w,
-                images: source.batch * d,
-                terms: source.tap_sizes().iter().product(),
-                scattered: direction == Direction::BackwardData && shape.axes3()[2].stride > 1,
-                repeats: source.walks[2].taps,
-            }
-        });
-        let lanes = match (shape.layout(), load) {
-            (Layout::ChannelsFirst, Some(load)) => choose(kernels, &load),
-            _ => Lanes::Channels,
+            Layout::ChannelsLast => Lanes::Channels,
         };
         let (width, packing) = match (lanes, direction) {
             (Lanes::Channels, _) => (kernel.lanes, Packing::Shared),
@@ -322,7 +260,9 @@ impl Gathering {
             }
         };
         let cut = match self.lanes {
-            Lanes::Channels => cut(&source, pixels, kernels.tall_for(self.channels).0)?,
+            Lanes::Channels => {
+                orientation::cut(&source, pixels, kernels.tall_for(self.channels).0)?
+            }
             Lanes::Pixels => None,
         };
         let all = source.walks.map(|walk| walk.taps);
