@@ -592,20 +592,26 @@ impl Plane {
             to = &mut to[pixels.before * to_pixel..];
             pixels = Span { len: pixels.count, before: 0, ..pixels };
         }
-        let inside = image.filter(|_| rows.count > 0 && pixels.count > 0);
-        let (before, count) =
-            if inside.is_some() { (rows.before, rows.count) } else { (rows.len, 0) };
         let len = (pixels.len - 1) * to_pixel + inner;
         let mut zeros = |first: usize, end: usize| {
-            if first < end && !(unread[0] && image.is_some()) {
+            if first < end {
                 let (from_pitch, to_pitch, count) = (0, to_row, end - first);
                 let rows = Rows { count, from_pitch, to_pitch, before: 0, taken: 0, len, step: 1 };
                 copy_rows(kernels, &[], &mut to[first * to_row..], rows);
             }
         };
-        zeros(0, before);
-        zeros(before + count, rows.len);
-        let Some(image) = inside else { return };
+        let Some(image) = image else { return zeros(0, rows.len) };
+        let (before, count) = (rows.before, rows.count);
+        if !unread[0] {
+            zeros(0, before);
+            zeros(before + count, rows.len);
+        }
+        if pixels.count == 0 {
+            zeros(before, before + count);
+        }
+        if pixels.count == 0 || count == 0 {
+            return;
+        }
         let from = &image[rows.first * row + pixels.first * pixel..];
         let to = &mut to[before * to_row..];
         // With two slots inside, the step between them lies in the image.

@@ -151,6 +151,29 @@ fn bands_without_a_row() {
     plans(layer.shape).iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
 }
 
+/// A tap that meets only padding in every column, of rows that are cut into bands: its zeros are
+/// read, though the padding above and below isn't. (Found by the property tests.)
+#[test]
+fn bands_beside_columns_of_padding() {
+    let params = Params {
+        axes: 2,
+        batch: 4,
+        in_channels: 2,
+        out_channels: 3,
+        input: [40, 4, 1],
+        kernel: [4, 3, 1],
+        stride: [2, 2, 1],
+        dilation: [14, 5, 1],
+        pad_begin: [1, 11, 0],
+        pad_end: [9, 6, 0],
+        ..Params::default()
+    };
+    for out_channels in [3, 8, 16] {
+        check_as_is::<f64>(Params { out_channels, ..params });
+        check_as_is::<f32>(Params { out_channels, ..params });
+    }
+}
+
 /// The activation follows the last run of taps, not each: in products of lanes of either sort, and
 /// in the dot products of few pixels.
 #[test]

@@ -83,14 +83,20 @@ impl<T: Element> Expected<'_, T> {
         Err(Mismatch::of_element(what, self, first, got[first].into(), allowed(first), wrong))
     }
 
-    /// Runs the call on a plan of this crate and [asserts](Self::assert_close) its answer.
+    /// Runs the call on a plan of this crate, with scratch full of NaN, and
+    /// [asserts](Self::assert_close) its answer.
     ///
     /// # Panics
     /// If the answer is wrong, or the plan is another layer's.
     #[track_caller]
     pub fn assert_plan(&self, plan: &Plan<T>, tolerance: Tolerance) {
         let got = match self.call {
-            Call::Pass(pass, write) => self.layer.run(plan, pass, write),
+            Call::Pass(pass, write) => {
+                let len = plan.scratch_len(pass);
+                self.layer
+                    .run_with_scratch(plan, pass, write, len)
+                    .expect("the layer's own lengths")
+            }
             Call::Bias(write) => self.layer.run_bias(plan, write),
         };
         self.assert_close(&format!("{plan:?}"), &got, tolerance);
