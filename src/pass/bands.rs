@@ -81,7 +81,7 @@ impl Cut {
         let [d, h, w] = walks;
         let cut = [stretches(d)?, stretches(h)?, stretches(w)?];
         let images = pixels as f64 / walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
-        let (channels, rows) = (channels as f64, rows as f64);
+        let channels = channels as f64;
         let taps = walks.iter().map(|walk| walk.taps as f64).product::<f64>();
         let low = if channels * taps > NEAR { LOW_AFAR } else { LOW };
         let cost = |axes: [&[Stretch]; 3]| {
@@ -93,7 +93,7 @@ impl Cut {
                     let (outputs, taps) = (plane.area(row), plane.taps_with(row));
                     for column in columns {
                         let count = images * outputs * column.outputs.len() as f64;
-                        let tiles = (count / rows).ceil();
+                        let tiles = (count as usize).div_ceil(rows).max(1) as f64;
                         let height = tiles * (count / tiles).max(low);
                         sum += taps * column.taps.len() as f64 * height + CALL / channels;
                     }

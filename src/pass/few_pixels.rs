@@ -50,6 +50,10 @@ const MOST_LANES: usize = 16;
 
 /// How forward is computed.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "no box can be had that isn't an abort without memory"
+)]
 enum Forward {
     /// In dot products with cols.
     Dots(Target),

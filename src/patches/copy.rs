@@ -1,0 +1,296 @@
+//! The part of an image that a run of pixels and a run of taps read, copied with its padding.
+
+use super::{Beside, Patches, Pitches, Source};
+use crate::element::Element;
+use crate::gemm::copy::{Rows, copy_rows};
+use crate::gemm::grid::Run;
+use crate::kernel::Kernels;
+use crate::shape::{Layout, MAX_AXES};
+
+/// How one axis lies in a copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slots {
+    /// Elements held.
+    pub(super) len: usize,
+    /// Slots between neighbouring outputs.
+    pub(super) point: usize,
+    /// Slots between neighbouring taps.
+    pub(super) tap: usize,
+    /// Image elements between neighbouring slots.
+    pub(super) step: usize,
+    /// Stretches of evenly spaced slots: 1, or one for each tap.
+    pub(super) pieces: usize,
+}
+
+/// How a copy is laid out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copy {
+    pub(super) slots: [Slots; MAX_AXES],
+    pub(super) pitches: Pitches,
+    pub(super) len: usize,
+}
+
+impl Copy {
+    pub(super) fn new(
+        source: &Source,
+        pixel_run: [usize; 4],
+        tap_run: [usize; 4],
+        beside: Beside,
+    ) -> Self {
+        let flat = beside == Beside::Planes;
+        let [images, outputs @ ..] = pixel_run;
+        let (channels, taps) = source.split_layout(tap_run);
+        let mut slots = [0, 1, 2].map(|a| {
+            let neighbours = flat || (a == 2 && beside == Beside::Rows);
+            source.walks[a].slots(outputs[a], taps[a], neighbours)
+        });
+        let [d, h, mut w] = slots.map(|slots| slots.len);
+        let mut repeats = 1;
+        if flat && outputs[1] > 1 && w > outputs[2] {
+            // Rows without a gap between them: a copy of all rows for each tap of the width.
+            let rows = d.saturating_mul(h).saturating_mul(outputs[2]);
+            repeats = taps[2];
+            w = outputs[2];
+            let step = source.walks[2].stride;
+            slots[2] = Slots { len: w, point: 1, tap: rows, step, pieces: repeats };
+        }
+        let (channel, axes, image) = match source.layout {
+            Layout::ChannelsFirst => {
+                let plane = h.saturating_mul(w);
+                let channel = spread(d.saturating_mul(plane).saturating_mul(repeats));
+                (channel, [h.saturating_mul(w), w, 1], channel.saturating_mul(channels))
+            }
+            Layout::ChannelsLast => {
+                let apart = slots[2].point.saturating_mul(channels);
+                let pixel = if apart.is_multiple_of(CROWDED) { channels + 16 } else { channels };
+                let row = w.saturating_mul(pixel);
+                let plane = h.saturating_mul(row);
+                (1, [plane, row, pixel], d.saturating_mul(plane))
+            }
+        };
+        let pitches = Pitches { image, channel, axes };
+        // The last lanes of a tile may reach past the pixels that there are.
+        let slack = if flat { 64 } else { 0 };
+        Self { slots, pitches, len: image.saturating_mul(images).saturating_add(slack) }
+    }
+
+    /// Copies what the runs read, zeros where that is padding.
+    #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
+    pub(super) fn fill<T: Element>(
+        &self,
+        view: &Patches,
+        kernels: &Kernels<T>,
+        image: &[T],
+        pixels: &Run,
+        taps: &Run,
+        scratch: &mut [T],
+    ) {
+        let source = view.source.pitches();
+        let [n, o @ ..] = pixels.start;
+        let [images, outputs @ ..] = pixels.sizes;
+        let (first_channel, first_tap) = view.source.split_layout(taps.start);
+        let (channels, tap_count) = view.source.split_layout(taps.sizes);
+        // Each axis' stretches, with the sizes that this run has; the pitches stay the full run's.
+        let stretches = [0, 1, 2].map(|a| {
+            let walk = &view.source.walks[a];
+            let slots = &self.slots[a];
+            let origin = (o[a] * walk.stride + first_tap[a] * walk.dilation) as isize + walk.origin;
+            let pieces = if slots.pieces == 1 { 1 } else { tap_count[a] };
+            let len = match slots.pieces {
+                1 if slots.step == 1 => {
+                    (outputs[a] - 1) * slots.point + (tap_count[a] - 1) * slots.tap + 1
+                }
+                _ => outputs[a],
+            };
+            Stretches {
+                origin,
+                dilation: walk.dilation,
+                pieces,
+                len,
+                slots: *slots,
+                source: walk.source,
+            }
+        });
+        let [depths, heights, widths] = &stretches;
+        let to_axes = self.pitches.axes;
+        // Channels last: a pixel's channels are one row; channels first: a row has one channel.
+        let (outer, inner) = match view.source.layout {
+            Layout::ChannelsFirst => (channels, 1),
+            Layout::ChannelsLast => (1, channels),
+        };
+        for image_index in 0..images {
+            let from = (n + image_index) * source.image + first_channel * source.channel;
+            let to = image_index * self.pitches.image;
+            // Plane after plane: the same row of all channels would touch as many pages each time.
+            for channel in 0..outer {
+                let image = &image[from + channel * source.channel..];
+                let to = to + channel * self.pitches.channel;
+                for (z_to, z) in depths.positions() {
+                    let image = z.map(|z| &image[z * source.axes[0]..]);
+                    for (h_to, rows) in heights.spans() {
+                        for (w_to, pixels) in widths.spans() {
+                            let plane = Plane {
+                                rows,
+                                row: source.axes[1],
+                                to_row: to_axes[1],
+                                pixels,
+                                pixel: source.axes[2],
+                                to_pixel: to_axes[2],
+                                inner,
+                                unread: view.unread,
+                            };
+                            let place = z_to * to_axes[0] + h_to * to_axes[1] + w_to * to_axes[2];
+                            plane.copy(kernels, image, &mut scratch[to + place..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Elements of f32 in 2 KiB.
+pub(super) const CROWDED: usize = 512;
+
+/// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
+fn spread(len: usize) -> usize {
+    let lines = len.saturating_add(15) & !15;
+    if lines.is_multiple_of(CROWDED) { lines.saturating_add(16) } else { lines }
+}
+
+/// One axis of a copy as it is filled.
+struct Stretches {
+    /// Where the first slot reads.
+    origin: isize,
+    dilation: usize,
+    pieces: usize,
+    /// Slots of each piece.
+    len: usize,
+    slots: Slots,
+    /// Elements of the image.
+    source: usize,
+}
+
+impl Stretches {
+    /// Every slot and the image element that it holds, if any.
+    fn positions(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
+        (0..self.pieces).flat_map(move |piece| {
+            (0..self.len).map(move |i| {
+                let at = self.origin + (piece * self.dilation + i * self.slots.step) as isize;
+                let inside = at >= 0 && (at as usize) < self.source;
+                (piece * self.slots.tap + i, inside.then_some(at as usize))
+            })
+        })
+    }
+
+    /// Where each piece begins in the copy, and what it takes.
+    fn spans(&self) -> impl Iterator<Item = (usize, Span)> {
+        (0..self.pieces).map(move |piece| {
+            // The slots from `before` to `end` lie inside the image.
+            let step = self.slots.step;
+            let origin = self.origin + (piece * self.dilation) as isize;
+            let before = ((-origin).max(0) as usize).div_ceil(step).min(self.len);
+            let end = (self.source as isize - origin).max(0) as usize;
+            let count = end.div_ceil(step).clamp(before, self.len) - before;
+            // Only a slot inside has a place in the image: past the last, a huge step overflows.
+            let first = if count > 0 { (origin + (before * step) as isize) as usize } else { 0 };
+            (piece * self.slots.tap, Span { len: self.len, before, count, first, step })
+        })
+    }
+}
+
+/// One piece of an axis of a copy: slots in the padding, inside the image, and in the padding.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// Slots in all, before the first inside, and inside.
+    len: usize,
+    before: usize,
+    count: usize,
+    /// The image element in the first slot inside, and how far apart those of two slots are.
+    first: usize,
+    step: usize,
+}
+
+/// A piece of a plane of the copy: some rows of some pixels, `row` and `pixel` elements apart in the
+/// image, `to_row` and `to_pixel` in the copy, `inner` elements each.
+struct Plane {
+    rows: Span,
+    row: usize,
+    to_row: usize,
+    pixels: Span,
+    pixel: usize,
+    to_pixel: usize,
+    inner: usize,
+    /// Whether padding of the rows, and of the columns, may be anything.
+    unread: [bool; 2],
+}
+
+impl Plane {
+    /// Copies it from a plane of the image; all zeros without one.
+    fn copy<T: Element>(&self, kernels: &Kernels<T>, image: Option<&[T]>, to: &mut [T]) {
+        let &Self { rows, row, to_row, mut pixels, pixel, to_pixel, inner, unread } = self;
+        let mut to = to;
+        if unread[1] && image.is_some() {
+            if pixels.count == 0 {
+                return;
+            }
+            to = &mut to[pixels.before * to_pixel..];
+            pixels = Span { len: pixels.count, before: 0, ..pixels };
+        }
+        let len = (pixels.len - 1) * to_pixel + inner;
+        let mut zeros = |first: usize, end: usize| {
+            if first < end {
+                let (from_pitch, to_pitch, count) = (0, to_row, end - first);
+                let rows = Rows { count, from_pitch, to_pitch, before: 0, taken: 0, len, step: 1 };
+                copy_rows(kernels, &[], &mut to[first * to_row..], rows);
+            }
+        };
+        let Some(image) = image else { return zeros(0, rows.len) };
+        let (before, count) = (rows.before, rows.count);
+        if !unread[0] {
+            zeros(0, before);
+            zeros(before + count, rows.len);
+        }
+        if pixels.count == 0 {
+            zeros(before, before + count);
+        }
+        if pixels.count == 0 || count == 0 {
+            return;
+        }
+        let from = &image[rows.first * row + pixels.first * pixel..];
+        let to = &mut to[before * to_row..];
+        // With two slots inside, the step between them lies in the image.
+        let (from_pitch, step) = (rows.step.saturating_mul(row), pixels.step.saturating_mul(pixel));
+        let whole = Rows {
+            count,
+            from_pitch,
+            to_pitch: to_row,
+            before: pixels.before * to_pixel,
+            taken: pixels.count * inner,
+            len,
+            step: 1,
+        };
+        if to_pixel == inner && step == inner {
+            copy_rows(kernels, from, to, whole);
+        } else if to_pixel == 1 && inner == 1 {
+            copy_rows(kernels, from, to, Rows { step, ..whole });
+        } else {
+            for r in 0..count {
+                let to = &mut to[r * to_row..][..len];
+                let (before, inside) = (pixels.before * to_pixel, pixels.count * to_pixel);
+                to[..before].fill(T::ZERO);
+                to[(before + inside).min(len)..].fill(T::ZERO);
+                let pixels = Rows {
+                    count: pixels.count,
+                    from_pitch: step,
+                    to_pitch: to_pixel,
+                    before: 0,
+                    taken: inner,
+                    len: inner,
+                    step: 1,
+                };
+                copy_rows(kernels, &from[r * from_pitch..], &mut to[before..], pixels);
+            }
+        }
+    }
+}
