@@ -18,15 +18,16 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, dense, fit_tables};
-use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
-use crate::kernel::{Kernel, Kernels};
+use crate::kernel::Kernels;
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
 use core::fmt;
+
+mod weights;
 
 /// Elements that a run may touch: with a panel of weights it has to stay in a L2 cache of 1 MiB.
 const TOUCHED: usize = 160 << 10;
@@ -204,22 +205,7 @@ impl Gathering {
         terms: usize,
     ) -> Result<(), Error> {
         let flat = self.lanes == Lanes::Pixels;
-        let [.., h, w] = source.pixel_sizes();
-        let most = if flat { h * w } else { PIXELS };
-        // One cell has all channels: more runs of taps cost it no more copies, and fewer pixels make
-        // more cells.
-        let few = flat && self.channels <= 2 * kernels.wide.rows;
-        let work = terms.saturating_mul(self.channels);
-        let most =
-            if few { most.min((CELL_WORK / work).max(1).next_multiple_of(256)) } else { most };
-        let limits = Limits {
-            pixels: most.min(PIXELS),
-            taps: TAPS,
-            touched: TOUCHED,
-            keep_taps: !few,
-            beside: if flat { Beside::Planes } else { Beside::None },
-            once: flat && self.channels <= kernels.wide.rows,
-        };
+        let limits = self.limits(&source, kernels, terms);
         let mut patches = Patches::new(source, limits, &[places], &[weights])?;
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
         let weights = Grid::new(source.tap_sizes(), weights, tap_run)?;
@@ -227,19 +213,7 @@ impl Gathering {
         if !flat && self.alone && patches.pixels.runs() == 1 && self.panel() <= OWN_PANEL {
             self.packing = Packing::PerCell;
         }
-        // Fewer channels to a cell until there is work for everybody.
-        let step = if flat { kernels.wide.rows } else { self.width };
-        let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
-        let step = if few { self.channels } else { step };
-        let most = (work / pixels.saturating_mul(terms).max(1)).next_multiple_of(step).max(step);
-        // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
-        let most = match kernels.wide.gathering {
-            Some(_) if flat => {
-                let parts = self.channels.div_ceil(ROWS_OF_CELL);
-                most.max(self.channels.div_ceil(parts).next_multiple_of(step))
-            }
-            _ => most,
-        };
+        let most = self.channels_of_cell(kernels, pixels.saturating_mul(terms));
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
         let run = [1, 1, 1, most.min(self.channels)];
@@ -261,7 +235,8 @@ impl Gathering {
         };
         let cut = match self.lanes {
             Lanes::Channels => {
-                orientation::cut(&source, pixels, kernels.tall_for(self.channels).0)?
+                let (kernel, _) = kernels.tall_for(self.channels);
+                orientation::cut(&source, self.channels, pixels, kernel)?
             }
             Lanes::Pixels => None,
         };
@@ -273,6 +248,54 @@ impl Gathering {
         }
         self.products.push(Product { patches, target, weights, weights_base, rows, bands });
         Ok(())
+    }
+
+    /// Whether pixels are lanes, and one cell has all channels: more runs of taps cost it no more copies.
+    fn is_shallow<T>(&self, kernels: &Kernels<T>) -> bool {
+        self.lanes == Lanes::Pixels && self.channels <= 2 * kernels.wide.rows
+    }
+
+    /// What the runs of a product's view may be.
+    fn limits<T>(&self, source: &Source, kernels: &Kernels<T>, terms: usize) -> Limits {
+        let flat = self.lanes == Lanes::Pixels;
+        let [.., h, w] = source.pixel_sizes();
+        let shallow = self.is_shallow(kernels);
+        // Fewer pixels make more cells where those of a run have no others.
+        let work = terms.saturating_mul(self.channels);
+        let enough = (CELL_WORK / work).max(1).next_multiple_of(256);
+        let pixels = match (flat, shallow) {
+            (true, true) => enough.min(h * w),
+            (true, false) => h * w,
+            (false, _) => PIXELS,
+        };
+        Limits {
+            pixels: pixels.min(PIXELS),
+            taps: TAPS,
+            touched: TOUCHED,
+            keep_taps: !shallow,
+            beside: if flat { Beside::Planes } else { Beside::None },
+            once: flat && self.channels <= kernels.wide.rows,
+        }
+    }
+
+    /// Channels of a cell, whose products each have so many multiplications: few, until there is work
+    /// for everybody.
+    fn channels_of_cell<T>(&self, kernels: &Kernels<T>, of_channel: usize) -> usize {
+        let step = match self.lanes {
+            Lanes::Pixels if self.is_shallow(kernels) => self.channels,
+            Lanes::Pixels => kernels.wide.rows,
+            Lanes::Channels => self.width,
+        };
+        let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
+        let most = (work / of_channel.max(1)).next_multiple_of(step).max(step);
+        // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
+        match kernels.wide.gathering {
+            Some(_) if self.lanes == Lanes::Pixels => {
+                let parts = self.channels.div_ceil(ROWS_OF_CELL);
+                most.max(self.channels.div_ceil(parts).next_multiple_of(step))
+            }
+            _ => most,
+        }
     }
 
     /// Panels of one group.
@@ -461,81 +484,6 @@ impl Gathering {
                 clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
             };
             multiply(&call.kernels.wide, &mut cell, left, right, finish);
-        }
-    }
-
-    /// Packs every panel; where the kernels read the weights as they lie, copies them.
-    pub(crate) fn pack<T: Element>(
-        &self,
-        &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
-        weight: &[T],
-        packed: &mut [T],
-    ) {
-        if self.packing == Packing::None {
-            packed.copy_from_slice(weight);
-            return;
-        }
-        let panels = packed.chunks_mut(self.panel()).enumerate();
-        let need = Need::of_units(panels.len());
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, panels, none, |(index, panel), _, _: &mut ()| {
-            match self.lanes {
-                Lanes::Channels => {
-                    let (kernel, _) = kernels.tall_for(self.channels);
-                    self.pack_panel(shape, kernel, weight, index, panel);
-                }
-                Lanes::Pixels => self.flip(shape, weight, index, panel),
-            }
-        });
-    }
-
-    /// Packs panel `index`. Forward: terms lie as in the weight. Backward_data: terms are output
-    /// channels with the taps of each last to first.
-    fn pack_panel<T: Element>(
-        &self,
-        shape: &Shape,
-        kernel: &Kernel<T>,
-        weight: &[T],
-        index: usize,
-        panel: &mut [T],
-    ) {
-        let (group, first) = (index / self.per_group(), index % self.per_group() * self.width);
-        let lanes = self.width.min(self.channels - first);
-        let (patch, taps, outputs) = (shape.patch_len(), shape.kernel_taps(), shape.group_out());
-        let of_group = &weight[group * outputs * patch..];
-        let columns = match (self.direction, shape.layout()) {
-            (Direction::Forward, _) => {
-                let data = &of_group[first * patch..];
-                Columns { data, lanes, lane: patch, cols: patch, col: 1, blocks: 1, block: 0 }
-            }
-            (Direction::BackwardData, _) if taps == 1 => {
-                let data = &of_group[first..];
-                Columns { data, lanes, lane: 1, cols: outputs, col: patch, blocks: 1, block: 0 }
-            }
-            (Direction::BackwardData, Layout::ChannelsFirst) => {
-                let data = &of_group[first * taps..];
-                let (blocks, block) = (outputs, patch);
-                Columns { data, lanes, lane: taps, cols: taps, col: 1, blocks, block }
-            }
-            (Direction::BackwardData, Layout::ChannelsLast) => {
-                let data = &of_group[first..];
-                let (blocks, block, col) = (outputs, patch, shape.group_in());
-                Columns { data, lanes, lane: 1, cols: taps, col, blocks, block }
-            }
-        };
-        let reversed = self.direction == Direction::BackwardData && taps > 1;
-        pack(kernel, columns, panel, reversed);
-    }
-
-    /// Writes the weights that input channel `index` has in each output channel, the taps of each
-    /// last to first.
-    fn flip<T: Element>(&self, shape: &Shape, weight: &[T], index: usize, row: &mut [T]) {
-        let (group, channel) = (index / self.channels, index % self.channels);
-        let (patch, taps) = (shape.patch_len(), shape.kernel_taps());
-        for (k, row) in row.chunks_exact_mut(taps).enumerate() {
-            let start = (group * shape.group_out() + k) * patch + channel * taps;
-            let taps = weight[start..][..taps].iter().rev();
-            row.iter_mut().zip(taps).for_each(|(to, &w)| *to = w);
         }
     }
 }

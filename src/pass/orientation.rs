@@ -34,7 +34,7 @@ impl Lanes {
         let (vector, depth, products) =
             (kernels.wide.vector, channels as f64, sources.len() as f64);
         let (tall, cost) = kernels.tall_for(channels);
-        let kept = cut(first, PIXELS.min(first.pixel_sizes().iter().product()), tall)?;
+        let kept = cut(first, channels, PIXELS.min(first.pixel_sizes().iter().product()), tall)?;
         let kept = kept.map_or(1.0, |cut| cut.cost);
         let [d, h, w] = first.walks.map(|walk| walk.outputs);
         let (images, pixels) = (first.batch * d, h * w);
@@ -67,9 +67,11 @@ impl Lanes {
 /// may end within a row of them.
 pub(super) fn cut<T>(
     source: &Source,
+    channels: usize,
     pixels: usize,
     kernel: &Kernel<T>,
 ) -> Result<Option<Cut>, Error> {
-    let cut = || Cut::best(&source.walks, source.channels, pixels, kernel.rows);
+    let channels = [source.channels, channels];
+    let cut = || Cut::best(&source.walks, channels, [source.batch, pixels], kernel.rows);
     (source.layout == Layout::ChannelsFirst).then(cut).transpose()
 }

@@ -1,0 +1,86 @@
+//! The weights as the kernels read them: in panels whose lanes are channels, or turned for
+//! backward_data.
+
+use super::{Direction, Gathering, Lanes, Layer, Packing};
+use crate::element::Element;
+use crate::gemm::pack::{Source as Columns, pack};
+use crate::kernel::Kernel;
+use crate::scratch::Need;
+use crate::shape::{Layout, Shape};
+
+impl Gathering {
+    /// Packs every panel; where the kernels read the weights as they lie, copies them.
+    pub(crate) fn pack<T: Element>(
+        &self,
+        &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
+        weight: &[T],
+        packed: &mut [T],
+    ) {
+        if self.packing == Packing::None {
+            packed.copy_from_slice(weight);
+            return;
+        }
+        let panels = packed.chunks_mut(self.panel()).enumerate();
+        let need = Need::of_units(panels.len());
+        let none: &mut [T] = &mut [];
+        parallelism.for_each(need, panels, none, |(index, panel), _, _: &mut ()| {
+            match self.lanes {
+                Lanes::Channels => {
+                    let (kernel, _) = kernels.tall_for(self.channels);
+                    self.pack_panel(shape, kernel, weight, index, panel);
+                }
+                Lanes::Pixels => self.flip(shape, weight, index, panel),
+            }
+        });
+    }
+
+    /// Packs panel `index`. Forward: terms lie as in the weight. Backward_data: terms are output
+    /// channels with the taps of each last to first.
+    pub(super) fn pack_panel<T: Element>(
+        &self,
+        shape: &Shape,
+        kernel: &Kernel<T>,
+        weight: &[T],
+        index: usize,
+        panel: &mut [T],
+    ) {
+        let (group, first) = (index / self.per_group(), index % self.per_group() * self.width);
+        let lanes = self.width.min(self.channels - first);
+        let (patch, taps, outputs) = (shape.patch_len(), shape.kernel_taps(), shape.group_out());
+        let of_group = &weight[group * outputs * patch..];
+        let columns = match (self.direction, shape.layout()) {
+            (Direction::Forward, _) => {
+                let data = &of_group[first * patch..];
+                Columns { data, lanes, lane: patch, cols: patch, col: 1, blocks: 1, block: 0 }
+            }
+            (Direction::BackwardData, _) if taps == 1 => {
+                let data = &of_group[first..];
+                Columns { data, lanes, lane: 1, cols: outputs, col: patch, blocks: 1, block: 0 }
+            }
+            (Direction::BackwardData, Layout::ChannelsFirst) => {
+                let data = &of_group[first * taps..];
+                let (blocks, block) = (outputs, patch);
+                Columns { data, lanes, lane: taps, cols: taps, col: 1, blocks, block }
+            }
+            (Direction::BackwardData, Layout::ChannelsLast) => {
+                let data = &of_group[first..];
+                let (blocks, block, col) = (outputs, patch, shape.group_in());
+                Columns { data, lanes, lane: 1, cols: taps, col, blocks, block }
+            }
+        };
+        let reversed = self.direction == Direction::BackwardData && taps > 1;
+        pack(kernel, columns, panel, reversed);
+    }
+
+    /// Writes the weights that input channel `index` has in each output channel, the taps of each
+    /// last to first.
+    fn flip<T: Element>(&self, shape: &Shape, weight: &[T], index: usize, row: &mut [T]) {
+        let (group, channel) = (index / self.channels, index % self.channels);
+        let (patch, taps) = (shape.patch_len(), shape.kernel_taps());
+        for (k, row) in row.chunks_exact_mut(taps).enumerate() {
+            let start = (group * shape.group_out() + k) * patch + channel * taps;
+            let taps = weight[start..][..taps].iter().rev();
+            row.iter_mut().zip(taps).for_each(|(to, &w)| *to = w);
+        }
+    }
+}
