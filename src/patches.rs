@@ -60,21 +60,14 @@ impl Walk {
         start..end.clamp(start, self.outputs)
     }
 
-    /// Elements that a copy holds of all outputs by all taps: see [`slots`](Self::slots).
-    fn held(&self) -> f64 {
-        let &Self { outputs, taps, stride, dilation, .. } = self;
-        let (outputs, taps) = (outputs as f64, taps as f64);
-        let dense = (outputs - 1.0) * stride as f64 + (taps - 1.0) * dilation as f64 + 1.0;
-        dense.min(outputs * taps)
-    }
-
     /// How a copy holds `outputs` by `taps` of this axis: every element between the first and
     /// the last once, or the outputs of each tap by themselves, whichever is smaller; by tap for
     /// sure if the outputs have to be neighbours.
     fn slots(&self, outputs: usize, taps: usize, neighbours: bool) -> Slots {
-        let (points, reach) = ((outputs - 1) * self.stride, (taps - 1) * self.dilation);
-        let by_tap = outputs * taps;
-        match points + reach + 1 {
+        let points = (outputs - 1).saturating_mul(self.stride);
+        let reach = (taps - 1).saturating_mul(self.dilation);
+        let by_tap = outputs.saturating_mul(taps);
+        match points.saturating_add(reach).saturating_add(1) {
             dense if dense <= by_tap && (!neighbours || self.stride == 1 || outputs == 1) => {
                 Slots { len: dense, point: self.stride, tap: self.dilation, step: 1, pieces: 1 }
             }
@@ -151,16 +144,16 @@ impl Source {
         let [d, h, w] = &self.walks;
         // Each tap's outputs by themselves, or all that a row has.
         let by_tap = flat && (w.stride > 1 || (w.taps > 1 && h.outputs > 1));
-        let columns = if by_tap { w.outputs as f64 } else { w.held() };
-        let vectors = (columns as usize).div_ceil(vector) as f64;
+        let columns = if by_tap { w.outputs } else { w.slots(w.outputs, w.taps, flat).len };
+        let vectors = columns.div_ceil(vector) as f64;
         let gaps = match w.stride {
             _ if !by_tap => 0.0,
             1 => 0.0,
             2 => 4.0 * vectors,
-            _ => columns,
+            _ => columns as f64,
         };
         let row = 6.0 + 4.0 * vectors + gaps;
-        let rows = d.taps as f64 * h.held();
+        let rows = d.taps as f64 * h.slots(h.outputs, h.taps, false).len as f64;
         rows * row * if by_tap { w.taps as f64 } else { 1.0 }
     }
 

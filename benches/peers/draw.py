@@ -3,8 +3,8 @@
 
     python3 benches/peers/draw.py [--seed 101] [--count 100] > benches/random.csv
 
-A tenth to a third of each sort: dense, grouped, depthwise, one axis, three axes, few channels on one side, first layers, 1x1.
-Between 1.5 and 400 MFLOP, and no tensor of more than 30 million elements.
+Sorts: dense (three in ten), grouped, depthwise, one axis, three axes, few channels on one side, first layers, 1x1 (one in ten each). What
+has less than 1.5 or more than 400 MFLOP, or a tensor of more than 30 million elements, is drawn again, whatever its sort.
 """
 import argparse
 import math

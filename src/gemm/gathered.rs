@@ -7,9 +7,9 @@
 //! them, and one job is changed from tile to tile.
 
 use super::target::Cell;
-use super::{End, Finish, Left, Panel, Right, TERMS};
+use super::{End, Finish, Left, Panel, Right, TERMS, store};
 use crate::element::Element;
-use crate::kernel::{Gather, Gathering, Kernel, Multiply, Store};
+use crate::kernel::{Gather, Gathering, Kernel, Multiply};
 use core::mem::MaybeUninit;
 
 /// Rows that meet one part of a panel before the next part.
@@ -168,24 +168,8 @@ pub(super) unsafe fn multiply<T: Element>(
                 }
             }
             if !in_place {
-                for lanes in cell.lines(first..first + width) {
-                    // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry
-                    // for each row, and these lanes are `lane_pitch` apart; `over` took a `&mut [T]`,
-                    // so they are initialised. `sums` has `skip + width` lanes in each row.
-                    unsafe {
-                        (kernel.store)(&Store {
-                            tile: sums.add(skip + lanes.start - first),
-                            tile_pitch,
-                            rows: count,
-                            lanes: lanes.len(),
-                            c: cell.start().add(cell.lane_place(lanes.start)),
-                            row_offsets: offsets.as_ptr(),
-                            lane_stride: cell.lane_pitch(),
-                            accumulate: finish.accumulate,
-                            clamp: finish.clamp,
-                        });
-                    }
-                }
+                // SAFETY: `sums` has `skip + width` lanes in each row, all of them summed.
+                unsafe { store(kernel, cell, &panel, (sums, tile_pitch), offsets, &finish) };
             }
         }
     }

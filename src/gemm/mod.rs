@@ -231,7 +231,7 @@ pub(crate) fn multiply<T: Element>(
         [Rows { pointers: [left.data.as_ptr(); MAX_ROWS], count: 0, beside: false }; TILES];
     for panel in 0..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
-        let Panel { from, vectors, skip, first, width } = panel;
+        let Panel { from, vectors, first, width, .. } = panel;
         let tile_pitch = vectors * kernel.vector;
         let start = cell.start().wrapping_add(cell.lane_place(first));
         for first_row in (0..rows).step_by(height * together) {
@@ -289,25 +289,43 @@ pub(crate) fn multiply<T: Element>(
             }
             for (i, row) in some.enumerate() {
                 let offsets = &cell.row_offsets()[row..][..height.min(rows - row)];
-                for lanes in cell.lines(first..first + width) {
-                    // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry
-                    // for each row, and these lanes are `lane_pitch` apart; `over` took a `&mut [T]`,
-                    // so they are initialised. The tile has `skip + width` lanes in each row.
-                    unsafe {
-                        (kernel.store)(&Store {
-                            tile: tile_of(i).add(skip + lanes.start - first),
-                            tile_pitch,
-                            rows: offsets.len(),
-                            lanes: lanes.len(),
-                            c: cell.start().add(cell.lane_place(lanes.start)),
-                            row_offsets: offsets.as_ptr(),
-                            lane_stride: lane_pitch,
-                            accumulate: finish.accumulate,
-                            clamp: finish.clamp,
-                        });
-                    }
-                }
+                // SAFETY: the tile has `skip + width` lanes in each row, all of them summed.
+                unsafe { store(kernel, cell, &panel, (tile_of(i), tile_pitch), offsets, &finish) };
             }
+        }
+    }
+}
+
+/// Writes the lanes wanted of a tile's rows to their places, line by line.
+///
+/// # Safety
+/// Having the kernel proves its ISA. `offsets` are of rows of the cell; the tile has a row for each,
+/// `tile_pitch` elements apart, whose lanes are initialised up to the last of the panel.
+unsafe fn store<T: Element>(
+    kernel: &Kernel<T>,
+    cell: &mut Cell<'_, T>,
+    panel: &Panel,
+    (tile, tile_pitch): (*const T, usize),
+    offsets: &[u32],
+    finish: &Finish<'_, T>,
+) {
+    let &Panel { skip, first, width, .. } = panel;
+    for lanes in cell.lines(first..first + width) {
+        // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for each row,
+        // and the lanes of a line are `lane_pitch` apart; `over` took a `&mut [T]`, so they are
+        // initialised. The caller vouches for the tile.
+        unsafe {
+            (kernel.store)(&Store {
+                tile: tile.add(skip + lanes.start - first),
+                tile_pitch,
+                rows: offsets.len(),
+                lanes: lanes.len(),
+                c: cell.start().add(cell.lane_place(lanes.start)),
+                row_offsets: offsets.as_ptr(),
+                lane_stride: cell.lane_pitch(),
+                accumulate: finish.accumulate,
+                clamp: finish.clamp,
+            });
         }
     }
 }

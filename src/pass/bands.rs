@@ -6,8 +6,9 @@
 
 use crate::error::Error;
 use crate::gemm::grid::{Grid, Run};
-use crate::patches::Walk;
+use crate::patches::{Source, Walk};
 use crate::scratch::room;
+use crate::shape::Layout;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -77,17 +78,19 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// The cheapest for these walks over so many channels, to so many, of so many images, `pixels` of
-    /// which are multiplied in one go by a kernel with so many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more than it saves.
+    /// The cheapest for a view, to so many channels, `pixels` of which are multiplied in one go by a
+    /// kernel with so many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more
+    /// than it saves. Channels last nothing is cut: a run of taps may end within a row of them.
     pub(super) fn best(
-        walks: &[Walk; 3],
-        [channels, outputs]: [usize; 2],
-        [images, pixels]: [usize; 2],
+        source: &Source,
+        outputs: usize,
+        pixels: usize,
         rows: usize,
     ) -> Result<Self, Error> {
+        let &Source { layout, batch, channels, ref walks, .. } = source;
         let [d, h, w] = walks;
         let all = walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
-        let work = images as f64 * all * outputs as f64;
+        let work = batch as f64 * all * outputs as f64;
         let cut = [stretches(d)?, stretches(h)?, stretches(w)?];
         let images = pixels as f64 / all;
         let channels = channels as f64;
@@ -119,7 +122,8 @@ impl Cut {
             let axes = [axis(0), axis(1), axis(2)];
             let of_axis = |axis: &[Stretch]| axis.iter().map(|s| s.taps.len() as f64).sum::<f64>();
             let of_all = axes.into_iter().map(of_axis).product::<f64>();
-            if (0..3).any(|a| chosen[a] && cut[a].len() == 1)
+            if layout == Layout::ChannelsLast
+                || (0..3).any(|a| chosen[a] && cut[a].len() == 1)
                 || of_all * channels > MOST_TERMS
                 || of_all * WORTH > work * taps
             {

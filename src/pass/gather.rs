@@ -8,10 +8,10 @@
 //! Either operand can be the one with vectors. *Lanes are channels*: rows are pixels, broadcast
 //! from wherever they lie, and weights are packed in panels. *Lanes are pixels*: rows are
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
-//! by side. Few channels fill no vector, few pixels don't pay for packing: `choose` weighs them.
+//! by side. Few channels fill no vector, few pixels don't pay for packing: `orientation` weighs them.
 
-use super::bands::{Bands, TOGETHER};
-use super::orientation::{self, Lanes};
+use super::bands::{Bands, Cut, TOGETHER};
+use super::orientation::Lanes;
 use super::phases::phases;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
@@ -36,7 +36,7 @@ const TOUCHED: usize = 160 << 10;
 const TAPS: usize = 8192;
 
 /// Pixels of a run, which are the rows of a cell.
-pub(super) const PIXELS: usize = 1568;
+const PIXELS: usize = 1568;
 
 /// Elements of the largest panel that a worker packs for itself.
 const OWN_PANEL: usize = 96 << 10;
@@ -179,7 +179,7 @@ impl Gathering {
         let lanes = match shape.layout() {
             Layout::ChannelsFirst => {
                 let scattered = direction == Direction::BackwardData && shape.axes3()[2].stride > 1;
-                Lanes::of(kernels, channels, sources, scattered)?
+                Lanes::of(kernels, channels, sources, PIXELS, scattered)?
             }
             Layout::ChannelsLast => Lanes::Channels,
         };
@@ -233,16 +233,15 @@ impl Gathering {
                 (target, rows)
             }
         };
-        let cut = match self.lanes {
+        let bands = match self.lanes {
             Lanes::Channels => {
                 let (kernel, _) = kernels.tall_for(self.channels);
-                orientation::cut(&source, self.channels, pixels, kernel)?
+                let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
+                let all = source.walks.map(|walk| walk.taps);
+                Bands::new(cut, all, &patches.taps, &weights)?
             }
             Lanes::Pixels => None,
         };
-        let all = source.walks.map(|walk| walk.taps);
-        let bands = cut.map(|cut| Bands::new(cut, all, &patches.taps, &weights)).transpose()?;
-        let bands = bands.flatten();
         if let Some(bands) = &bands {
             patches.without_padding(bands.unread());
         }

@@ -3,12 +3,10 @@
 //! The figures are measured on Zen 4 with AVX-512, where a vector of products takes one cycle.
 
 use super::bands::Cut;
-use super::gather::PIXELS;
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::{Kernel, Kernels};
+use crate::kernel::Kernels;
 use crate::patches::{Beside, Source};
-use crate::shape::Layout;
 
 /// Which operand has the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,19 +21,21 @@ const STORED: [f64; 2] = [5.0, 11.0];
 const SCATTERED: [f64; 2] = [24.0, 28.0];
 
 impl Lanes {
-    /// The cheaper for products of so many channels, whose pixels are `scattered` or follow each other.
+    /// The cheaper for products of so many channels, at `most` so many pixels at a time, which are
+    /// `scattered` or follow each other.
     pub(super) fn of<T: Element>(
         kernels: &Kernels<T>,
         channels: usize,
         sources: &[Source],
+        most: usize,
         scattered: bool,
     ) -> Result<Self, Error> {
         let Some(first) = sources.first() else { return Ok(Lanes::Channels) };
         let (vector, depth, products) =
             (kernels.wide.vector, channels as f64, sources.len() as f64);
         let (tall, cost) = kernels.tall_for(channels);
-        let kept = cut(first, channels, PIXELS.min(first.pixel_sizes().iter().product()), tall)?;
-        let kept = kept.map_or(1.0, |cut| cut.cost);
+        let most = most.min(first.pixel_sizes().iter().product());
+        let kept = Cut::best(first, channels, most, tall.rows)?.cost;
         let [d, h, w] = first.walks.map(|walk| walk.outputs);
         let (images, pixels) = (first.batch * d, h * w);
         // Of the products, on average.
@@ -61,17 +61,4 @@ impl Lanes {
             share(pixels, vector) * (broadcast + straight / terms) + copying(Beside::Planes);
         Ok(if of_pixels < of_channels { Lanes::Pixels } else { Lanes::Channels })
     }
-}
-
-/// Where it pays to leave out taps that meet only padding. Not channels last: there a run of taps
-/// may end within a row of them.
-pub(super) fn cut<T>(
-    source: &Source,
-    channels: usize,
-    pixels: usize,
-    kernel: &Kernel<T>,
-) -> Result<Option<Cut>, Error> {
-    let channels = [source.channels, channels];
-    let cut = || Cut::best(&source.walks, channels, [source.batch, pixels], kernel.rows);
-    (source.layout == Layout::ChannelsFirst).then(cut).transpose()
 }
