@@ -329,6 +329,12 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch_write(p: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
@@ -339,10 +345,16 @@ unsafe impl Vector for __m256 {
         // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
         // of `width` rows at `to` is good for 8 elements.
         unsafe {
-            let mask = mask32(width);
             let mut a = [_mm256_setzero_ps(); 8];
-            for i in 0..8 {
-                a[i] = _mm256_maskload_ps(*rows.add(i), mask);
+            if width == 8 {
+                for i in 0..8 {
+                    a[i] = _mm256_loadu_ps(*rows.add(i));
+                }
+            } else {
+                let mask = mask32(width);
+                for i in 0..8 {
+                    a[i] = _mm256_maskload_ps(*rows.add(i), mask);
+                }
             }
             let mut b = a;
             for i in 0..4 {
@@ -478,6 +490,12 @@ unsafe impl Vector for __m256d {
             let (a, b) = (_mm256_unpacklo_pd(self, other), _mm256_unpackhi_pd(self, other));
             [_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b)]
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f64) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 
     #[inline(always)]

@@ -237,32 +237,46 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize, const COLS: usize>(
 /// Writes panels: column `col` of lane `l` goes to `to[col * step + l]`, zeros where there are
 /// fewer lanes.
 ///
+/// Lanes may lie any power of two apart, which no processor foresees: lines are fetched ahead, and
+/// each is used up for all lanes before the next, as few of them fit one set of the L1 cache.
+///
 /// # Safety
 /// As [`Pack`].
 #[inline(always)]
 pub(super) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Element>) {
+    const LINES_AHEAD: usize = 4;
+    const BLOCKS_AHEAD: usize = 2;
     let zeros = [V::Element::ZERO; MAX_LANES];
+    let line = V::LANES.max(64 / size_of::<V::Element>());
+    let ahead = match job.cols {
+        cols if cols > line => LINES_AHEAD * line,
+        _ => job.block_pitch.wrapping_mul(BLOCKS_AHEAD),
+    };
     for block in 0..job.blocks {
-        for first in (0..N * V::LANES).step_by(V::LANES) {
-            let lanes = job.lanes.saturating_sub(first).min(V::LANES);
-            let mut rows = [zeros.as_ptr(); MAX_LANES];
-            // Where these lanes are none, their place may lie outside: it is never read.
-            let from = job.from.wrapping_add(block * job.block_pitch + first * job.lane_pitch);
-            // SAFETY: every lane that exists points at `cols` elements in each block, the others
-            // at `LANES` zeros; the rows written are the caller's.
-            unsafe {
-                let to = job.to.offset(block as isize * job.to_block).add(first);
-                for col in (0..job.cols).step_by(V::LANES) {
-                    for (lane, row) in rows[..lanes].iter_mut().enumerate() {
-                        *row = from.add(lane * job.lane_pitch + col);
+        let from = job.from.wrapping_add(block * job.block_pitch);
+        for start in (0..job.cols).step_by(line) {
+            let end = job.cols.min(start + line);
+            for lane in 0..job.lanes {
+                let next = from.wrapping_add((lane * job.lane_pitch + start).wrapping_add(ahead));
+                // SAFETY: `next` need not be good.
+                unsafe { V::prefetch(next) };
+            }
+            for first in (0..N * V::LANES).step_by(V::LANES) {
+                let lanes = job.lanes.saturating_sub(first).min(V::LANES);
+                let mut rows = [zeros.as_ptr(); MAX_LANES];
+                // Where these lanes are none, their place may lie outside: it is never read.
+                let from = from.wrapping_add(first * job.lane_pitch);
+                // SAFETY: every lane that exists points at `cols` elements in each block, the others
+                // at `LANES` zeros; the rows written are the caller's.
+                unsafe {
+                    let to = job.to.offset(block as isize * job.to_block).add(first);
+                    for col in (start..end).step_by(V::LANES) {
+                        for (lane, row) in rows[..lanes].iter_mut().enumerate() {
+                            *row = from.add(lane * job.lane_pitch + col);
+                        }
+                        let to = to.offset(col as isize * job.step);
+                        V::transpose(rows.as_ptr(), (end - col).min(V::LANES), to, job.step);
                     }
-                    let width = (job.cols - col).min(V::LANES);
-                    V::transpose(
-                        rows.as_ptr(),
-                        width,
-                        to.offset(col as isize * job.step),
-                        job.step,
-                    );
                 }
             }
         }
