@@ -3,8 +3,8 @@
 //! lets it a tile is summed in its place.
 //!
 //! What is left beside the products was counted on aarch64 (docs/counts.md): that is the order of
-//! the loops. Pointers are made for [`ROWS`] rows at once, each part of a panel is copied for all of
-//! them, and one job is changed from tile to tile.
+//! the loops. Each part of a panel is copied for [`ROWS`] rows at once, and one job is changed from
+//! tile to tile.
 
 use super::target::Cell;
 use super::{End, Finish, Left, Panel, Right, TERMS, store};
@@ -33,12 +33,19 @@ pub(super) fn pays<'a, T>(
     right: &Right<'_, T>,
 ) -> Option<&'a Gathering<T>> {
     let many = left.rows.len() > (TILES - 1) * kernel.rows;
-    let pays = |_: &_| right.panel_pitch.is_none() && many && beside(left.terms);
+    let pays = |gathering: &&Gathering<T>| {
+        right.panel_pitch.is_none() && many && (!gathering.by_lane || beside(left.terms))
+    };
     kernel.gathering.as_ref().filter(pays)
 }
 
+/// Whether the kernel asks for it, and each step is one more than the one before it.
+pub(super) fn beside_for<T>(kernel: &Kernel<T>, steps: &[u32]) -> bool {
+    kernel.gathering.as_ref().is_some_and(|gathering| gathering.by_lane) && beside(steps)
+}
+
 /// Whether each step is one more than the one before it.
-pub(super) fn beside(steps: &[u32]) -> bool {
+fn beside(steps: &[u32]) -> bool {
     // Without a branch in it, this is a vector's work.
     let mut apart = 0;
     for (i, step) in steps.iter().enumerate() {
@@ -57,8 +64,7 @@ fn even_pitch(offsets: &[u32]) -> Option<usize> {
 /// Fills `cell`, in `panels` panels.
 ///
 /// # Safety
-/// The machine has the ISA of the kernel, whose `gathering` this is, and `beside` is true of
-/// `left.terms`. Every row and step of `left` is within its data, and for each panel so is
+/// The machine has the ISA of the kernel, whose `gathering` this is, and [`pays`] for these operands. Every row and step of `left` is within its data, and for each panel so is
 /// every vector and step of `right`. Biases have an element for each lane or row of the cell.
 pub(super) unsafe fn multiply<T: Element>(
     kernel: &Kernel<T>,
@@ -69,7 +75,7 @@ pub(super) unsafe fn multiply<T: Element>(
     finish: Finish<'_, T>,
     (panels, end): (usize, End),
 ) {
-    let Gathering { gather, rows_of_one } = *gathering;
+    let Gathering { gather, by_lane, rows_of_one } = *gathering;
     assert!(kernel.lanes <= LANES);
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let mut sums = MaybeUninit::<[T; ROWS * LANES]>::uninit();
@@ -87,11 +93,7 @@ pub(super) unsafe fn multiply<T: Element>(
     for first_row in (0..rows).step_by(ROWS) {
         let count = ROWS.min(rows - first_row);
         let offsets = &cell.row_offsets()[first_row..][..count];
-        let mut pointers = [left.data.as_ptr(); ROWS];
-        for (pointer, &offset) in pointers.iter_mut().zip(&left.rows[first_row..][..count]) {
-            // SAFETY: the caller vouches that the row is within `left.data`.
-            *pointer = unsafe { left.data.as_ptr().add(offset as usize) };
-        }
+        let rows = &left.rows[first_row..][..count];
         for panel in 0..panels {
             let panel = Panel::new(kernel, &right, lanes, panel, end);
             let Panel { from, vectors, skip, first, width } = panel;
@@ -142,10 +144,10 @@ pub(super) unsafe fn multiply<T: Element>(
                 let mut job = Multiply {
                     count: height,
                     vectors,
-                    rows: pointers.as_ptr(),
-                    beside: false,
+                    a: left.data.as_ptr(),
+                    rows: rows.as_ptr(),
                     steps_a: steps_a.as_ptr(),
-                    beside_a: true,
+                    beside_a: by_lane,
                     b: packed,
                     steps_b: steps_b.as_ptr(),
                     packed_b: true,
@@ -159,7 +161,7 @@ pub(super) unsafe fn multiply<T: Element>(
                 };
                 for row in (0..count).step_by(height) {
                     job.count = height.min(count - row);
-                    job.rows = pointers[row..].as_ptr();
+                    job.rows = rows[row..].as_ptr();
                     job.tile = tile.wrapping_add(row * tile_pitch);
                     // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
                     // their terms, which lie side by side; b was gathered. The rows of the tile

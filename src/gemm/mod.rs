@@ -15,7 +15,7 @@ mod tests;
 pub(crate) mod textbook;
 
 use crate::element::Element;
-use crate::kernel::{Kernel, MAX_ROWS, MAX_TILE, Multiply, Store};
+use crate::kernel::{Kernel, MAX_TILE, Multiply, Store};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
@@ -133,32 +133,6 @@ impl Panel {
     }
 }
 
-/// The rows of one tile: where they begin in the left operand.
-#[derive(Clone, Copy)]
-struct Rows<T> {
-    pointers: [*const T; MAX_ROWS],
-    count: usize,
-    /// Whether each begins one element after the one before it.
-    beside: bool,
-}
-
-impl<T> Rows<T> {
-    /// Makes these `count` rows from `first` on, in place: a copy costs as much as the pointers. Those
-    /// past the last repeat it: such rows are computed, never stored.
-    fn set(&mut self, kernel: &Kernel<T>, left: &Left<'_, T>, first: usize, count: usize) {
-        let offsets = &left.rows[first..][..count];
-        let (pointers, others) = self.pointers[..kernel.rows].split_at_mut(count);
-        for (pointer, &offset) in pointers.iter_mut().zip(offsets) {
-            // SAFETY: `multiply` has asserted that the largest row offset is within `left.data`.
-            *pointer = unsafe { left.data.as_ptr().add(offset as usize) };
-        }
-        others.fill(pointers[count - 1]);
-        // All are looked at, which is done with vectors.
-        let in_turn = offsets.windows(2).fold(true, |all, w| all & (w[0] + 1 == w[1]));
-        (self.count, self.beside) = (count, in_turn && count.is_multiple_of(kernel.row_step));
-    }
-}
-
 /// Begins a tile with the bias of its rows or lanes.
 fn begin<T: Element>(
     tile: &mut [MaybeUninit<T>],
@@ -205,7 +179,7 @@ pub(crate) fn multiply<T: Element>(
     assert!(last_lane + reach <= right.data.len());
     assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
-    assert!(kernel.rows <= MAX_ROWS && kernel.rows * kernel.lanes <= MAX_TILE);
+    assert!(kernel.rows * kernel.lanes <= MAX_TILE);
 
     if let Some(gathering) = gathered::pays(kernel, &left, &right) {
         // SAFETY: having the kernel proves its ISA, and it gathers. The asserts above hold every
@@ -216,8 +190,6 @@ pub(crate) fn multiply<T: Element>(
         }
         return;
     }
-    let beside_a = kernel.gathering.is_some() && gathered::beside(left.terms);
-
     // The tiles' rows are as even as the kernel's steps allow.
     let tiles = rows.div_ceil(kernel.rows);
     let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
@@ -226,71 +198,73 @@ pub(crate) fn multiply<T: Element>(
     let lane_pitch = cell.lane_pitch();
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
     let terms = block(kernel);
-    let together = if left.terms.len() > terms { TILES } else { 1 };
-    let mut of_tiles =
-        [Rows { pointers: [left.data.as_ptr(); MAX_ROWS], count: 0, beside: false }; TILES];
+    let chunks = left.terms.len().div_ceil(terms).max(1);
+    let together = height * if chunks > 1 { TILES } else { 1 };
+    let beside_a = gathered::beside_for(kernel, left.terms);
     for panel in 0..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;
         let tile_pitch = vectors * kernel.vector;
-        let start = cell.start().wrapping_add(cell.lane_place(first));
-        for first_row in (0..rows).step_by(height * together) {
-            let some = (first_row..rows).step_by(height).take(together);
-            // SAFETY: every tile has its own `MAX_TILE` elements of `sums`.
-            let tile_of = |i: usize| unsafe { sums.add(i * MAX_TILE) };
-            for (of_tile, row) in of_tiles.iter_mut().zip(some.clone()) {
-                of_tile.set(kernel, &left, row, height.min(rows - row));
-            }
-            let mut chunks = left.terms.chunks(terms).zip(right.terms.chunks(terms)).peekable();
-            let mut begun = false;
-            while let Some((steps_a, steps_b)) = chunks.next() {
-                for (i, row) in some.clone().enumerate() {
-                    let (tile, Rows { pointers, count, beside }) = (tile_of(i), &of_tiles[i]);
-                    let count = *count;
-                    if !begun && biased {
+        let start = cell.start().wrapping_add(cell.lane_place(first)).cast_const();
+        let offsets = cell.row_offsets();
+        // One job is changed from tile to tile: making it anew takes as long as 10 terms.
+        let mut job = Multiply {
+            count: 0,
+            vectors,
+            a: left.data.as_ptr(),
+            rows: left.rows.as_ptr(),
+            steps_a: left.terms.as_ptr(),
+            beside_a,
+            b: right.data[from..].as_ptr(),
+            steps_b: right.terms.as_ptr(),
+            packed_b: false,
+            terms: 0,
+            tile: sums,
+            tile_pitch,
+            accumulate: biased,
+            prefetch: start,
+            prefetch_pitch: lane_pitch,
+            prefetch_lines: 0,
+        };
+        for first_row in (0..rows).step_by(together) {
+            let some = first_row..rows.min(first_row + together);
+            for chunk in 0..chunks {
+                let steps = chunk * terms..left.terms.len().min((chunk + 1) * terms);
+                job.steps_a = left.terms[steps.clone()].as_ptr();
+                job.steps_b = right.terms[steps.clone()].as_ptr();
+                (job.terms, job.accumulate) = (steps.len(), chunk > 0 || biased);
+                job.tile = sums;
+                for row in some.clone().step_by(height) {
+                    let count = height.min(some.end - row);
+                    (job.count, job.rows) = (count, left.rows[row..].as_ptr());
+                    if chunk == 0 && biased {
                         // SAFETY: the tile has `MAX_TILE` elements, which are ours.
-                        let tile = unsafe { slice::from_raw_parts_mut(tile.cast(), MAX_TILE) };
+                        let tile = unsafe { slice::from_raw_parts_mut(job.tile.cast(), MAX_TILE) };
                         begin(tile, kernel.rows, &panel, tile_pitch, &finish, row..row + count);
                     }
                     // The lines of the destination are fetched while the last sums are made.
-                    let offsets = &cell.row_offsets()[row..][..count];
-                    let prefetch = start.wrapping_add(offsets[0] as usize).cast_const();
-                    let (prefetch_pitch, prefetch_lines) = match lane_pitch {
-                        _ if chunks.peek().is_some() => (0, 0),
-                        1 if count > 1 => ((offsets[1] - offsets[0]) as usize, count),
-                        1 => (0, 1),
-                        pitch => (pitch, width),
-                    };
-                    let job = Multiply {
-                        count,
-                        vectors,
-                        rows: pointers.as_ptr(),
-                        beside: *beside,
-                        steps_a: steps_a.as_ptr(),
-                        beside_a,
-                        b: right.data[from..].as_ptr(),
-                        steps_b: steps_b.as_ptr(),
-                        packed_b: false,
-                        terms: steps_a.len(),
-                        tile,
-                        tile_pitch,
-                        accumulate: begun || biased,
-                        prefetch,
-                        prefetch_pitch,
-                        prefetch_lines,
-                    };
+                    if chunk + 1 == chunks {
+                        job.prefetch = start.wrapping_add(offsets[row] as usize);
+                        (job.prefetch_pitch, job.prefetch_lines) = match lane_pitch {
+                            1 if count > 1 => ((offsets[row + 1] - offsets[row]) as usize, count),
+                            1 => (0, 1),
+                            pitch => (pitch, width),
+                        };
+                    }
                     // SAFETY: having the kernel proves its ISA. The asserts above hold every row
                     // plus every step within a, and every step plus a panel's vectors within b;
-                    // both tables have `terms` entries; the tile is ours and was written before it
-                    // is accumulated to.
+                    // both tables have `terms` entries; the tile is one of `TILES`, ours, and was
+                    // written before it is accumulated to.
                     unsafe { (kernel.multiply)(&job) };
+                    job.tile = job.tile.wrapping_add(MAX_TILE);
                 }
-                begun = true;
+                job.prefetch_lines = 0;
             }
-            for (i, row) in some.enumerate() {
-                let offsets = &cell.row_offsets()[row..][..height.min(rows - row)];
+            for (i, row) in some.clone().step_by(height).enumerate() {
+                let offsets = &offsets[row..][..height.min(some.end - row)];
+                let tile = sums.wrapping_add(i * MAX_TILE);
                 // SAFETY: the tile has `skip + width` lanes in each row, all of them summed.
-                unsafe { store(kernel, cell, &panel, (tile_of(i), tile_pitch), offsets, &finish) };
+                unsafe { store(kernel, cell, &panel, (tile, tile_pitch), offsets, &finish) };
             }
         }
     }

@@ -180,7 +180,9 @@ impl<'a, T> Cell<'a, T> {
     pub(super) fn lines(&self, lanes: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<T> {
         let (len, mut left) = (self.target.lines.len, lanes);
         core::iter::from_fn(move || {
-            let line = left.start..left.end.min(left.start.saturating_add(len - left.start % len));
+            // A division takes as long as a small tile's row.
+            let within = if len == usize::MAX { 0 } else { left.start % len };
+            let line = left.start..left.end.min(left.start.saturating_add(len - within));
             left.start = line.end;
             (!line.is_empty()).then_some(line)
         })

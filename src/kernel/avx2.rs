@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
 use super::vector::{Between, Task, Vector};
-use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -52,7 +52,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         multiply: multiply::<V>,
         pack: pack::<V, 2>,
         store: store::<V>,
-        gathering: None,
+        gathering: Some(Gathering { gather: gather::<V>, by_lane: false, rows_of_one: 6 }),
     }
 }
 
@@ -64,11 +64,21 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
 unsafe fn multiply<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.vectors {
-            1 => body::multiply_rows::<V, 1>(job),
-            _ => body::multiply_rows::<V, 2>(job),
+        match (job.vectors, job.packed_b) {
+            (1, false) => body::multiply_rows::<V, 1, false>(job),
+            (_, false) => body::multiply_rows::<V, 2, false>(job),
+            (1, true) => body::multiply_rows::<V, 1, true>(job),
+            (_, true) => body::multiply_rows::<V, 2, true>(job),
         }
     }
+}
+
+/// # Safety
+/// As [`Gather`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::gather::<V>(job) }
 }
 
 /// # Safety

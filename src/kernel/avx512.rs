@@ -179,10 +179,10 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
         match job.vectors {
-            1 => body::multiply_rows::<V, 1>(job),
-            2 => body::multiply_rows::<V, 2>(job),
-            3 => body::multiply_rows::<V, 3>(job),
-            _ => body::multiply_rows::<V, 4>(job),
+            1 => body::multiply_rows::<V, 1, false>(job),
+            2 => body::multiply_rows::<V, 2, false>(job),
+            3 => body::multiply_rows::<V, 3, false>(job),
+            _ => body::multiply_rows::<V, 4, false>(job),
         }
     }
 }

@@ -129,18 +129,6 @@ impl<T> Kernels<T> {
             _ => (&self.tall, 1.0),
         }
     }
-
-    /// What a product costs that has weights as they lie for its broadcast operand, beside one
-    /// whose broadcasts lie apart.
-    pub(crate) fn broadcast_cost(&self) -> f64 {
-        match self.isa {
-            // Counted: by lane 192 of 224 instructions are products, else 24 of 37; a panel's copy
-            // costs 3 %.
-            Isa::Neon => 0.78,
-            // Measured on Zen 4 with AVX-512.
-            _ => 1.03,
-        }
-    }
 }
 
 /// One tile shape and the functions that work on it.
@@ -164,12 +152,14 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) gathering: Option<Gathering<T>>,
 }
 
-/// What a kernel has that wants its panels copied: it also sums tiles in place, at any
-/// [`tile_pitch`](Multiply::tile_pitch).
+/// What a kernel has that wants its panels copied: it also sums tiles in place, of exactly the rows
+/// wanted, at any [`tile_pitch`](Multiply::tile_pitch).
 #[derive(Debug)]
 pub(crate) struct Gathering<T: 'static> {
     /// Copies the lanes of a panel side by side.
     pub(crate) gather: unsafe fn(&Gather<T>),
+    /// All of this only where the terms of a lie side by side: [`beside_a`](Multiply::beside_a).
+    pub(crate) by_lane: bool,
     /// Rows of the largest tile that is one vector wide, if [`packed_b`](Multiply::packed_b).
     pub(crate) rows_of_one: usize,
 }
@@ -202,24 +192,21 @@ pub(crate) struct Dot<T> {
     pub(crate) sums: *mut T,
 }
 
-/// `tile[r][lane] = Σ rows[r][steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`.
+/// `tile[r][lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`.
 ///
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
-/// `rows` points at the kernel's `rows` pointers, each good at every step of a; `b` is good for
-/// `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
+/// `rows` has `count > 0` entries, and `a` is good at each of them plus every step of a; `b` is good
+/// for `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
 /// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to. If the
-/// kernel gathers and `beside_a`, there are only `count` rows, and those of the tile are `tile_pitch` apart.
+/// kernel gathers such a product, there are only `count` rows, and those of the tile are `tile_pitch` apart.
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them are computed or not, as the kernel likes.
     pub(crate) count: usize,
     /// Vectors wanted: the lanes of the tile, and of b at every step. A tall kernel has one panel
     /// width only.
     pub(crate) vectors: usize,
-    pub(crate) rows: *const *const T,
-    /// Each row begins one element after the one before it, and `count` is a multiple of the
-    /// kernel's step.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX-512's kernels ask"))]
-    pub(crate) beside: bool,
+    pub(crate) a: *const T,
+    pub(crate) rows: *const u32,
     pub(crate) steps_a: *const u32,
     /// Each step of a is one more than the one before it.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
@@ -227,14 +214,16 @@ pub(crate) struct Multiply<T> {
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
     /// Each step of b is `vectors` vectors more than the one before it, and the first is 0,
-    /// whatever the table says; only with `beside_a`.
-    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+    /// whatever the table says; only if the kernel gathers such a product.
+    #[cfg_attr(
+        not(any(target_arch = "aarch64", target_arch = "x86_64")),
+        allow(dead_code, reason = "read by kernels that gather")
+    )]
     pub(crate) packed_b: bool,
     pub(crate) terms: usize,
     pub(crate) tile: *mut T,
-    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel
-    /// gathers and `beside_a`.
-    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel gathers
+    /// such a product.
     pub(crate) tile_pitch: usize,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,
@@ -248,7 +237,10 @@ pub(crate) struct Multiply<T> {
 ///
 /// Asked of the caller: `from` is good for `vectors` vectors at each of `terms` steps, and `to`
 /// has room for them all, to which nothing else refers.
-#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
+#[cfg_attr(
+    not(any(target_arch = "aarch64", target_arch = "x86_64")),
+    allow(dead_code, reason = "read by kernels that gather")
+)]
 pub(crate) struct Gather<T> {
     pub(crate) from: *const T,
     pub(crate) steps: *const u32,
@@ -372,9 +364,6 @@ impl HasKernels for f64 {
 
 /// The tile buffer of any kernel: rows times lanes of the largest.
 pub(crate) const MAX_TILE: usize = 28 * 16;
-
-/// The most rows of any tile.
-pub(crate) const MAX_ROWS: usize = 28;
 
 /// The kernels of `isa`, which the caller has asked for by [`Isa::is_available`] or
 /// [`Isa::best`]; the portable ones otherwise.

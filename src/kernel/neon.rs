@@ -6,7 +6,7 @@ use super::vector::{Between, Vector};
 use super::{Dots, Gathering, Isa, Kernel, Kernels};
 use crate::element::Element;
 use core::arch::aarch64::*;
-use loops::{ByLane, copy_rows, gather, multiply_tall, multiply_wide};
+use loops::{ByLane, copy_rows, multiply_tall, multiply_wide};
 
 mod loops;
 
@@ -46,7 +46,11 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             multiply: multiply_wide::<V>,
             pack: body::pack::<V, 4>,
             store: body::store::<V>,
-            gathering: Some(Gathering { gather: gather::<V>, rows_of_one: 12 }),
+            gathering: Some(Gathering {
+                gather: body::gather::<V>,
+                by_lane: true,
+                rows_of_one: 12,
+            }),
         },
         dots: Dots { rows: 4, cols: 6, sum: body::dots_4x6::<V> },
         copy: copy_rows::<V>,

@@ -19,7 +19,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             row_step: 1,
             lanes: 2 * lanes,
             vector: lanes,
-            multiply: body::multiply_rows::<V, 2>,
+            multiply: body::multiply_rows::<V, 2, false>,
             pack: body::pack::<V, 2>,
             store: body::store::<V>,
             gathering: None,
@@ -55,9 +55,9 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.vectors {
-            1 => body::multiply_rows::<V, 1>(job),
-            2 => body::multiply_rows::<V, 2>(job),
-            _ => body::multiply_rows::<V, 3>(job),
+            1 => body::multiply_rows::<V, 1, false>(job),
+            2 => body::multiply_rows::<V, 2, false>(job),
+            _ => body::multiply_rows::<V, 3, false>(job),
         }
     }
 }

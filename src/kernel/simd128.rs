@@ -66,8 +66,8 @@ unsafe fn multiply<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.vectors {
-            1 => body::multiply_rows::<V, 1>(job),
-            _ => body::multiply_rows::<V, 2>(job),
+            1 => body::multiply_rows::<V, 1, false>(job),
+            _ => body::multiply_rows::<V, 2, false>(job),
         }
     }
 }

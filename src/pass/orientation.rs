@@ -1,11 +1,9 @@
-//! Which operand of a product has the vectors: what each way costs, in cycles.
-//!
-//! The figures are measured on Zen 4 with AVX-512, where a vector of products takes one cycle.
+//! Which operand of a product has the vectors: what each way costs.
 
 use super::bands::Cut;
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::Kernels;
+use crate::kernel::{Isa, Kernels};
 use crate::patches::{Beside, Source};
 
 /// Which operand has the vectors.
@@ -15,10 +13,52 @@ pub(super) enum Lanes {
     Pixels,
 }
 
-/// What storing a row of a tile costs with lanes that are pixels, and transposed with lanes that are
-/// channels: where pixels follow each other, and where they are those of a phase.
-const STORED: [f64; 2] = [5.0, 11.0];
-const SCATTERED: [f64; 2] = [24.0, 28.0];
+/// What the parts of a product cost, where one vector of its products costs 1.
+struct Costs {
+    /// A cycle: of copying, and of packing a weight.
+    cycle: f64,
+    /// A vector of products whose lanes are pixels: weights are broadcast as they lie.
+    broadcast: f64,
+    /// The same with lanes that are channels, where no two taps share a line of the cache.
+    lone_taps: f64,
+    /// Copying the lanes of a panel of pixels side by side, for all channels.
+    gathering: f64,
+    /// Storing a row of a tile, with lanes that are pixels, and transposed with lanes that are
+    /// channels: where pixels follow each other.
+    stored: [f64; 2],
+    /// The same where they are those of a phase.
+    scattered: [f64; 2],
+}
+
+impl Costs {
+    fn of(isa: Isa) -> Self {
+        // Measured on Zen 4 with AVX-512, where a vector of products takes one cycle.
+        let wide = Self {
+            cycle: 1.0,
+            broadcast: 1.03,
+            lone_taps: 0.0,
+            gathering: 0.0,
+            stored: [5.0, 11.0],
+            scattered: [24.0, 28.0],
+        };
+        match isa {
+            // Fitted to both ways of 150 layers on Zen 3: 12 of them take the way that is more than 10 %
+            // slower, and all together 2 % more time than the better ones would.
+            Isa::Avx2 => Self {
+                cycle: 2.0,
+                broadcast: 1.0,
+                lone_taps: 0.18,
+                gathering: 3.4,
+                stored: [6.0, 35.0],
+                scattered: [39.0, 79.0],
+            },
+            // Counted: by lane 192 of 224 instructions are products, else 24 of 37; a panel's copy
+            // costs 3 %.
+            Isa::Neon => Self { broadcast: 0.78, ..wide },
+            _ => wide,
+        }
+    }
+}
 
 impl Lanes {
     /// The cheaper for products of so many channels, at `most` so many pixels at a time, which are
@@ -31,6 +71,7 @@ impl Lanes {
         scattered: bool,
     ) -> Result<Self, Error> {
         let Some(first) = sources.first() else { return Ok(Lanes::Channels) };
+        let costs = Costs::of(kernels.isa);
         let (vector, depth, products) =
             (kernels.wide.vector, channels as f64, sources.len() as f64);
         let (tall, cost) = kernels.tall_for(channels);
@@ -43,22 +84,23 @@ impl Lanes {
         let terms = of_each(&|s| s.tap_sizes().iter().product::<usize>() as f64) / products;
         let copying = |beside| {
             let cycles = of_each(&|s| s.copying(beside, vector) * s.channels as f64) / products;
-            cycles / (pixels as f64 * terms * depth / vector as f64)
+            costs.cycle * cycles / (pixels as f64 * terms * depth / vector as f64)
         };
 
         let share = |n: usize, step: usize| n.next_multiple_of(step) as f64 / n as f64;
-        let [straight, transposed] = if scattered { SCATTERED } else { STORED };
-        // A weight is packed in a cycle.
-        let packing = tall.vector as f64 / (pixels * images) as f64;
-        let sum = cost * kept + transposed / terms;
+        let [straight, transposed] = if scattered { costs.scattered } else { costs.stored };
+        let packing = costs.cycle * tall.vector as f64 / (pixels * images) as f64;
+        let lone = if first.walks[2].taps == 1 { costs.lone_taps } else { 0.0 };
+        let sum = cost * kept + lone + transposed / terms;
         let rows = copying(Beside::None);
         // Pixels that lie apart, read as they lie: fewer of them to a line of the cache.
         let apart = if rows == 0.0 && first.walks[2].stride > 1 { 0.03 } else { 0.0 };
         let of_channels = share(channels, tall.lanes) * sum + packing + rows + apart;
         // A lone row waits for its broadcasts.
-        let broadcast = if channels == 1 { 1.25 } else { kernels.broadcast_cost() };
-        let of_pixels =
-            share(pixels, vector) * (broadcast + straight / terms) + copying(Beside::Planes);
+        let broadcast = if channels == 1 { 1.25 } else { costs.broadcast };
+        let of_pixels = share(pixels, vector) * (broadcast + straight / terms)
+            + costs.gathering / depth
+            + copying(Beside::Planes);
         Ok(if of_pixels < of_channels { Lanes::Pixels } else { Lanes::Channels })
     }
 }

@@ -11,7 +11,7 @@ use crate::kernel::{CopyRows, Gather, Multiply, body};
 /// As [`Multiply`].
 pub(super) unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the caller vouches for the job.
-    unsafe { body::multiply_rows::<V, 4>(job) }
+    unsafe { body::multiply_rows::<V, 4, false>(job) }
 }
 
 /// Up to 6 rows of up to four vectors: by lane where the terms of a lie side by side, else
@@ -32,10 +32,10 @@ pub(super) unsafe fn multiply_wide<V: ByLane>(job: &Multiply<V::Element>) {
             (true, false, 2) => multiply_rows::<V, 2, false>(job),
             (true, false, 3) => multiply_rows::<V, 3, false>(job),
             (true, false, _) => multiply_rows::<V, 4, false>(job),
-            (false, _, 1) => body::multiply_rows::<V, 1>(job),
-            (false, _, 2) => body::multiply_rows::<V, 2>(job),
-            (false, _, 3) => body::multiply_rows::<V, 3>(job),
-            (false, _, _) => body::multiply_rows::<V, 4>(job),
+            (false, _, 1) => body::multiply_rows::<V, 1, false>(job),
+            (false, _, 2) => body::multiply_rows::<V, 2, false>(job),
+            (false, _, 3) => body::multiply_rows::<V, 3, false>(job),
+            (false, _, _) => body::multiply_rows::<V, 4, false>(job),
         }
     }
 }
@@ -95,12 +95,12 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
 ) {
     // What `in_order` might have changed would be read again.
     let &Multiply { terms, tile, tile_pitch, accumulate, mut b, mut steps_b, .. } = job;
-    // SAFETY: the caller vouches that each of the R row pointers is good for every step of a; the
+    // SAFETY: the caller vouches that each of the rows is good for every step of a; the
     // whole vectors of terms, and the terms after them, are so many. It vouches for N vectors at
     // every step of b, of which there are `terms`, and for the rows of the tile.
     unsafe {
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-        let mut rows = *job.rows.cast::<[*const V::Element; R]>();
+        let mut rows = body::starts::<_, R>(job);
         if terms > 0 {
             // Through a table a vector at a time: so few tiles aren't worth a second in code.
             let together = if PACKED { 2 * V::LANES } else { V::LANES };
@@ -252,54 +252,6 @@ unsafe fn add_term<
                 }
             }
         }
-    }
-}
-
-/// Copies a panel, term after term.
-///
-/// # Safety
-/// As [`Gather`].
-pub(super) unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
-    // SAFETY: the caller vouches for the job.
-    unsafe {
-        match job.vectors {
-            1 => gather_vectors::<V, 1>(job),
-            2 => gather_vectors::<V, 2>(job),
-            3 => gather_vectors::<V, 3>(job),
-            _ => gather_vectors::<V, 4>(job),
-        }
-    }
-}
-
-/// # Safety
-/// As [`Gather`], of `N` vectors.
-#[inline(always)]
-unsafe fn gather_vectors<V: Vector, const N: usize>(job: &Gather<V::Element>) {
-    let &Gather { from, steps, terms, to, .. } = job;
-    let copy = |term: usize, step: u32| {
-        // SAFETY: the caller vouches for `N` vectors at this step, and for room for those of all
-        // terms.
-        unsafe {
-            let from = from.add(step as usize);
-            let vectors: [V; N] = core::array::from_fn(|v| V::load(from.add(v * V::LANES)));
-            for v in 0..N {
-                vectors[v].store(to.add((term * N + v) * V::LANES));
-            }
-        }
-    };
-    let whole = terms - terms % 4;
-    for first in (0..whole).step_by(4) {
-        // Read before anything is written, these are two instructions: 6 in all for a term of four
-        // vectors, 8 one by one.
-        // SAFETY: the caller vouches for a step for each term.
-        let some = unsafe { steps.add(first).cast::<[u32; 4]>().read() };
-        for i in 0..4 {
-            copy(first + i, some[i]);
-        }
-    }
-    for term in whole..terms {
-        // SAFETY: as above.
-        copy(term, unsafe { *steps.add(term) });
     }
 }
 
