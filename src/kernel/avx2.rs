@@ -233,6 +233,8 @@ unsafe impl Vector for __m256 {
     }
     type Element = f32;
     const LANES: usize = 8;
+    // 3x3 layers on Zen 3: 83 to 88 GFLOP/s by where in memory the compiler puts a loop of one, 85 so.
+    const PAIRED: bool = true;
     type Mask = Mask;
 
     #[inline(always)]
@@ -404,6 +406,7 @@ unsafe impl Vector for __m256d {
     }
     type Element = f64;
     const LANES: usize = 4;
+    const PAIRED: bool = true;
     type Mask = Mask;
 
     #[inline(always)]

@@ -135,9 +135,7 @@ unsafe fn multiply_of<
             }
         }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-        // Two terms to a round of the loop where they are short (AVX2, 3x3 layers on Zen 3: 83 to 88 GFLOP/s by
-        // where in memory the compiler puts the loop, 88 so).
-        let paired = if R * N <= 12 { job.terms - job.terms % 2 } else { 0 };
+        let paired = if V::PAIRED { job.terms - job.terms % 2 } else { 0 };
         for term in (0..paired).step_by(2) {
             add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
             add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term + 1);

@@ -5,6 +5,7 @@ use super::stencil::{self, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 /// f32 in fours: the width of SSE2, NEON and simd128.
 pub(super) static F32: Kernels<f32> = kernels::<[f32; 4], _>(4);
@@ -91,6 +92,11 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     type Element = T;
     const LANES: usize = L;
     type Mask = Between;
+
+    #[inline(always)]
+    fn in_order() {
+        compiler_fence(Ordering::SeqCst);
+    }
 
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {

@@ -53,6 +53,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// Registers of the machine.
     const REGISTERS: usize = 16;
 
+    /// Whether a round of a product's loop has two terms.
+    const PAIRED: bool = false;
+
     /// Lanes to be loaded.
     type Mask: Copy;
 
