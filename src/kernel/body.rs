@@ -43,24 +43,41 @@ pub(super) unsafe fn multiply_rows<
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.count {
-            1 => multiply_of::<V, 1, N, false, PACKED>(job),
-            2 => multiply_of::<V, 2, N, false, PACKED>(job),
-            3 => multiply_of::<V, 3, N, false, PACKED>(job),
-            4 => multiply_of::<V, 4, N, false, PACKED>(job),
-            5 => multiply_of::<V, 5, N, false, PACKED>(job),
-            _ => multiply_of::<V, 6, N, false, PACKED>(job),
+            1 => multiply_exact::<V, 1, N, PACKED>(job),
+            2 => multiply_exact::<V, 2, N, PACKED>(job),
+            3 => multiply_exact::<V, 3, N, PACKED>(job),
+            4 => multiply_exact::<V, 4, N, PACKED>(job),
+            5 => multiply_exact::<V, 5, N, PACKED>(job),
+            _ => multiply_exact::<V, 6, N, PACKED>(job),
         }
     }
 }
 
-/// Where `R` rows begin: those past the last that is wanted repeat it.
+/// Where `R` rows begin, counted from `a`.
 ///
 /// # Safety
-/// As [`Multiply`].
+/// There are so many, and `a` is good at each.
 #[inline(always)]
-pub(super) unsafe fn starts<T, const R: usize>(job: &Multiply<T>) -> [*const T; R] {
-    // SAFETY: there are `count` rows, at least one, and `a` is good at each.
-    core::array::from_fn(|r| unsafe { job.a.add(*job.rows.add(r.min(job.count - 1)) as usize) })
+pub(super) unsafe fn starts<T, const R: usize>(a: *const T, rows: *const u32) -> [*const T; R] {
+    // SAFETY: the caller vouches for the rows.
+    unsafe { (*rows.cast::<[u32; R]>()).map(|row| a.add(row as usize)) }
+}
+
+/// `R` rows of `N` vectors, all of them wanted.
+///
+/// # Safety
+/// As [`Multiply`], for `R` rows; if `PACKED`, so is b.
+#[inline(always)]
+unsafe fn multiply_exact<
+    V: Vector<Element: Element>,
+    const R: usize,
+    const N: usize,
+    const PACKED: bool,
+>(
+    job: &Multiply<V::Element>,
+) {
+    // SAFETY: the caller vouches for the job.
+    unsafe { multiply_of::<V, R, N, false, PACKED>(job, &starts(job.a, job.rows)) }
 }
 
 /// Whether there are `R` rows, each of which begins one element after the one before it.
@@ -93,10 +110,14 @@ pub(super) unsafe fn multiply_beside<
     // SAFETY: the caller vouches for the job.
     unsafe {
         if are_beside::<_, R>(job) {
-            multiply_of::<V, R, N, true, false>(job);
-        } else {
-            multiply_of::<V, R, N, false, false>(job);
+            return multiply_of::<V, R, N, true, false>(job, &starts(job.a, job.rows));
         }
+        // Those past the last that is wanted repeat it.
+        let row = |r: usize| job.a.add(*job.rows.add(r.min(job.count - 1)) as usize);
+        let rows = core::array::from_fn(row);
+        // They stay in memory, from where they are read one by one: the compiler would move many of
+        // them at once, with vectors that the sums need.
+        multiply_of::<V, R, N, false, false>(job, core::hint::black_box(&rows));
     }
 }
 
@@ -108,7 +129,7 @@ pub(super) unsafe fn multiply_beside<
 /// all of a first: [`Vector::in_order`] stops it.
 ///
 /// # Safety
-/// As [`Multiply`]; the tile has `R` rows of `N` vectors. If `BESIDE`, row `r` begins `r` elements
+/// As [`Multiply`]; the tile has `R` rows of `N` vectors, which begin at `rows`. If `BESIDE`, row `r` begins `r` elements
 /// after the first; if `PACKED`, so is b.
 #[inline(always)]
 unsafe fn multiply_of<
@@ -119,15 +140,10 @@ unsafe fn multiply_of<
     const PACKED: bool,
 >(
     job: &Multiply<V::Element>,
+    rows: &[*const V::Element; R],
 ) {
     // SAFETY: the caller vouches that each of the rows is good for every step of a, that b is good for N vectors at every step of b, and that the tile has R * N vectors.
     unsafe {
-        let mut rows = &starts::<_, R>(job);
-        if R > 8 {
-            // They stay in memory, from where they are read one by one: the compiler would move many of
-            // them at once, with vectors that the sums need.
-            rows = core::hint::black_box(rows);
-        }
         for line in 0..job.prefetch_lines {
             for lane in (0..=N * V::LANES).step_by(line_of::<V>()) {
                 let lane = line * job.prefetch_pitch + lane;

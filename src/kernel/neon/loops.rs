@@ -3,7 +3,7 @@
 
 use crate::element::Element;
 use crate::kernel::vector::{Between, Vector};
-use crate::kernel::{CopyRows, Gather, Multiply, body};
+use crate::kernel::{CopyRows, Multiply, body};
 
 /// Up to 6 rows of four vectors: 24 sums, four vectors of b, one of a.
 ///
@@ -100,12 +100,11 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
     // every step of b, of which there are `terms`, and for the rows of the tile.
     unsafe {
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-        let mut rows = body::starts::<_, R>(job);
         if terms > 0 {
             // Through a table a vector at a time: so few tiles aren't worth a second in code.
             let together = if PACKED { 2 * V::LANES } else { V::LANES };
             let whole = terms - terms % together;
-            rows = rows.map(|row| row.add(*job.steps_a as usize + whole));
+            let rows = body::starts::<_, R>(job.a.add(*job.steps_a as usize + whole), job.rows);
             // The offset from where whole vectors end is counted up to 0.
             let mut at = (whole * size_of::<V::Element>()).wrapping_neg();
             while at != 0 {
