@@ -152,9 +152,6 @@ unsafe fn sum_taps<
 ) {
     let s = job.stencil;
     let [_, height, width] = s.source;
-    // How many rows of outputs back a row of the source may reach.
-    let step = if ROWS == 1 { 1 } else { STEP };
-    let reach = (ROWS - 1) / step;
     let origin = (tap_y * s.dilation[1]) as isize + s.origin[1];
     // SAFETY: rows outside the source are left out and windows keep lanes within a row; outputs
     // are those of the stencil, which fits every plane of every filter.
@@ -175,21 +172,13 @@ unsafe fn sum_taps<
                         let count = (s.outputs[2] - x).min(V::LANES);
                         let windows =
                             if x == 0 { *first } else { windows::<V, COLS, STEP>(s, x, tap_x) };
-                        let mut errors = [V::splat(V::Element::ZERO); ROWS];
-                        for y in top..bottom + reach {
-                            let next = if y < bottom {
-                                let row = errors_of.add(output + y * s.output_pitches[1] + x);
-                                V::load_first(row, count)
-                            } else {
-                                V::splat(V::Element::ZERO)
-                            };
-                            errors = shifted(errors, next);
-                            let row = Row { source, s, y, origin, top, bottom };
-                            if y >= top + reach && y < bottom {
-                                row.add::<V, ROWS, COLS, STEP, true>(&windows, &errors, &mut sums);
-                            } else {
-                                row.add::<V, ROWS, COLS, STEP, false>(&windows, &errors, &mut sums);
-                            }
+                        let errors = errors_of.add(output + x);
+                        let column =
+                            Column { source, errors, s, origin, rows: [top, bottom], count };
+                        if STEP == 1 && count == V::LANES && windows.iter().all(|w| w.whole) {
+                            column.add::<V, ROWS, COLS, STEP, true>(&windows, &mut sums);
+                        } else {
+                            column.add::<V, ROWS, COLS, STEP, false>(&windows, &mut sums);
                         }
                         steps += bottom - top;
                         if steps >= STEPS {
@@ -219,38 +208,86 @@ unsafe fn sum_taps<
     }
 }
 
-/// The rows of one plane of the source that come into reach with row `y` of the outputs.
-struct Row<'a, T> {
+/// A vector of outputs' columns in a band of a plane's rows.
+struct Column<'a, T> {
+    /// The plane.
     source: *const T,
+    /// The columns' errors in row 0 of the outputs.
+    errors: *const T,
     s: &'a Stencil,
-    y: usize,
     /// Where the first row of taps reads for row 0.
     origin: isize,
-    /// The rows of outputs that are summed.
-    top: usize,
-    bottom: usize,
+    /// The rows of outputs that are summed: from the first to before the second.
+    rows: [usize; 2],
+    /// Columns.
+    count: usize,
 }
 
-impl<T: Element> Row<'_, T> {
-    /// Adds the products of these rows with the errors of row `y` and those before it.
+impl<T: Element> Column<'_, T> {
+    /// Adds the products of the taps with the errors of all rows.
     ///
     /// # Safety
-    /// The source is a plane of the stencil's; windows and `STEP` are as in [`Taps`]; if
-    /// `WHOLE`, all errors are of rows from top to bottom.
+    /// Source and errors are planes of the stencil's; windows and `STEP` are as in [`Taps`]; if
+    /// `INNER`, there are as many columns as lanes, and all windows are whole.
     #[inline(always)]
     unsafe fn add<
         V: Vector<Element = T>,
         const ROWS: usize,
         const COLS: usize,
         const STEP: usize,
+        const INNER: bool,
+    >(
+        &self,
+        windows: &[Window<V>; COLS],
+        sums: &mut [[V; COLS]; ROWS],
+    ) {
+        let &Self { errors: of_row, s, rows: [top, bottom], count, .. } = self;
+        // How many rows of outputs back a row of the source may reach.
+        let reach = (ROWS - 1) / if ROWS == 1 { 1 } else { STEP };
+        let inner = bottom.min(top + reach)..bottom;
+        // SAFETY: as the caller says; rows up to the last are those of the outputs.
+        unsafe {
+            let errors_of = |y: usize| {
+                let row = of_row.add(y * s.output_pitches[1]);
+                if INNER { V::load(row) } else { V::load_first(row, count) }
+            };
+            let mut errors = [V::splat(T::ZERO); ROWS];
+            for y in top..inner.start {
+                errors = shifted(errors, errors_of(y));
+                self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &errors, sums);
+            }
+            for y in inner {
+                errors = shifted(errors, errors_of(y));
+                self.add_row::<V, ROWS, COLS, STEP, INNER, true>(y, windows, &errors, sums);
+            }
+            for y in bottom..bottom + reach {
+                errors = shifted(errors, V::splat(T::ZERO));
+                self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &errors, sums);
+            }
+        }
+    }
+
+    /// Adds the products of the rows of the source that come into reach with row `y` of the outputs,
+    /// with its errors and those of the rows before it.
+    ///
+    /// # Safety
+    /// As [`add`](Self::add); if `WHOLE`, all errors are of the column's rows.
+    #[inline(always)]
+    unsafe fn add_row<
+        V: Vector<Element = T>,
+        const ROWS: usize,
+        const COLS: usize,
+        const STEP: usize,
+        const INNER: bool,
         const WHOLE: bool,
     >(
         &self,
+        y: usize,
         windows: &[Window<V>; COLS],
         errors: &[V; ROWS],
         sums: &mut [[V; COLS]; ROWS],
     ) {
-        let &Self { source, s, y, origin, top, bottom } = self;
+        let &Self { source, s, origin, rows: [top, bottom], .. } = self;
         // Rows that are taken together need a known stride, a lone one any.
         let (step, stride) = if ROWS == 1 { (1, s.stride[1]) } else { (STEP, STEP) };
         for phase in 0..step {
@@ -263,7 +300,7 @@ impl<T: Element> Row<'_, T> {
             unsafe {
                 let from = source.add(at as usize * s.source[2]);
                 for col in 0..COLS {
-                    let pixels = windows[col].load::<STEP, false>(from);
+                    let pixels = windows[col].load::<STEP, INNER>(from);
                     for row in 0..ROWS {
                         if row < phase || (row - phase) % step != 0 {
                             continue;
