@@ -112,6 +112,25 @@ impl Source {
         }
     }
 
+    /// The outputs' errors of a layer, each read by itself.
+    pub(crate) fn errors(shape: &Shape) -> Self {
+        let walks = shape.axes3().map(|axis| Walk {
+            source: axis.output,
+            outputs: axis.output,
+            taps: 1,
+            stride: 1,
+            dilation: 1,
+            origin: 0,
+        });
+        Self {
+            layout: shape.layout(),
+            batch: shape.batch(),
+            channels: shape.group_out(),
+            all_channels: shape.out_channels(),
+            walks,
+        }
+    }
+
     /// Elements between neighbouring images, channels, and elements of each axis.
     fn pitches(&self) -> Pitches {
         let [_, h, w] = self.walks.map(|walk| walk.source);

@@ -44,6 +44,20 @@ fn many_pixels() {
     check::<f32>(Params { pad_begin: [0; 3], pad_end: [0; 3], ..layer([3, 2, 17, 40, 30]) });
 }
 
+/// Where each pixel meets one tap, the gradient of the weights transposes the smaller tensor: one with
+/// fewer channels in than out, in groups, with more pixels and more channels than a run has.
+#[test]
+fn pointwise_layers_that_widen() {
+    for [batch, groups, in_channels, out_channels, h, w] in
+        [[1, 1, 16, 35, 9, 7], [3, 2, 32, 70, 33, 40], [2, 1, 48, 700, 5, 13]]
+    {
+        let sizes = [batch, in_channels, out_channels, h, w];
+        let one = Params { kernel: [1; 3], pad_begin: [0; 3], pad_end: [0; 3], ..layer(sizes) };
+        check::<f32>(Params { groups, ..one });
+        check::<f64>(Params { groups, ..one });
+    }
+}
+
 /// More images than any family draws, on every path: dense, few pixels, a filter per channel, groups
 /// of few channels.
 #[test]

@@ -3,7 +3,8 @@
 //! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
 //! output channels, in panels transposed from the outputs' errors run by run. Few output channels
 //! would leave such panels empty: there, pixels lie side by side in both operands, and tiles of
-//! dot products sum them.
+//! dot products sum them. Where every pixel meets one tap, image and errors are alike, and
+//! whichever has fewer channels is the one that is transposed.
 
 use super::backward_weight::{PARTIALS, join};
 use super::{Layer, Write};
@@ -17,7 +18,7 @@ use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::{Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
-use crate::shape::{Layout, Shape};
+use crate::shape::{Axis, Layout, Shape};
 use core::fmt;
 
 /// Pixels of a run, which are the terms between two visits of the destination.
@@ -35,6 +36,10 @@ const DOT_PIXELS: usize = 4096;
 
 /// Elements of the image that a run may touch.
 const TOUCHED: usize = 128 << 10;
+
+/// How much larger the errors have to be than the image to be the ones that are read as they lie:
+/// packing an element takes a cycle of AVX2's two vectors of products.
+const TURNED: usize = 2;
 
 /// The product, its view and its destination.
 #[derive(Debug, Clone)]
@@ -57,6 +62,8 @@ enum Sums {
         /// Lanes of a panel, and of the longest run of lanes.
         width: usize,
         lanes: usize,
+        /// The view is of the errors, and rows are output channels: lanes are the image's channels.
+        turned: bool,
     },
     /// Rows are output channels, columns are taps, and rows of pixels are steps.
     Dots {
@@ -77,7 +84,8 @@ impl Scatter {
         if few && shape.layout() == Layout::ChannelsFirst {
             return Self::dots(shape, kernels);
         }
-        let source = Source::input(shape);
+        let turned = is_turned(shape);
+        let source = if turned { Source::errors(shape) } else { Source::input(shape) };
         let limits = Limits {
             pixels: PIXELS,
             taps: TAPS,
@@ -88,23 +96,27 @@ impl Scatter {
         };
         let patches = Patches::new(source, limits, &[], &[])?;
         let taps = &patches.taps;
-        let rows = Grid::new(source.tap_sizes(), dense(source.tap_sizes()), taps.run_sizes())?;
+        // The weights' pitches of the lanes' channels and of the rows'.
+        let (count, pitch, rows) = match turned {
+            true => (shape.group_in(), 1, source.by_layout(shape.patch_len(), [0; 3])),
+            false => (shape.group_out(), shape.patch_len(), dense(source.tap_sizes())),
+        };
+        let rows = Grid::new(source.tap_sizes(), rows, taps.run_sizes())?;
         let run = patches.pixels.table().len();
+        let width = kernels.tall_for(count).0.lanes;
         // Enough cells for many threads, as long as they have panels of their own.
-        let mut lanes = shape.group_out().next_multiple_of(width).min(8 * width);
-        while lanes > width
-            && rows.runs() * shape.groups() * shape.group_out().div_ceil(lanes) < CELLS
-        {
+        let mut lanes = count.next_multiple_of(width).min(8 * width);
+        while lanes > width && rows.runs() * shape.groups() * count.div_ceil(lanes) < CELLS {
             lanes = (lanes / 2).next_multiple_of(width);
         }
         let channels = Grid::untabled(
-            [1, 1, shape.groups(), shape.group_out()],
-            [0, 0, shape.group_out().saturating_mul(shape.patch_len()), shape.patch_len()],
-            [1, 1, 1, lanes.min(shape.group_out())],
+            [1, 1, shape.groups(), count],
+            [0, 0, shape.group_out().saturating_mul(shape.patch_len()), pitch],
+            [1, 1, 1, lanes.min(count)],
         );
-        let target = Target::new(rows, channels, 0, shape.patch_len(), Order::RowsOutside);
+        let target = Target::new(rows, channels, 0, pitch, Order::RowsOutside);
         let parts = parts(shape, &target, &patches);
-        let sums = Sums::Panels { errors: Grid::line(run, width, run)?, width, lanes };
+        let sums = Sums::Panels { errors: Grid::line(run, width, run)?, width, lanes, turned };
         Ok(Self { patches, target, sums, parts })
     }
 
@@ -172,8 +184,11 @@ impl Scatter {
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.sums {
-            Sums::Panels { width, .. } => {
+            Sums::Panels { width, turned: false, .. } => {
                 write!(f, "rows are taps, lanes are output channels, {width} to a panel")?;
+            }
+            Sums::Panels { width, turned: true, .. } => {
+                write!(f, "rows are output channels, lanes are taps, {width} to a panel")?;
             }
             Sums::Dots { .. } => write!(f, "few output channels: dot products along the pixels")?,
         }
@@ -229,9 +244,13 @@ impl Scatter {
             let pixels = self.patches.pixels.run(index);
             let accumulate = index > first || write == Write::Accumulate;
             match &self.sums {
-                Sums::Panels { errors, width, .. } => {
+                Sums::Panels { errors, width, turned, .. } => {
                     let (taps, lanes) = (cell.rows(), cell.lanes());
-                    let (kernel, _) = layer.kernels.tall_for(shape.group_out());
+                    let (view, other, [count, all]) = match turned {
+                        true => (grad_output, input, [shape.group_in(), shape.in_channels()]),
+                        false => (input, grad_output, [shape.group_out(), shape.out_channels()]),
+                    };
+                    let (kernel, _) = layer.kernels.tall_for(count);
                     let panels = aligned(panels);
                     let panel_pitch = pixels.len * width;
                     for (panel, to) in
@@ -239,11 +258,11 @@ impl Scatter {
                     {
                         let count = (*width).min(lanes.len - panel);
                         let first = lanes.first + panel;
-                        pack_errors(shape, kernel, grad_output, &pixels, first, count, to);
+                        pack_channels(shape, kernel, (other, all), &pixels, first, count, to);
                     }
                     let group = lanes.start[2];
                     let (image, first) =
-                        self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
+                        self.patches.part(layer.kernels, view, group, &pixels, &taps, copy, held);
                     let left = Left {
                         data: &image[first..],
                         rows: &self.patches.taps.table()[..taps.len],
@@ -288,24 +307,34 @@ fn parts(shape: &Shape, target: &Target, patches: &Patches) -> usize {
     CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1)
 }
 
-/// Packs one panel: the errors of `count` channels from `first` on, for a run of pixels.
-fn pack_errors<T: Element>(
+/// Whether image and errors change their places: every pixel meets one tap, so that both are read alike,
+/// and the image has fewer channels to pack, which fill panels.
+fn is_turned(shape: &Shape) -> bool {
+    let same = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.input == a.output;
+    shape.axes3().iter().all(same)
+        && shape.group_in().is_multiple_of(16)
+        && shape.group_out() >= TURNED * shape.group_in()
+}
+
+/// Packs one panel: `count` channels from `first` on of the errors, or of an image with their pixels, for
+/// a run of pixels.
+fn pack_channels<T: Element>(
     shape: &Shape,
     kernel: &Kernel<T>,
-    grad_output: &[T],
+    (data, channels): (&[T], usize),
     pixels: &Run,
     first: usize,
     count: usize,
     to: &mut [T],
 ) {
-    let (channels, per_image) = (shape.out_channels(), shape.output_pixels());
+    let per_image = shape.output_pixels();
     match shape.layout() {
         Layout::ChannelsFirst => {
             // A run is a part of one image or several whole ones.
             let cols = pixels.len / pixels.sizes[0];
             let start = pixels.start[0] * channels * per_image + pixels.first % per_image;
             let columns = Columns {
-                data: &grad_output[start + first * per_image..],
+                data: &data[start + first * per_image..],
                 lanes: count,
                 lane: per_image,
                 cols,
@@ -316,7 +345,7 @@ fn pack_errors<T: Element>(
             pack(kernel, columns, to, false);
         }
         Layout::ChannelsLast => {
-            let data = &grad_output[pixels.first * channels + first..];
+            let data = &data[pixels.first * channels + first..];
             let columns = Columns {
                 data,
                 lanes: count,
