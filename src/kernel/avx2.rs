@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64, 16 registers.
 
 use super::body;
-use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
+use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::{Between, Task, Vector};
 use super::{CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -31,8 +31,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         copy: copy::<V>,
         stencils: Stencils {
             apply: apply::<V>,
-            group: group::<V>,
-            takes: stencil::takes::<V>,
+            group: Some(Groups { apply: group::<V>, takes: stencil::takes::<V> }),
             correlate: correlate::<V>,
             apply_row: apply_row::<V>,
             correlate_row: correlate_row::<V>,

@@ -1,7 +1,7 @@
 //! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
 
 use super::body;
-use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Stencils};
+use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::{Between, Task, Vector};
 use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
@@ -110,8 +110,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         copy: copy::<V>,
         stencils: Stencils {
             apply: apply::<V, H>,
-            group: group::<V, H>,
-            takes: stencil::takes::<V>,
+            group: Some(Groups { apply: group::<V, H>, takes: stencil::takes::<V> }),
             correlate: correlate::<V, H>,
             apply_row: apply_row::<V>,
             correlate_row: correlate_row::<V>,

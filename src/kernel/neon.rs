@@ -56,8 +56,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         copy: copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,
-            group: stencil::group::<V>,
-            takes: stencil::takes::<V>,
+            group: None,
             correlate: stencil::correlate::<V>,
             apply_row: stencil::apply_row::<V>,
             correlate_row: stencil::correlate_row::<V>,
@@ -191,6 +190,14 @@ unsafe impl Vector for float32x4_t {
         unsafe {
             match (STEP, between.low, between.high) {
                 (1, 0, 4) => vld1q_f32(p),
+                // The ends of a row, if no padding is wider than 2.
+                (1, 0, n) => Self::load_first(p, n),
+                (1, 1, 4) => {
+                    vextq_f32::<3>(vdupq_n_f32(0.0), Self::load_first(p.wrapping_add(1), 3))
+                }
+                (1, 2, 4) => {
+                    vextq_f32::<2>(vdupq_n_f32(0.0), Self::load_first(p.wrapping_add(2), 2))
+                }
                 (2, 0, 4) => {
                     let (a, b) = (vld1q_f32(p), vld1q_f32(p.add(3)));
                     vuzp1q_f32(a, vextq_f32::<1>(b, b))

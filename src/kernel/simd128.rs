@@ -33,8 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         copy: body::copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,
-            group: stencil::group::<V>,
-            takes: stencil::takes::<V>,
+            group: None,
             correlate: stencil::correlate::<V>,
             apply_row: stencil::apply_row::<V>,
             correlate_row: stencil::correlate_row::<V>,

@@ -4,6 +4,8 @@
 //! its taps in a block of filters. The weights don't fit the registers: they are packed in the
 //! order in which they are read, and each is broadcast by the multiplication that uses it.
 
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for ISAs with masks"))]
+
 use super::{Group, Stencil, Window, shifted, write};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
