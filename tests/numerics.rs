@@ -4,7 +4,7 @@
 //! `c * eps * Σ|a||b|` where c is about `block + terms / block`.
 
 use im2col::testing::{Call, Expected, Fill, Layer, PASSES, Tolerance, calls, isas, plans};
-use im2col::{Algorithm, Conv1d, Element, Layout, Parallelism, Params, Pass, Plan, Write};
+use im2col::{Algorithm, Conv1d, Element, Isa, Layout, Parallelism, Params, Pass, Plan, Write};
 
 /// Terms that a block of a product has at most: `TERMS` of docs/numerics.md, or more.
 const BLOCK: usize = 384;
@@ -172,7 +172,10 @@ fn check_other_paths<T: Element>(lanes: usize) {
                 let plan =
                     Plan::with_isa(layer.shape, Algorithm::Implicit, Parallelism::Serial, isa);
                 let plan = plan.unwrap();
-                assert!(plan.explain().contains(name) || name == "short rows", "{plan:?}");
+                // Blocks of filters are for ISAs that load some lanes of a vector.
+                let masks = matches!(isa, Isa::Avx2 | Isa::Avx512);
+                let other = name == "short rows" || (name == "few channels" && !masks);
+                assert!(other || plan.explain().contains(name), "{plan:?}");
                 expected.assert_plan(&plan, Tolerance::Factor(factor));
             }
         }

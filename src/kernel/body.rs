@@ -129,8 +129,8 @@ pub(super) unsafe fn multiply_beside<
 /// all of a first: [`Vector::in_order`] stops it.
 ///
 /// # Safety
-/// As [`Multiply`]; the tile has `R` rows of `N` vectors, which begin at `rows`. If `BESIDE`, row `r` begins `r` elements
-/// after the first; if `PACKED`, so is b.
+/// As [`Multiply`]; the tile has `R` rows of `N` vectors, and those of a begin at `rows`. If `BESIDE`,
+/// row `r` begins `r` elements after the first; if `PACKED`, so is b.
 #[inline(always)]
 unsafe fn multiply_of<
     V: Vector<Element: Element>,
@@ -142,7 +142,7 @@ unsafe fn multiply_of<
     job: &Multiply<V::Element>,
     rows: &[*const V::Element; R],
 ) {
-    // SAFETY: the caller vouches that each of the rows is good for every step of a, that b is good for N vectors at every step of b, and that the tile has R * N vectors.
+    // SAFETY: the caller vouches for the job, and that the tile has R * N vectors.
     unsafe {
         for line in 0..job.prefetch_lines {
             for lane in (0..=N * V::LANES).step_by(line_of::<V>()) {
