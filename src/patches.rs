@@ -112,16 +112,8 @@ impl Source {
         }
     }
 
-    /// The outputs' errors of a layer, each read by itself.
-    pub(crate) fn errors(shape: &Shape) -> Self {
-        let walks = shape.axes3().map(|axis| Walk {
-            source: axis.output,
-            outputs: axis.output,
-            taps: 1,
-            stride: 1,
-            dilation: 1,
-            origin: 0,
-        });
+    /// The outputs' errors of a layer, read by these walks.
+    pub(crate) fn errors(shape: &Shape, walks: [Walk; MAX_AXES]) -> Self {
         Self {
             layout: shape.layout(),
             batch: shape.batch(),

@@ -27,26 +27,26 @@ const LANES: usize = 16;
 /// of a tile's time (1x1 layers on Zen 3: 55 GFLOP/s, 84 so).
 const TILES: usize = 3;
 
-/// What copies the panels of this product, if it would be faster with them copied.
+/// What copies the panels of this product, if it would be faster with them copied; `beside_a` is that of
+/// the left operand.
 pub(super) fn pays<'a, T>(
     kernel: &'a Kernel<T>,
     left: &Left<'_, T>,
     right: &Right<'_, T>,
+    beside_a: bool,
 ) -> Option<&'a Gathering<T>> {
     let many = left.rows.len() > (TILES - 1) * kernel.rows;
     let pays = |gathering: &&Gathering<T>| {
-        right.panel_pitch.is_none() && many && (!gathering.by_lane || beside(left.terms))
+        right.panel_pitch.is_none() && many && (!gathering.by_lane || beside_a)
     };
     kernel.gathering.as_ref().filter(pays)
 }
 
 /// Whether the kernel asks for it, and each step is one more than the one before it.
-pub(super) fn beside_for<T>(kernel: &Kernel<T>, steps: &[u32]) -> bool {
-    kernel.gathering.as_ref().is_some_and(|gathering| gathering.by_lane) && beside(steps)
-}
-
-/// Whether each step is one more than the one before it.
-fn beside(steps: &[u32]) -> bool {
+pub(super) fn beside<T>(kernel: &Kernel<T>, steps: &[u32]) -> bool {
+    if !kernel.gathering.as_ref().is_some_and(|gathering| gathering.by_lane) {
+        return false;
+    }
     // Without a branch in it, this is a vector's work.
     let mut apart = 0;
     for (i, step) in steps.iter().enumerate() {
@@ -166,7 +166,7 @@ pub(super) unsafe fn multiply<T: Element>(
                     job.rows = rows[row..].as_ptr();
                     job.tile = tile.wrapping_add(row * tile_pitch);
                     // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
-                    // their terms, which lie side by side; b was gathered. The rows of the tile
+                    // their terms, side by side if the kernel asks for that; b was gathered. The rows of the tile
                     // are ours, and were written before they are accumulated to.
                     unsafe { (kernel.multiply)(&job) };
                 }

@@ -181,7 +181,8 @@ pub(crate) fn multiply<T: Element>(
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
     assert!(kernel.rows * kernel.lanes <= MAX_TILE);
 
-    if let Some(gathering) = gathered::pays(kernel, &left, &right) {
+    let beside_a = gathered::beside(kernel, left.terms);
+    if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
         // SAFETY: having the kernel proves its ISA, and it gathers. The asserts above hold every
         // row plus every step within a, and every step plus a panel's vectors within b; the biases
         // have their lengths, and the terms were looked at.
@@ -200,7 +201,6 @@ pub(crate) fn multiply<T: Element>(
     let terms = block(kernel);
     let chunks = left.terms.len().div_ceil(terms).max(1);
     let together = height * if chunks > 1 { TILES } else { 1 };
-    let beside_a = gathered::beside_for(kernel, left.terms);
     for panel in 0..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;

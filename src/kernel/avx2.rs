@@ -357,15 +357,9 @@ unsafe impl Vector for __m256 {
         // of `width` rows at `to` is good for 8 elements.
         unsafe {
             let mut a = [_mm256_setzero_ps(); 8];
-            if width == 8 {
-                for i in 0..8 {
-                    a[i] = _mm256_loadu_ps(*rows.add(i));
-                }
-            } else {
-                let mask = mask32(width);
-                for i in 0..8 {
-                    a[i] = _mm256_maskload_ps(*rows.add(i), mask);
-                }
+            for i in 0..8 {
+                let row = *rows.add(i);
+                a[i] = if width == 8 { Self::load(row) } else { Self::load_first(row, width) };
             }
             let mut b = a;
             for i in 0..4 {
@@ -521,10 +515,10 @@ unsafe impl Vector for __m256d {
         // SAFETY: the mask keeps the reads within `width` elements at each of 4 pointers; each
         // of `width` rows at `to` is good for 4 elements.
         unsafe {
-            let mask = mask64(width);
             let mut a = [_mm256_setzero_pd(); 4];
             for i in 0..4 {
-                a[i] = _mm256_maskload_pd(*rows.add(i), mask);
+                let row = *rows.add(i);
+                a[i] = if width == 4 { Self::load(row) } else { Self::load_first(row, width) };
             }
             let (p, q) = (_mm256_unpacklo_pd(a[0], a[1]), _mm256_unpackhi_pd(a[0], a[1]));
             let (r, s) = (_mm256_unpacklo_pd(a[2], a[3]), _mm256_unpackhi_pd(a[2], a[3]));

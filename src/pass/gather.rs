@@ -125,13 +125,7 @@ impl Gathering {
             for h in &phases[1] {
                 for w in &phases[2] {
                     let phase = [d, h, w];
-                    let source = Source {
-                        layout: shape.layout(),
-                        batch: shape.batch(),
-                        channels: shape.group_out(),
-                        all_channels: shape.out_channels(),
-                        walks: phase.map(|phase| phase.walk),
-                    };
+                    let source = Source::errors(shape, phase.map(|phase| phase.walk));
                     products.push((phase, source));
                     sources.push(source);
                 }

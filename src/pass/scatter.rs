@@ -85,7 +85,9 @@ impl Scatter {
             return Self::dots(shape, kernels);
         }
         let turned = is_turned(shape);
-        let source = if turned { Source::errors(shape) } else { Source::input(shape) };
+        let input = Source::input(shape);
+        // Every pixel's tap reads the errors as it reads the image.
+        let source = if turned { Source::errors(shape, input.walks) } else { input };
         let limits = Limits {
             pixels: PIXELS,
             taps: TAPS,
