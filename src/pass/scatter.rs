@@ -4,7 +4,7 @@
 //! output channels, in panels transposed from the outputs' errors run by run. Few output channels
 //! would leave such panels empty: there, pixels lie side by side in both operands, and tiles of
 //! dot products sum them. Where every pixel meets one tap, image and errors are alike, and
-//! whichever has fewer channels is the one that is transposed.
+//! the image is the one that is transposed if it has at most half as many channels.
 
 use super::backward_weight::{PARTIALS, join};
 use super::{Layer, Write};
