@@ -152,9 +152,11 @@ unsafe fn multiply_of<
         }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         let paired = if V::PAIRED { job.terms - job.terms % 2 } else { 0 };
-        for term in (0..paired).step_by(2) {
-            add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
-            add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term + 1);
+        if const { V::PAIRED } {
+            for term in (0..paired).step_by(2) {
+                add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
+                add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term + 1);
+            }
         }
         for term in paired..job.terms {
             add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);

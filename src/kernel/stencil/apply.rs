@@ -105,7 +105,7 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
         for z in 0..depth {
             for y in (0..height).step_by(ROWS) {
                 let mut x = 0;
-                if ROWS == 1 && STEP == 1 {
+                if const { ROWS == 1 && STEP == 1 } {
                     // SAFETY: the caller vouches for the job, and it has this row.
                     x = unsafe { apply_line::<V>(job, [z, y]) };
                 }
@@ -256,13 +256,16 @@ unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>
                     + tap_y as isize * s.tap_pitches[1];
                 let strip =
                     Strip { s, source, first_row, weight: job.weight.offset(taps), x, count };
-                let shared = ROWS > 1 && STEP > 0 && s.dilation[1] == 1;
-                tap_y += match rows_together(s.taps[1] - tap_y) {
-                    7 if shared => strip.add::<V, ROWS, 7, STEP>(&mut sums),
-                    5 if shared => strip.add::<V, ROWS, 5, STEP>(&mut sums),
-                    3 if shared => strip.add::<V, ROWS, 3, STEP>(&mut sums),
-                    2 if shared => strip.add::<V, ROWS, 2, STEP>(&mut sums),
-                    _ => strip.add::<V, ROWS, 1, STEP>(&mut sums),
+                tap_y += if const { ROWS > 1 && STEP > 0 } && s.dilation[1] == 1 {
+                    match rows_together(s.taps[1] - tap_y) {
+                        7 => strip.add::<V, ROWS, 7, STEP>(&mut sums),
+                        5 => strip.add::<V, ROWS, 5, STEP>(&mut sums),
+                        3 => strip.add::<V, ROWS, 3, STEP>(&mut sums),
+                        2 => strip.add::<V, ROWS, 2, STEP>(&mut sums),
+                        _ => strip.add::<V, ROWS, 1, STEP>(&mut sums),
+                    }
+                } else {
+                    strip.add::<V, ROWS, 1, STEP>(&mut sums)
                 };
             }
         }
@@ -308,7 +311,7 @@ impl<T: Element> Strip<'_, T> {
             unsafe {
                 let window = Window::<V>::new::<STEP>(s, self.x, self.count, tap_x);
                 let weight = self.weight.offset(tap_x as isize * s.tap_pitches[2]);
-                if inside && window.whole {
+                if const { STEP < 2 } && inside && window.whole {
                     self.add_column::<V, ROWS, TAPS, STEP, true>(window, weight, sums);
                 } else {
                     self.add_column::<V, ROWS, TAPS, STEP, false>(window, weight, sums);

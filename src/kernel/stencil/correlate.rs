@@ -37,26 +37,33 @@ unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
     job: &Correlate<'_, V::Element>,
 ) {
     let s = job.stencil;
-    let shared = STEP > 0 && s.dilation[1] == 1 && s.outputs[1] > 1;
+    let shared = s.dilation[1] == 1 && s.outputs[1] > 1;
     for tap_z in 0..s.taps[0] {
         let mut tap_y = 0;
         while tap_y < s.taps[1] {
-            let rows = if shared { rows_together(s.taps[1] - tap_y) } else { 1 };
+            let rows =
+                if const { STEP > 0 } && shared { rows_together(s.taps[1] - tap_y) } else { 1 };
             let mut tap_x = 0;
             while tap_x < s.taps[2] {
                 let at = [tap_z, tap_y, tap_x];
                 // SAFETY: the taps are the stencil's, and the caller vouches for the job.
                 unsafe {
-                    tap_x += match (rows, s.taps[2] - tap_x) {
-                        (7, _) => correlate_taps::<V, 7, 1, STEP>(job, at),
-                        (5, _) => correlate_taps::<V, 5, 1, STEP>(job, at),
-                        (3, 3..) => correlate_taps::<V, 3, 3, STEP>(job, at),
-                        (3, _) => correlate_taps::<V, 3, 1, STEP>(job, at),
-                        (2, 3..) => correlate_taps::<V, 2, 3, STEP>(job, at),
-                        (2, _) => correlate_taps::<V, 2, 1, STEP>(job, at),
-                        (_, 4..) => correlate_taps::<V, 1, 4, STEP>(job, at),
-                        (_, 3) => correlate_taps::<V, 1, 3, STEP>(job, at),
-                        _ => correlate_taps::<V, 1, 1, STEP>(job, at),
+                    let left = s.taps[2] - tap_x;
+                    tap_x += if const { STEP > 0 } && rows > 1 {
+                        match (rows, left) {
+                            (7, _) => correlate_taps::<V, 7, 1, STEP>(job, at),
+                            (5, _) => correlate_taps::<V, 5, 1, STEP>(job, at),
+                            (3, 3..) => correlate_taps::<V, 3, 3, STEP>(job, at),
+                            (3, _) => correlate_taps::<V, 3, 1, STEP>(job, at),
+                            (_, 3..) => correlate_taps::<V, 2, 3, STEP>(job, at),
+                            _ => correlate_taps::<V, 2, 1, STEP>(job, at),
+                        }
+                    } else {
+                        match left {
+                            4.. => correlate_taps::<V, 1, 4, STEP>(job, at),
+                            3 => correlate_taps::<V, 1, 3, STEP>(job, at),
+                            _ => correlate_taps::<V, 1, 1, STEP>(job, at),
+                        }
                     };
                 }
             }
@@ -175,7 +182,10 @@ unsafe fn sum_taps<
                         let errors = errors_of.add(output + x);
                         let column =
                             Column { source, errors, s, origin, rows: [top, bottom], count };
-                        if STEP == 1 && count == V::LANES && windows.iter().all(|w| w.whole) {
+                        if const { STEP == 1 }
+                            && count == V::LANES
+                            && windows.iter().all(|w| w.whole)
+                        {
                             column.add::<V, ROWS, COLS, STEP, true>(&windows, &mut sums);
                         } else {
                             column.add::<V, ROWS, COLS, STEP, false>(&windows, &mut sums);

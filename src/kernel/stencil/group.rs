@@ -18,21 +18,14 @@ pub(super) type Shape = (bool, usize, usize, usize);
 
 /// The loops for a shape, if its sums, a vector of the source and a weight fit the registers.
 fn form<V: Vector>(shape: Shape) -> Option<unsafe fn(&Group<'_, V::Element>)> {
-    let wide = V::REGISTERS >= 32;
     let form: unsafe fn(&Group<'_, V::Element>) = match shape {
         (false, 3, 1, 1) => strips::<V, 1, 3, 1, 3, 1>,
         (false, 3, 1, 2) => strips::<V, 1, 3, 1, 3, 2>,
         (false, 3, 1, 3) => strips::<V, 1, 3, 1, 3, 3>,
         (false, 3, 1, 4) => strips::<V, 1, 3, 1, 3, 4>,
-        (false, 3, 1, 8) if wide => strips::<V, 1, 3, 1, 3, 8>,
         (false, 3, 2, 4) => strips::<V, 1, 3, 2, 2, 4>,
-        (false, 3, 2, 8) if wide => strips::<V, 1, 3, 2, 2, 8>,
         (false, 5, 1, 1) => strips::<V, 1, 5, 1, 5, 1>,
-        (false, 5, 1, 2) if !wide => strips::<V, 1, 5, 1, 5, 2>,
-        (false, 5, 1, 3) if wide => strips::<V, 1, 5, 1, 5, 3>,
-        (false, 5, 1, 4) if wide => strips::<V, 1, 5, 1, 5, 4>,
         (false, 7, 1, 1) => strips::<V, 1, 7, 1, 7, 1>,
-        (false, 7, 1, 3) if wide => strips::<V, 1, 7, 1, 7, 3>,
         (false, 9, 1, 1) => strips::<V, 1, 9, 1, 9, 1>,
         (true, 1, 1, 1) => strips::<V, 2, 1, 1, 1, 1>,
         (true, 1, 1, 3) => strips::<V, 2, 1, 1, 1, 3>,
@@ -41,9 +34,24 @@ fn form<V: Vector>(shape: Shape) -> Option<unsafe fn(&Group<'_, V::Element>)> {
         (true, 2, 1, 3) => strips::<V, 2, 2, 1, 2, 3>,
         (true, 2, 1, 4) => strips::<V, 2, 2, 1, 2, 4>,
         (true, 3, 1, 1) => strips::<V, 2, 3, 1, 3, 1>,
-        (true, 3, 1, 3) if wide => strips::<V, 2, 3, 1, 3, 3>,
         (true, 4, 1, 1) => strips::<V, 2, 4, 1, 4, 1>,
-        (true, 4, 1, 3) if wide => strips::<V, 2, 4, 1, 4, 3>,
+        _ if const { V::REGISTERS >= 32 } => return of_32::<V>(shape),
+        (false, 5, 1, 2) => strips::<V, 1, 5, 1, 5, 2>,
+        _ => return None,
+    };
+    Some(form)
+}
+
+/// Those that need 32 registers.
+fn of_32<V: Vector>(shape: Shape) -> Option<unsafe fn(&Group<'_, V::Element>)> {
+    let form: unsafe fn(&Group<'_, V::Element>) = match shape {
+        (false, 3, 1, 8) => strips::<V, 1, 3, 1, 3, 8>,
+        (false, 3, 2, 8) => strips::<V, 1, 3, 2, 2, 8>,
+        (false, 5, 1, 3) => strips::<V, 1, 5, 1, 5, 3>,
+        (false, 5, 1, 4) => strips::<V, 1, 5, 1, 5, 4>,
+        (false, 7, 1, 3) => strips::<V, 1, 7, 1, 7, 3>,
+        (true, 3, 1, 3) => strips::<V, 2, 3, 1, 3, 3>,
+        (true, 4, 1, 3) => strips::<V, 2, 4, 1, 4, 3>,
         _ => return None,
     };
     Some(form)
@@ -149,7 +157,7 @@ impl<
                         let from = job.source.add(at as usize * width);
                         // A constant, or the sums would be an array in memory (8 channels, 3x3 by 2, 28x28:
                         // 37 GFLOP/s, 79 so).
-                        if phase == 0 {
+                        if const { STEP == 1 } || phase == 0 {
                             add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 0>(
                                 job, combs, from, &windows, &mut sums,
                             );
@@ -223,7 +231,7 @@ unsafe fn add_row<
                 from,
                 sums,
             );
-            if COMBS == 2 {
+            if const { COMBS == 2 } {
                 let last = COMBS - 1;
                 weights[last] = add_columns::<V, COMBS, ROWS, STEP, HELD, BLOCK, PHASE, 1>(
                     (&windows[last], combs[last].taps[2]),

@@ -6,6 +6,9 @@
 //!
 //! Neighbouring rows of outputs read the same rows of the source. So a block of rows is summed at
 //! once: each vector that is loaded meets all taps of its column that use it.
+//!
+//! Conditions on const parameters are `const` blocks: what they rule out isn't even handed to the
+//! compiler's back end (a quarter of the time to compile the crate).
 
 mod apply;
 mod channels;

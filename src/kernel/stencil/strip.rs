@@ -50,14 +50,15 @@ impl<
         let Self { job, combs } = self;
         // The sums of a strip wait for each other: 12 cycles for the 9 multiplications of a row. Two planes
         // at once don't (14x14, 3x3: 43 GFLOP/s, 61 so), where there are registers for both filters.
-        let pairs = V::REGISTERS >= 32 && COMBS * ROWS * COLS <= 9;
         // SAFETY: as the caller says.
         unsafe {
             let windows = windows::<V, COMBS, COLS, STEP>(combs, 0);
             let mut plane = 0;
-            while pairs && plane + 2 <= job.planes {
-                planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, windows);
-                plane += 2;
+            if const { V::REGISTERS >= 32 && COMBS * ROWS * COLS <= 9 } {
+                while plane + 2 <= job.planes {
+                    planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, windows);
+                    plane += 2;
+                }
             }
             while plane < job.planes {
                 planes::<V, COMBS, ROWS, COLS, STEP, HELD, 1>(job, combs, plane, windows);
@@ -140,7 +141,7 @@ unsafe fn planes<
             // Rows that are dilated meet every so many rows only: those are walked by themselves.
             for turn in 0..combs[0].dilation[1].min(combs[0].outputs[1]) {
                 let at = [turn, x];
-                if whole {
+                if const { STEP == 1 } && whole {
                     strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
                         job, combs, at, &of_planes, &windows, weights,
                     );
@@ -212,7 +213,7 @@ unsafe fn strip<
                 if (at as usize) < height {
                     let weights = (&held, weights);
                     // A constant, so that the compiler keeps the sums in registers.
-                    if phase == 0 {
+                    if const { STEP == 1 } || phase == 0 {
                         add_row::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, WHOLE, 0>(
                             &from, windows, weights, &mut sums,
                         );
