@@ -6,6 +6,7 @@ use super::vector::{Between, Task, Vector};
 use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Whether this machine has AVX-512F: the proof that the kernels below may be called.
@@ -320,6 +321,7 @@ unsafe impl Vector for __m512 {
         unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
     }
     type Mask = Mask;
+    type Narrow = Self;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -346,7 +348,7 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Mask {
+    unsafe fn mask(between: Between, _row: Range<isize>) -> Mask {
         Mask::new(between)
     }
 
@@ -524,6 +526,7 @@ unsafe impl Vector for __m512d {
         unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
     }
     type Mask = Mask;
+    type Narrow = Self;
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -550,7 +553,7 @@ unsafe impl Vector for __m512d {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Mask {
+    unsafe fn mask(between: Between, _row: Range<isize>) -> Mask {
         Mask::new(between)
     }
 

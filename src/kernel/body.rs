@@ -426,8 +426,9 @@ pub(super) unsafe fn copy_rows<V: Vector<Element: Element>>(job: &CopyRows<V::El
     unsafe {
         match job.step {
             1 if together && job.taken > 0 && job.count > 1 => copy_together(job),
-            1 => copy_stepped::<V, 1>(job),
-            2 => copy_stepped::<V, 2>(job),
+            1 if job.taken >= V::ROW => copy_stepped::<V, 1>(job),
+            // The last of them has nothing after it.
+            2 if job.taken > V::ROW => copy_stepped::<V, 2>(job),
             _ => copy_apart(job),
         }
     }
@@ -497,7 +498,9 @@ unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>)
             // SAFETY: lanes from `low` to `high` are elements taken, and the first `lanes` of the
             // vector lie within the row's `len` elements.
             unsafe {
-                let mask = V::mask(Between { step, low, high });
+                let row = before as isize - at as isize;
+                let row = row * STEP as isize..(row + taken as isize - 1) * STEP as isize + 1;
+                let mask = V::mask(Between { step, low, high }, row);
                 let to = to.add(at);
                 if STEP == 1 && low == 0 && high == V::LANES {
                     for r in rows.clone() {

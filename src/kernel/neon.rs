@@ -6,6 +6,7 @@ use super::vector::{Between, Vector};
 use super::{Dots, Gathering, Isa, Kernel, Kernels};
 use crate::element::Element;
 use core::arch::aarch64::*;
+use core::ops::Range;
 use loops::{ByLane, copy_rows, multiply_tall, multiply_wide};
 
 mod loops;
@@ -88,9 +89,10 @@ unsafe impl ByLane for float32x4_t {
     }
 
     #[inline(always)]
-    unsafe fn load_even(p: *const f32) -> Self {
+    unsafe fn load_alternate(p: *const f32) -> [Self; 2] {
         // SAFETY: the caller vouches for so many elements.
-        unsafe { vld2q_f32(p).0 }
+        let float32x4x2_t(even, odd) = unsafe { vld2q_f32(p) };
+        [even, odd]
     }
 }
 
@@ -123,9 +125,48 @@ unsafe impl ByLane for float64x2_t {
     }
 
     #[inline(always)]
-    unsafe fn load_even(p: *const f64) -> Self {
+    unsafe fn load_alternate(p: *const f64) -> [Self; 2] {
         // SAFETY: the caller vouches for so many elements.
-        unsafe { vld2q_f64(p).0 }
+        let float64x2x2_t(even, odd) = unsafe { vld2q_f64(p) };
+        [even, odd]
+    }
+}
+
+/// Lanes of a load: a register of any bytes of whole vectors, which are read wherever in the row there is
+/// room for them.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes {
+    /// The first element that is read, from that of lane 0.
+    first: isize,
+    /// Which byte of what is read each byte is; past all, a zero.
+    bytes: uint8x16_t,
+    between: Between,
+}
+
+impl Lanes {
+    /// # Safety
+    /// The target has neon.
+    #[inline(always)]
+    unsafe fn new<V: Vector>(between: Between, row: Range<isize>) -> Self {
+        let first = between.within(row, V::LANES);
+        let bytes = between.bytes(first, size_of::<V::Element>());
+        // SAFETY: 16 bytes.
+        let bytes = unsafe { vld1q_u8(bytes.as_ptr()) };
+        Self { first, bytes, between }
+    }
+
+    /// # Safety
+    /// `p` is good for one vector, or for two if `STEP` is 2; it is that of the lanes.
+    #[inline(always)]
+    unsafe fn read<const STEP: usize>(self, p: *const u8) -> uint8x16_t {
+        // SAFETY: the caller vouches for what is read.
+        unsafe {
+            let a = vld1q_u8(p);
+            if STEP == 1 {
+                return vqtbl1q_u8(a, self.bytes);
+            }
+            vqtbl2q_u8(uint8x16x2_t(a, vld1q_u8(p.add(16))), self.bytes)
+        }
     }
 }
 
@@ -143,7 +184,9 @@ unsafe impl Vector for float32x4_t {
             core::arch::asm!("", options(nostack, preserves_flags));
         }
     }
-    type Mask = Between;
+    type Mask = Lanes;
+    const ROW: usize = Self::LANES;
+    type Narrow = [f32; 4];
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -179,31 +222,19 @@ unsafe impl Vector for float32x4_t {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Between {
-        between
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
+        // SAFETY: the target has neon.
+        unsafe { Lanes::new::<Self>(between, row) }
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f32, between: Between) -> Self {
-        // SAFETY: the caller vouches for these lanes; all of them and what lies between are at
-        // 0..4, or at 0..7 if 2 apart.
+    unsafe fn load_masked<const STEP: usize>(p: *const f32, lanes: Lanes) -> Self {
+        // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
-            match (STEP, between.low, between.high) {
-                (1, 0, 4) => vld1q_f32(p),
-                // The ends of a row, if no padding is wider than 2.
-                (1, 0, n) => Self::load_first(p, n),
-                (1, 1, 4) => {
-                    vextq_f32::<3>(vdupq_n_f32(0.0), Self::load_first(p.wrapping_add(1), 3))
-                }
-                (1, 2, 4) => {
-                    vextq_f32::<2>(vdupq_n_f32(0.0), Self::load_first(p.wrapping_add(2), 2))
-                }
-                (2, 0, 4) => {
-                    let (a, b) = (vld1q_f32(p), vld1q_f32(p.add(3)));
-                    vuzp1q_f32(a, vextq_f32::<1>(b, b))
-                }
-                _ => between.load(p),
+            if STEP == 0 {
+                return lanes.between.load(p);
             }
+            vreinterpretq_f32_u8(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
         }
     }
 
@@ -289,7 +320,9 @@ unsafe impl Vector for float64x2_t {
             core::arch::asm!("", options(nostack, preserves_flags));
         }
     }
-    type Mask = Between;
+    type Mask = Lanes;
+    const ROW: usize = Self::LANES;
+    type Narrow = [f64; 2];
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -322,19 +355,19 @@ unsafe impl Vector for float64x2_t {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Between {
-        between
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
+        // SAFETY: the target has neon.
+        unsafe { Lanes::new::<Self>(between, row) }
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f64, between: Between) -> Self {
-        // SAFETY: the caller vouches for these lanes; lane 1 lies `step` after lane 0.
+    unsafe fn load_masked<const STEP: usize>(p: *const f64, lanes: Lanes) -> Self {
+        // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
-            match (STEP, between.low, between.high) {
-                (1, 0, 2) => vld1q_f64(p),
-                (2, 0, 2) => vld1q_lane_f64::<1>(p.add(2), vld1q_dup_f64(p)),
-                _ => between.load(p),
+            if STEP == 0 {
+                return lanes.between.load(p);
             }
+            vreinterpretq_f64_u8(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
         }
     }
 

@@ -5,6 +5,7 @@ use super::stencil::{self, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
+use core::ops::Range;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// f32 in fours: the width of SSE2, NEON and simd128.
@@ -91,6 +92,7 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     type Element = T;
     const LANES: usize = L;
     type Mask = Between;
+    type Narrow = Self;
 
     #[inline(always)]
     fn in_order() {
@@ -125,7 +127,7 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Between {
+    unsafe fn mask(between: Between, _row: Range<isize>) -> Between {
         between
     }
 

@@ -11,6 +11,7 @@ use super::vector::{Between, Vector};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 use core::arch::wasm32::*;
+use core::ops::Range;
 
 /// Whether this machine has simd128: the proof that the kernels below may be called. This file is
 /// compiled only for targets that have it.
@@ -79,12 +80,54 @@ struct F32x4(v128);
 #[derive(Clone, Copy)]
 struct F64x2(v128);
 
+/// Lanes of a load: a register of any bytes of whole vectors, which are read wherever in the row there is
+/// room for them.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes {
+    /// The first element that is read, from that of lane 0.
+    first: isize,
+    /// Which byte of what is read each byte is; past all, a zero.
+    bytes: v128,
+    between: Between,
+}
+
+impl Lanes {
+    /// # Safety
+    /// The target has simd128.
+    #[inline(always)]
+    unsafe fn new<V: Vector>(between: Between, row: Range<isize>) -> Self {
+        let first = between.within(row, V::LANES);
+        let bytes = between.bytes(first, size_of::<V::Element>());
+        // SAFETY: 16 bytes.
+        let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
+        Self { first, bytes, between }
+    }
+
+    /// # Safety
+    /// `p` is good for one vector, or for two if `STEP` is 2; it is that of the lanes.
+    #[inline(always)]
+    unsafe fn read<const STEP: usize>(self, p: *const u8) -> v128 {
+        // SAFETY: the caller vouches for what is read.
+        unsafe {
+            let a = i8x16_swizzle(v128_load(p.cast()), self.bytes);
+            if STEP == 1 {
+                return a;
+            }
+            // Bytes of the first vector are past the second's, and the other way round.
+            let rest = i8x16_sub(self.bytes, i8x16_splat(16));
+            v128_or(a, i8x16_swizzle(v128_load(p.add(16).cast()), rest))
+        }
+    }
+}
+
 // SAFETY: each method is the instructions that its name says; where only some lanes are named,
 // only those are touched, and what lies between them.
 unsafe impl Vector for F32x4 {
     type Element = f32;
     const LANES: usize = 4;
-    type Mask = Between;
+    type Mask = Lanes;
+    const ROW: usize = Self::LANES;
+    type Narrow = [f32; 4];
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -118,23 +161,19 @@ unsafe impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Between {
-        between
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
+        // SAFETY: the target has simd128.
+        unsafe { Lanes::new::<Self>(between, row) }
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f32, between: Between) -> Self {
-        // SAFETY: the caller vouches for these lanes; all of them and what lies between are at
-        // 0..4, or at 0..7 if 2 apart.
+    unsafe fn load_masked<const STEP: usize>(p: *const f32, lanes: Lanes) -> Self {
+        // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
-            match (STEP, between.low, between.high) {
-                (1, 0, 4) => Self::load(p),
-                (2, 0, 4) => {
-                    let (a, b) = (v128_load(p.cast()), v128_load(p.add(3).cast()));
-                    Self(i32x4_shuffle::<0, 2, 5, 7>(a, b))
-                }
-                _ => between.load(p),
+            if STEP == 0 {
+                return lanes.between.load(p);
             }
+            Self(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
         }
     }
 
@@ -211,7 +250,9 @@ unsafe impl Vector for F32x4 {
 unsafe impl Vector for F64x2 {
     type Element = f64;
     const LANES: usize = 2;
-    type Mask = Between;
+    type Mask = Lanes;
+    const ROW: usize = Self::LANES;
+    type Narrow = [f64; 2];
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -243,21 +284,19 @@ unsafe impl Vector for F64x2 {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between) -> Between {
-        between
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
+        // SAFETY: the target has simd128.
+        unsafe { Lanes::new::<Self>(between, row) }
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f64, between: Between) -> Self {
-        // SAFETY: the caller vouches for these lanes; lane 1 lies `step` after lane 0.
+    unsafe fn load_masked<const STEP: usize>(p: *const f64, lanes: Lanes) -> Self {
+        // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
-            match (STEP, between.low, between.high) {
-                (1, 0, 2) => Self::load(p),
-                (2, 0, 2) => {
-                    Self(v128_load64_lane::<1>(v128_load64_zero(p.cast()), p.add(2).cast()))
-                }
-                _ => between.load(p),
+            if STEP == 0 {
+                return lanes.between.load(p);
             }
+            Self(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
         }
     }
 

@@ -379,22 +379,31 @@ mod vectors {
                     for high in 0..=V::LANES {
                         let count = high.saturating_sub(low);
                         let len = count.checked_sub(1).map_or(0, |last| last * step + 1);
-                        let line: Vec<_> = (0..len).map(number).collect();
-                        let from = Guarded::new(edge, &line);
-                        let p = from.as_ptr().wrapping_sub(low * step);
-                        // SAFETY: lanes `low..high` are the elements of `from`.
-                        let v = lanes(unsafe {
-                            let mask = V::mask(Between { step, low, high });
-                            match step {
-                                1 => V::load_masked::<1>(p, mask),
-                                2 => V::load_masked::<2>(p, mask),
-                                _ => V::load_masked::<0>(p, mask),
+                        // The row may have more than the lanes, on either side.
+                        for (before, after) in [(0, 0), (1, 0), (0, 2), (3, 1), (40, 0), (0, 40)] {
+                            let line: Vec<_> = (0..before + len + after).map(number).collect();
+                            if step <= 2 && line.len() < V::ROW * step {
+                                continue;
                             }
-                        });
-                        for (lane, &x) in v.iter().enumerate() {
-                            let inside = (low..high).contains(&lane);
-                            let expected = if inside { line[(lane - low) * step] } else { zero };
-                            assert_eq!(x, expected, "{low}..{high} by {step}");
+                            let from = Guarded::new(edge, &line);
+                            let first = before as isize - (low * step) as isize;
+                            let p = from.as_ptr().wrapping_offset(first);
+                            let row = -first..line.len() as isize - first;
+                            // SAFETY: `from` is the row, and lanes `low..high` are in it.
+                            let v = lanes(unsafe {
+                                let mask = V::mask(Between { step, low, high }, row);
+                                match step {
+                                    1 => V::load_masked::<1>(p, mask),
+                                    2 => V::load_masked::<2>(p, mask),
+                                    _ => V::load_masked::<0>(p, mask),
+                                }
+                            });
+                            for (lane, &x) in v.iter().enumerate() {
+                                let inside = (low..high).contains(&lane);
+                                let place = |lane: usize| before + (lane - low) * step;
+                                let expected = if inside { line[place(lane)] } else { zero };
+                                assert_eq!(x, expected, "{low}..{high} by {step}");
+                            }
                         }
                     }
                 }

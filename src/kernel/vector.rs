@@ -2,6 +2,7 @@
 
 use super::body::MAX_LANES;
 use crate::element::Element;
+use core::ops::Range;
 
 /// Lanes `low..high` of elements `step` apart.
 #[derive(Clone, Copy)]
@@ -25,6 +26,36 @@ impl Between {
         }
         // SAFETY: no vector has more than `MAX_LANES` lanes.
         unsafe { V::load(lanes.as_ptr()) }
+    }
+
+    /// The first of the elements to be read so that all lanes are among them and none is outside the
+    /// row, for machines that have no masks but put together a register of any bytes of others: `lanes`
+    /// times the step are read, and the row has as many.
+    #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "wasm32")), allow(dead_code))]
+    #[inline(always)]
+    pub(super) fn within(self, row: Range<isize>, lanes: usize) -> isize {
+        let read = lanes.wrapping_mul(self.step) as isize;
+        debug_assert!(self.step > 2 || self.low >= self.high || row.end - row.start >= read);
+        row.start.max(0).min(row.end.wrapping_sub(read))
+    }
+
+    /// For each byte of a register of lanes of `size` bytes, its number among those read from element
+    /// `first` on; 255 for a zero.
+    #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "wasm32")), allow(dead_code))]
+    #[inline(always)]
+    pub(super) fn bytes(self, first: isize, size: usize) -> [u8; 16] {
+        let (low, high) = (self.low as u8, self.high as u8);
+        let apart = (size as u8).wrapping_mul(self.step as u8).wrapping_sub(size as u8);
+        let before = (size as u8).wrapping_mul(first as u8);
+        let mut bytes = [0; 16];
+        // Without a branch, this is a few instructions for vectors of bytes.
+        for (i, byte) in (0..).zip(&mut bytes) {
+            let lane = i / size as u8;
+            let inside = u8::from(lane >= low) & u8::from(lane < high);
+            let read = lane.wrapping_mul(apart).wrapping_add(i).wrapping_sub(before);
+            *byte = read | inside.wrapping_sub(1);
+        }
+        bytes
     }
 }
 
@@ -59,6 +90,12 @@ pub(crate) unsafe trait Vector: Copy {
     /// Lanes to be loaded.
     type Mask: Copy;
 
+    /// The elements that a row has to have for a [mask](Self::mask), times the step if that is 2.
+    const ROW: usize = 0;
+
+    /// What masks shorter rows.
+    type Narrow: Vector<Element = Self::Element>;
+
     /// `x` in every lane.
     unsafe fn splat(x: Self::Element) -> Self;
     /// Reads `LANES` elements at `p`, of any alignment.
@@ -67,11 +104,13 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn store(self, p: *mut Self::Element);
     /// Reads the first `n <= LANES` elements at `p` and nothing else; the other lanes are 0.
     unsafe fn load_first(p: *const Self::Element, n: usize) -> Self;
-    /// Some lanes of a load, as the machine wants them named.
-    unsafe fn mask(between: Between) -> Self::Mask;
-    /// Reads the lanes of `mask`, elements `step` apart at `p`, and nothing else but perhaps what
-    /// lies between them; the other lanes are 0. Nothing is read if there are none; `p` itself need not be good. `STEP` is the mask's
-    /// step if that is 1 or 2, else 0.
+    /// Some lanes of a load, as the machine wants them named: elements of a `row`, numbered from that
+    /// of lane 0, which need not be one. If there are any, and the step is 1 or 2, the row has as many
+    /// elements as [`ROW`](Self::ROW) says.
+    unsafe fn mask(between: Between, row: Range<isize>) -> Self::Mask;
+    /// Reads the lanes of `mask`, elements `step` apart at `p`, and nothing else but perhaps elements of
+    /// its row; the other lanes are 0. `p` itself need not be good. `STEP` is the mask's step if that is
+    /// 1 or 2, else 0.
     unsafe fn load_masked<const STEP: usize>(p: *const Self::Element, mask: Self::Mask) -> Self;
     /// Writes the first `n <= LANES` elements at `p` and nothing else.
     unsafe fn store_first(self, p: *mut Self::Element, n: usize);

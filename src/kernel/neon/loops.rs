@@ -2,7 +2,7 @@
 //! for them, rows copied without masks. The others are those of [`body`].
 
 use crate::element::Element;
-use crate::kernel::vector::{Between, Vector};
+use crate::kernel::vector::Vector;
 use crate::kernel::{CopyRows, Multiply, body};
 
 /// Up to 6 rows of four vectors: 24 sums, four vectors of b, one of a.
@@ -281,7 +281,8 @@ unsafe fn copy_stepped<V: ByLane, const STEP: usize>(job: &CopyRows<V::Element>)
         let from = from.wrapping_add(r.wrapping_mul(from_pitch));
         // SAFETY: the caller vouches for the `taken` elements of this row, `step` apart, and for
         // `len` elements of `to`, which those before, taken and after are. Two vectors from an
-        // element on reach no further than the one `LANES` after it, which is taken too.
+        // element on reach no further than the one `LANES` after it, which is taken too; and the last
+        // element taken by twos is the last of two vectors, as more than `LANES` are.
         unsafe {
             let to = to.add(r * to_pitch);
             for i in 0..before {
@@ -292,14 +293,15 @@ unsafe fn copy_stepped<V: ByLane, const STEP: usize>(job: &CopyRows<V::Element>)
                 *to.add(i) = V::Element::ZERO;
             }
             let to = to.add(before);
-            if STEP == 0 || taken < V::LANES {
+            let fewest = if STEP == 2 { V::LANES + 1 } else { V::LANES };
+            if STEP == 0 || taken < fewest {
                 for i in 0..taken {
                     *to.add(i) = *from.add(i * step);
                 }
                 continue;
             }
             let last = taken - V::LANES;
-            let load = |at| if STEP == 1 { V::load(at) } else { V::load_even(at) };
+            let load = |at| if STEP == 1 { V::load(at) } else { V::load_alternate(at)[0] };
             // Two at a time, and by pointers: 3 instructions a vector.
             let (mut source, mut place) = (from, to);
             let vectors = last.div_ceil(V::LANES);
@@ -315,8 +317,10 @@ unsafe fn copy_stepped<V: ByLane, const STEP: usize>(job: &CopyRows<V::Element>)
             if vectors % 2 == 1 {
                 load(source).store(place);
             }
-            let all = V::mask(Between { step: STEP, low: 0, high: V::LANES });
-            V::load_masked::<STEP>(from.add(last * STEP), all).store(to.add(last));
+            // By twos its elements end with the last taken: they are the odd ones of two vectors.
+            let rest = from.add(last * STEP);
+            let rest = if STEP == 1 { V::load(rest) } else { V::load_alternate(rest.sub(1))[1] };
+            rest.store(to.add(last));
         }
     }
 }
@@ -333,6 +337,6 @@ pub(super) unsafe trait ByLane: Vector<Element: Element> {
     /// may not move either.
     unsafe fn made(self) -> Self;
 
-    /// Every second of the `2 * LANES` elements at `p`.
-    unsafe fn load_even(p: *const Self::Element) -> Self;
+    /// Of the `2 * LANES` elements at `p` every second, from the first on and from the second on.
+    unsafe fn load_alternate(p: *const Self::Element) -> [Self; 2];
 }

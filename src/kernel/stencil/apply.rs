@@ -11,6 +11,10 @@ use crate::kernel::vector::{Task, Vector};
 /// As [`Apply`].
 #[inline(always)]
 pub(in crate::kernel) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>) {
+    if const { V::ROW > 0 } && job.stencil.is_narrow(V::ROW) {
+        // SAFETY: the caller vouches for the job.
+        return unsafe { apply::<V::Narrow>(job) };
+    }
     // SAFETY: the caller vouches for the job.
     unsafe { if job.is_strip() { apply_strips::<V>(job) } else { apply_blocks::<V>(job) } }
 }
@@ -309,11 +313,13 @@ impl<T: Element> Strip<'_, T> {
         for tap_x in 0..s.taps[2] {
             // SAFETY: the caller vouches for the taps.
             unsafe {
-                let window = Window::<V>::new::<STEP>(s, self.x, self.count, tap_x);
                 let weight = self.weight.offset(tap_x as isize * s.tap_pitches[2]);
-                if const { STEP < 2 } && inside && window.whole {
+                let whole = Window::<V>::is_whole::<STEP>(s, self.x, self.count, tap_x);
+                if const { STEP < 2 } && inside && whole {
+                    let window = Window::whole::<STEP>(s, self.x, tap_x);
                     self.add_column::<V, ROWS, TAPS, STEP, true>(window, weight, sums);
                 } else {
+                    let window = Window::new::<STEP>(s, self.x, self.count, tap_x);
                     self.add_column::<V, ROWS, TAPS, STEP, false>(window, weight, sums);
                 }
             }

@@ -85,6 +85,12 @@ impl Stencil {
         band
     }
 
+    /// Whether a row of the source has fewer elements than `row`, times the stride if that is 2.
+    #[inline(always)]
+    pub(super) fn is_narrow(&self, row: usize) -> bool {
+        self.stride[2] <= 2 && self.source[2] < row * self.stride[2]
+    }
+
     /// Whether `twin`'s outputs lie between this stencil's, of the same rows.
     pub(super) fn is_twin(&self, twin: &Stencil) -> bool {
         let [a, b] = [self, twin].map(|s| (s.source, s.stride, s.dilation[1], s.output_pitches));

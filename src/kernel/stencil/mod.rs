@@ -431,6 +431,9 @@ impl<T: Element> Stencils<T> {
     }
 }
 
+/// The mask of no lane.
+const NO_LANES: Between = Between { step: 1, low: 0, high: 0 };
+
 /// Where one tap of the innermost axis meets the lanes of a vector of outputs: the same for every
 /// row, so it is found once.
 #[derive(Clone, Copy)]
@@ -439,8 +442,6 @@ struct Window<V: Vector> {
     first: isize,
     /// The lanes that meet the source.
     mask: V::Mask,
-    /// All lanes meet it, side by side.
-    whole: bool,
 }
 
 impl<V: Vector> Window<V> {
@@ -450,16 +451,45 @@ impl<V: Vector> Window<V> {
     /// The caller runs with the vector's target features.
     #[inline(always)]
     unsafe fn new<const STEP: usize>(s: &Stencil, x: usize, count: usize, tap: usize) -> Self {
+        let (first, between) = Self::meet::<STEP>(s, x, count, tap);
+        let row = first.wrapping_neg()..(s.source[2] as isize).wrapping_sub(first);
+        // SAFETY: the caller runs with the features.
+        Self { first, mask: unsafe { V::mask(between, row) } }
+    }
+
+    /// The source element of lane 0, and the lanes that meet the source.
+    #[inline(always)]
+    fn meet<const STEP: usize>(
+        s: &Stencil,
+        x: usize,
+        count: usize,
+        tap: usize,
+    ) -> (isize, Between) {
         let step = if STEP > 0 { STEP } else { s.stride[2] };
         let first = (x * step + tap * s.dilation[2]) as isize + s.origin[2];
         let before = (-first).max(0) as usize;
         let inside = (s.source[2] as isize - first).max(0) as usize;
         let low = before.div_ceil(step).min(count);
         let high = inside.div_ceil(step).min(count);
-        let whole = step == 1 && low == 0 && high == V::LANES;
+        (first, Between { step, low, high })
+    }
+
+    /// Whether all lanes meet the source, side by side: then a window needs no mask.
+    #[inline(always)]
+    fn is_whole<const STEP: usize>(s: &Stencil, x: usize, count: usize, tap: usize) -> bool {
+        let (_, Between { step, low, high }) = Self::meet::<STEP>(s, x, count, tap);
+        step == 1 && low == 0 && high == V::LANES
+    }
+
+    /// One that [is whole](Self::is_whole), for the outputs from `x` on.
+    ///
+    /// # Safety
+    /// The caller runs with the vector's target features.
+    #[inline(always)]
+    unsafe fn whole<const STEP: usize>(s: &Stencil, x: usize, tap: usize) -> Self {
+        let (first, _) = Self::meet::<STEP>(s, x, V::LANES, tap);
         // SAFETY: the caller runs with the features.
-        let mask = unsafe { V::mask(Between { step, low, high }) };
-        Self { first, mask, whole }
+        Self { first, mask: unsafe { V::mask(NO_LANES, 0..0) } }
     }
 
     /// The lanes that meet a row of the source, zeros in the others.
@@ -472,6 +502,85 @@ impl<V: Vector> Window<V> {
         let from = row.wrapping_offset(self.first);
         // SAFETY: the lanes of the mask are elements of the row.
         unsafe { if WHOLE { V::load(from) } else { V::load_masked::<STEP>(from, self.mask) } }
+    }
+}
+
+/// The windows of `COLS` neighbouring taps for a vector of outputs, of one stencil or of two whose
+/// outputs alternate. Taps that a filter lacks meet nothing.
+struct Windows<V: Vector, const COMBS: usize, const COLS: usize> {
+    each: [[Window<V>; COLS]; COMBS],
+    /// All are [whole](Window::is_whole).
+    whole: bool,
+}
+
+impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
+    /// For the outputs from `x` on, and the taps from `tap` on.
+    ///
+    /// # Safety
+    /// The caller runs with the vector's target features.
+    #[inline(always)]
+    unsafe fn new<const STEP: usize>(combs: [&Stencil; COMBS], x: usize, tap: usize) -> Self {
+        // Loops, not closures: those are compiled without the caller's target features.
+        let mut whole = true;
+        for s in combs {
+            let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+            for col in tap..tap + COLS {
+                let count = if col < s.taps[2] { count } else { 0 };
+                whole &= Window::<V>::is_whole::<STEP>(s, x, count, col);
+            }
+        }
+        // SAFETY: as the caller says.
+        unsafe {
+            let mut each = [[Window::whole::<STEP>(combs[0], x, 0); COLS]; COMBS];
+            for (s, windows) in combs.iter().zip(&mut each) {
+                let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+                for (col, window) in (tap..).zip(windows) {
+                    // A mask is made only where it is read: that takes longer than a row of 3 taps.
+                    *window = if whole {
+                        Window::whole::<STEP>(s, x, col)
+                    } else {
+                        let count = if col < s.taps[2] { count } else { 0 };
+                        Window::new::<STEP>(s, x, count, col)
+                    };
+                }
+            }
+            Self { each, whole }
+        }
+    }
+}
+
+/// The windows at the ends of a row, where taps meet padding: they are the same in all rows and
+/// planes, so they are found once.
+struct Ends<V: Vector, const COMBS: usize, const COLS: usize> {
+    last: usize,
+    windows: [Windows<V, COMBS, COLS>; 2],
+}
+
+impl<V: Vector, const COMBS: usize, const COLS: usize> Ends<V, COMBS, COLS> {
+    /// For the taps from `tap` on.
+    ///
+    /// # Safety
+    /// The caller runs with the vector's target features.
+    #[inline(always)]
+    unsafe fn new<const STEP: usize>(combs: [&Stencil; COMBS], tap: usize) -> Self {
+        let last = combs[0].outputs[2].saturating_sub(1) / V::LANES * V::LANES;
+        // SAFETY: as the caller says.
+        let windows = unsafe {
+            [Windows::new::<STEP>(combs, 0, tap), Windows::new::<STEP>(combs, last, tap)]
+        };
+        Self { last, windows }
+    }
+
+    /// Those for the outputs from `x` on, if it is an end.
+    #[inline(always)]
+    fn at(&self, x: usize) -> Option<&Windows<V, COMBS, COLS>> {
+        if x == 0 {
+            Some(&self.windows[0])
+        } else if x == self.last {
+            Some(&self.windows[1])
+        } else {
+            None
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! taps at once: the sums of the rows of outputs that use it move along with the walk, and each
 //! is written when its last row has passed.
 
-use super::{Apply, Plane, Stencil, Window, shifted, write};
+use super::{Apply, Ends, Plane, Stencil, Window, Windows, shifted, write};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 use core::hint::black_box;
@@ -52,49 +52,23 @@ impl<
         // at once don't (14x14, 3x3: 43 GFLOP/s, 61 so), where there are registers for both filters.
         // SAFETY: as the caller says.
         unsafe {
-            let windows = windows::<V, COMBS, COLS, STEP>(combs, 0);
+            let ends = Ends::<V, COMBS, COLS>::new::<STEP>(combs, 0);
             let mut plane = 0;
             if const { V::REGISTERS >= 32 && COMBS * ROWS * COLS <= 9 } {
                 while plane + 2 <= job.planes {
-                    planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, windows);
+                    planes::<V, COMBS, ROWS, COLS, STEP, HELD, 2>(job, combs, plane, &ends);
                     plane += 2;
                 }
             }
             while plane < job.planes {
-                planes::<V, COMBS, ROWS, COLS, STEP, HELD, 1>(job, combs, plane, windows);
+                planes::<V, COMBS, ROWS, COLS, STEP, HELD, 1>(job, combs, plane, &ends);
                 plane += 1;
             }
         }
     }
 }
 
-/// The windows of a strip that begins at output `x`, and whether all are whole. Taps that a filter
-/// lacks meet nothing.
-///
-/// # Safety
-/// The caller runs with the vector's target features.
-#[inline(always)]
-unsafe fn windows<V: Vector, const COMBS: usize, const COLS: usize, const STEP: usize>(
-    combs: [&Stencil; COMBS],
-    x: usize,
-) -> ([[Window<V>; COLS]; COMBS], bool) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let mut windows = [[Window::<V>::new::<STEP>(combs[0], x, 0, 0); COLS]; COMBS];
-        let mut whole = true;
-        for (s, windows) in combs.iter().zip(&mut windows) {
-            let count = s.outputs[2].saturating_sub(x).min(V::LANES);
-            for (col, window) in windows.iter_mut().enumerate() {
-                let count = if col < s.taps[2] { count } else { 0 };
-                *window = Window::new::<STEP>(s, x, count, col);
-                whole &= window.whole;
-            }
-        }
-        (windows, whole)
-    }
-}
-
-/// `PLANES` planes from `plane` on, strip by strip; `first` are the windows of the first strip.
+/// `PLANES` planes from `plane` on, strip by strip.
 ///
 /// # Safety
 /// As [`Strips`], and there are these planes.
@@ -111,7 +85,7 @@ unsafe fn planes<
     job: &Apply<'_, V::Element>,
     combs: [&Stencil; COMBS],
     plane: usize,
-    first: ([[Window<V>; COLS]; COMBS], bool),
+    ends: &Ends<V, COMBS, COLS>,
 ) {
     // Loops, not closures: those are compiled without the caller's target features.
     // SAFETY: as the caller says; windows keep lanes within a row, and taps that a filter lacks
@@ -136,18 +110,34 @@ unsafe fn planes<
         // hold them in vectors on the stack, and each multiplication would read a vector.
         let weights = if COMBS * ROWS * COLS > 9 { black_box(&weights) } else { &weights };
         for x in (0..combs[0].outputs[2]).step_by(V::LANES) {
-            let (windows, whole) =
-                if x == 0 { first } else { windows::<V, COMBS, COLS, STEP>(combs, x) };
+            let made;
+            let windows = match ends.at(x) {
+                Some(windows) => windows,
+                None => {
+                    made = Windows::new::<STEP>(combs, x, 0);
+                    &made
+                }
+            };
             // Rows that are dilated meet every so many rows only: those are walked by themselves.
             for turn in 0..combs[0].dilation[1].min(combs[0].outputs[1]) {
                 let at = [turn, x];
-                if const { STEP == 1 } && whole {
+                if const { STEP == 1 } && windows.whole {
                     strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
-                        job, combs, at, &of_planes, &windows, weights,
+                        job,
+                        combs,
+                        at,
+                        &of_planes,
+                        &windows.each,
+                        weights,
                     );
                 } else {
                     strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, false>(
-                        job, combs, at, &of_planes, &windows, weights,
+                        job,
+                        combs,
+                        at,
+                        &of_planes,
+                        &windows.each,
+                        weights,
                     );
                 }
             }
@@ -179,9 +169,14 @@ unsafe fn strip<
 ) {
     let s = combs[0];
     let [_, height, width] = s.source;
+    // Copies, and constants where all lanes are wanted: what is written might change the originals, for
+    // all that the compiler knows (3x3, executed on NEON: 42 instructions a vector, 28 so).
+    let windows = *windows;
     let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
+    let count = if WHOLE { COMBS * V::LANES } else { count };
     // Rows are `apart`: of outputs, and as `STEP` is 1 where it isn't 1, of the source.
     let apart = s.dilation[1];
+    let row_pitch = apart * s.output_pitches[1];
     let rows = (s.outputs[1] - top).div_ceil(apart);
     let first = (top * STEP) as isize + s.origin[1];
     // SAFETY: rows outside the source are left out; outputs are those of the stencils.
@@ -215,11 +210,11 @@ unsafe fn strip<
                     // A constant, so that the compiler keeps the sums in registers.
                     if const { STEP == 1 } || phase == 0 {
                         add_row::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, WHOLE, 0>(
-                            &from, windows, weights, &mut sums,
+                            &from, &windows, weights, &mut sums,
                         );
                     } else {
                         add_row::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, WHOLE, 1>(
-                            &from, windows, weights, &mut sums,
+                            &from, &windows, weights, &mut sums,
                         );
                     }
                 }
@@ -240,7 +235,7 @@ unsafe fn strip<
                             write(&job.storing, b, to.add(V::LANES), count, 1);
                         }
                     }
-                    *to = to.wrapping_add(apart * s.output_pitches[1]);
+                    *to = to.wrapping_add(row_pitch);
                 }
             }
             for sums in &mut sums {
