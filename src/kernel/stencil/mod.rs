@@ -509,7 +509,7 @@ impl<V: Vector> Window<V> {
 /// outputs alternate. Taps that a filter lacks meet nothing.
 struct Windows<V: Vector, const COMBS: usize, const COLS: usize> {
     each: [[Window<V>; COLS]; COMBS],
-    /// All are [whole](Window::is_whole).
+    /// All are [whole](Window::is_whole), and have no masks.
     whole: bool,
 }
 
@@ -521,7 +521,8 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
     #[inline(always)]
     unsafe fn new<const STEP: usize>(combs: [&Stencil; COMBS], x: usize, tap: usize) -> Self {
         // Loops, not closures: those are compiled without the caller's target features.
-        let mut whole = true;
+        // Where the stride isn't known to be 1 windows are read by their masks, whole or not.
+        let mut whole = const { STEP == 1 };
         for s in combs {
             let count = s.outputs[2].saturating_sub(x).min(V::LANES);
             for col in tap..tap + COLS {
