@@ -31,7 +31,7 @@ impl Between {
     /// The first of the elements to be read so that all lanes are among them and none is outside the
     /// row, for machines that have no masks but put together a register of any bytes of others: `lanes`
     /// times the step are read, and the row has as many.
-    #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "wasm32")), allow(dead_code))]
+    #[allow(dead_code, reason = "read by ISAs that permute bytes")]
     #[inline(always)]
     pub(super) fn within(self, row: Range<isize>, lanes: usize) -> isize {
         let read = lanes.wrapping_mul(self.step) as isize;
@@ -41,7 +41,7 @@ impl Between {
 
     /// For each byte of a register of lanes of `size` bytes, its number among those read from element
     /// `first` on; 255 for a zero.
-    #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "wasm32")), allow(dead_code))]
+    #[allow(dead_code, reason = "read by ISAs that permute bytes")]
     #[inline(always)]
     pub(super) fn bytes(self, first: isize, size: usize) -> [u8; 16] {
         let (low, high) = (self.low as u8, self.high as u8);
