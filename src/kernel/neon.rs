@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Vector};
+use super::vector::{Between, Lanes, Vector};
 use super::{Dots, Gathering, Isa, Kernel, Kernels};
 use crate::element::Element;
 use core::arch::aarch64::*;
@@ -132,41 +132,19 @@ unsafe impl ByLane for float64x2_t {
     }
 }
 
-/// Lanes of a load: a register of any bytes of whole vectors, which are read wherever in the row there is
-/// room for them.
-#[derive(Clone, Copy)]
-pub(crate) struct Lanes {
-    /// The first element that is read, from that of lane 0.
-    first: isize,
-    /// Which byte of what is read each byte is; past all, a zero.
-    bytes: uint8x16_t,
-    between: Between,
-}
-
-impl Lanes {
-    /// # Safety
-    /// The target has neon.
-    #[inline(always)]
-    unsafe fn new<V: Vector>(between: Between, row: Range<isize>) -> Self {
-        let first = between.within(row, V::LANES);
-        let bytes = between.bytes(first, size_of::<V::Element>());
-        // SAFETY: 16 bytes.
-        let bytes = unsafe { vld1q_u8(bytes.as_ptr()) };
-        Self { first, bytes, between }
-    }
-
-    /// # Safety
-    /// `p` is good for one vector, or for two if `STEP` is 2; it is that of the lanes.
-    #[inline(always)]
-    unsafe fn read<const STEP: usize>(self, p: *const u8) -> uint8x16_t {
-        // SAFETY: the caller vouches for what is read.
-        unsafe {
-            let a = vld1q_u8(p);
-            if STEP == 1 {
-                return vqtbl1q_u8(a, self.bytes);
-            }
-            vqtbl2q_u8(uint8x16x2_t(a, vld1q_u8(p.add(16))), self.bytes)
+/// A register of any `bytes` of one vector, or of two if `STEP` is 2.
+///
+/// # Safety
+/// `p` is good for what is read.
+#[inline(always)]
+unsafe fn permuted<const STEP: usize>(p: *const u8, bytes: uint8x16_t) -> uint8x16_t {
+    // SAFETY: the caller vouches for what is read.
+    unsafe {
+        let a = vld1q_u8(p);
+        if STEP == 1 {
+            return vqtbl1q_u8(a, bytes);
         }
+        vqtbl2q_u8(uint8x16x2_t(a, vld1q_u8(p.add(16))), bytes)
     }
 }
 
@@ -184,7 +162,7 @@ unsafe impl Vector for float32x4_t {
             core::arch::asm!("", options(nostack, preserves_flags));
         }
     }
-    type Mask = Lanes;
+    type Mask = Lanes<uint8x16_t>;
     const ROW: usize = Self::LANES;
     type Narrow = [f32; 4];
 
@@ -222,19 +200,22 @@ unsafe impl Vector for float32x4_t {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
-        // SAFETY: the target has neon.
-        unsafe { Lanes::new::<Self>(between, row) }
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes<uint8x16_t> {
+        // SAFETY: 16 bytes.
+        Lanes::new::<Self>(between, row, |bytes| unsafe { vld1q_u8(bytes.as_ptr()) })
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f32, lanes: Lanes) -> Self {
+    unsafe fn load_masked<const STEP: usize>(p: *const f32, lanes: Lanes<uint8x16_t>) -> Self {
         // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
             if STEP == 0 {
                 return lanes.between.load(p);
             }
-            vreinterpretq_f32_u8(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
+            vreinterpretq_f32_u8(permuted::<STEP>(
+                p.wrapping_offset(lanes.first).cast(),
+                lanes.bytes,
+            ))
         }
     }
 
@@ -320,7 +301,7 @@ unsafe impl Vector for float64x2_t {
             core::arch::asm!("", options(nostack, preserves_flags));
         }
     }
-    type Mask = Lanes;
+    type Mask = Lanes<uint8x16_t>;
     const ROW: usize = Self::LANES;
     type Narrow = [f64; 2];
 
@@ -355,19 +336,22 @@ unsafe impl Vector for float64x2_t {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
-        // SAFETY: the target has neon.
-        unsafe { Lanes::new::<Self>(between, row) }
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes<uint8x16_t> {
+        // SAFETY: 16 bytes.
+        Lanes::new::<Self>(between, row, |bytes| unsafe { vld1q_u8(bytes.as_ptr()) })
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f64, lanes: Lanes) -> Self {
+    unsafe fn load_masked<const STEP: usize>(p: *const f64, lanes: Lanes<uint8x16_t>) -> Self {
         // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
             if STEP == 0 {
                 return lanes.between.load(p);
             }
-            vreinterpretq_f64_u8(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
+            vreinterpretq_f64_u8(permuted::<STEP>(
+                p.wrapping_offset(lanes.first).cast(),
+                lanes.bytes,
+            ))
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::body;
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Vector};
+use super::vector::{Between, Lanes, Vector};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 use core::arch::wasm32::*;
@@ -80,43 +80,21 @@ struct F32x4(v128);
 #[derive(Clone, Copy)]
 struct F64x2(v128);
 
-/// Lanes of a load: a register of any bytes of whole vectors, which are read wherever in the row there is
-/// room for them.
-#[derive(Clone, Copy)]
-pub(crate) struct Lanes {
-    /// The first element that is read, from that of lane 0.
-    first: isize,
-    /// Which byte of what is read each byte is; past all, a zero.
-    bytes: v128,
-    between: Between,
-}
-
-impl Lanes {
-    /// # Safety
-    /// The target has simd128.
-    #[inline(always)]
-    unsafe fn new<V: Vector>(between: Between, row: Range<isize>) -> Self {
-        let first = between.within(row, V::LANES);
-        let bytes = between.bytes(first, size_of::<V::Element>());
-        // SAFETY: 16 bytes.
-        let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
-        Self { first, bytes, between }
-    }
-
-    /// # Safety
-    /// `p` is good for one vector, or for two if `STEP` is 2; it is that of the lanes.
-    #[inline(always)]
-    unsafe fn read<const STEP: usize>(self, p: *const u8) -> v128 {
-        // SAFETY: the caller vouches for what is read.
-        unsafe {
-            let a = i8x16_swizzle(v128_load(p.cast()), self.bytes);
-            if STEP == 1 {
-                return a;
-            }
-            // Bytes of the first vector are past the second's, and the other way round.
-            let rest = i8x16_sub(self.bytes, i8x16_splat(16));
-            v128_or(a, i8x16_swizzle(v128_load(p.add(16).cast()), rest))
+/// A register of any `bytes` of one vector, or of two if `STEP` is 2.
+///
+/// # Safety
+/// `p` is good for what is read.
+#[inline(always)]
+unsafe fn permuted<const STEP: usize>(p: *const u8, bytes: v128) -> v128 {
+    // SAFETY: the caller vouches for what is read.
+    unsafe {
+        let a = i8x16_swizzle(v128_load(p.cast()), bytes);
+        if STEP == 1 {
+            return a;
         }
+        // Bytes of the first vector are past the second's, and the other way round.
+        let rest = i8x16_sub(bytes, i8x16_splat(16));
+        v128_or(a, i8x16_swizzle(v128_load(p.add(16).cast()), rest))
     }
 }
 
@@ -125,7 +103,7 @@ impl Lanes {
 unsafe impl Vector for F32x4 {
     type Element = f32;
     const LANES: usize = 4;
-    type Mask = Lanes;
+    type Mask = Lanes<v128>;
     const ROW: usize = Self::LANES;
     type Narrow = [f32; 4];
 
@@ -161,19 +139,19 @@ unsafe impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
-        // SAFETY: the target has simd128.
-        unsafe { Lanes::new::<Self>(between, row) }
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes<v128> {
+        // SAFETY: 16 bytes.
+        Lanes::new::<Self>(between, row, |bytes| unsafe { v128_load(bytes.as_ptr().cast()) })
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f32, lanes: Lanes) -> Self {
+    unsafe fn load_masked<const STEP: usize>(p: *const f32, lanes: Lanes<v128>) -> Self {
         // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
             if STEP == 0 {
                 return lanes.between.load(p);
             }
-            Self(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
+            Self(permuted::<STEP>(p.wrapping_offset(lanes.first).cast(), lanes.bytes))
         }
     }
 
@@ -250,7 +228,7 @@ unsafe impl Vector for F32x4 {
 unsafe impl Vector for F64x2 {
     type Element = f64;
     const LANES: usize = 2;
-    type Mask = Lanes;
+    type Mask = Lanes<v128>;
     const ROW: usize = Self::LANES;
     type Narrow = [f64; 2];
 
@@ -284,19 +262,19 @@ unsafe impl Vector for F64x2 {
     }
 
     #[inline(always)]
-    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes {
-        // SAFETY: the target has simd128.
-        unsafe { Lanes::new::<Self>(between, row) }
+    unsafe fn mask(between: Between, row: Range<isize>) -> Lanes<v128> {
+        // SAFETY: 16 bytes.
+        Lanes::new::<Self>(between, row, |bytes| unsafe { v128_load(bytes.as_ptr().cast()) })
     }
 
     #[inline(always)]
-    unsafe fn load_masked<const STEP: usize>(p: *const f64, lanes: Lanes) -> Self {
+    unsafe fn load_masked<const STEP: usize>(p: *const f64, lanes: Lanes<v128>) -> Self {
         // SAFETY: the caller vouches for these lanes and for their row.
         unsafe {
             if STEP == 0 {
                 return lanes.between.load(p);
             }
-            Self(lanes.read::<STEP>(p.wrapping_offset(lanes.first).cast()))
+            Self(permuted::<STEP>(p.wrapping_offset(lanes.first).cast(), lanes.bytes))
         }
     }
 

@@ -27,35 +27,45 @@ impl Between {
         // SAFETY: no vector has more than `MAX_LANES` lanes.
         unsafe { V::load(lanes.as_ptr()) }
     }
+}
 
-    /// The first of the elements to be read so that all lanes are among them and none is outside the
-    /// row, for machines that have no masks but put together a register of any bytes of others: `lanes`
-    /// times the step are read, and the row has as many.
-    #[allow(dead_code, reason = "read by ISAs that permute bytes")]
-    #[inline(always)]
-    pub(super) fn within(self, row: Range<isize>, lanes: usize) -> isize {
-        let read = lanes.wrapping_mul(self.step) as isize;
-        debug_assert!(self.step > 2 || self.low >= self.high || row.end - row.start >= read);
-        row.start.max(0).min(row.end.wrapping_sub(read))
-    }
+/// Lanes of a load, for machines that have no masks but put together a register of any bytes of others:
+/// whole vectors are read wherever in the row there is room for them. `B` is such a register.
+#[allow(dead_code, reason = "read by ISAs that permute bytes")]
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes<B> {
+    /// The first element that is read, from that of lane 0: `LANES` times the step are.
+    pub(super) first: isize,
+    /// Which byte of what is read each byte is; past all, a zero.
+    pub(super) bytes: B,
+    pub(super) between: Between,
+}
 
-    /// For each byte of a register of lanes of `size` bytes, its number among those read from element
-    /// `first` on; 255 for a zero.
-    #[allow(dead_code, reason = "read by ISAs that permute bytes")]
+#[allow(dead_code, reason = "read by ISAs that permute bytes")]
+impl<B> Lanes<B> {
+    /// The mask of `V` for these lanes of a row; `register` holds 16 bytes.
     #[inline(always)]
-    pub(super) fn bytes(self, first: isize, size: usize) -> [u8; 16] {
-        let (low, high) = (self.low as u8, self.high as u8);
-        let apart = (size as u8).wrapping_mul(self.step as u8).wrapping_sub(size as u8);
-        let before = (size as u8).wrapping_mul(first as u8);
+    pub(super) fn new<V: Vector>(
+        between: Between,
+        row: Range<isize>,
+        register: impl FnOnce([u8; 16]) -> B,
+    ) -> Self {
+        let Between { step, low, high } = between;
+        let read = V::LANES.wrapping_mul(step) as isize;
+        debug_assert!(step > 2 || low >= high || row.end - row.start >= read);
+        let first = row.start.max(0).min(row.end.wrapping_sub(read));
+        let size = size_of::<V::Element>() as u8;
+        let apart = size.wrapping_mul(step as u8).wrapping_sub(size);
+        let before = size.wrapping_mul(first as u8);
         let mut bytes = [0; 16];
         // Without a branch, this is a few instructions for vectors of bytes.
         for (i, byte) in (0..).zip(&mut bytes) {
-            let lane = i / size as u8;
-            let inside = u8::from(lane >= low) & u8::from(lane < high);
+            let lane = i / size;
+            let inside = u8::from(lane >= low as u8) & u8::from(lane < high as u8);
             let read = lane.wrapping_mul(apart).wrapping_add(i).wrapping_sub(before);
             *byte = read | inside.wrapping_sub(1);
         }
-        bytes
+        Self { first, bytes: register(bytes), between }
     }
 }
 

@@ -118,26 +118,17 @@ unsafe fn planes<
                     &made
                 }
             };
+            let each = &windows.each;
             // Rows that are dilated meet every so many rows only: those are walked by themselves.
             for turn in 0..combs[0].dilation[1].min(combs[0].outputs[1]) {
                 let at = [turn, x];
                 if const { STEP == 1 } && windows.whole {
                     strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
-                        job,
-                        combs,
-                        at,
-                        &of_planes,
-                        &windows.each,
-                        weights,
+                        job, combs, at, &of_planes, each, weights,
                     );
                 } else {
                     strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, false>(
-                        job,
-                        combs,
-                        at,
-                        &of_planes,
-                        &windows.each,
-                        weights,
+                        job, combs, at, &of_planes, each, weights,
                     );
                 }
             }
