@@ -5,7 +5,7 @@
 
 use super::target::Cell;
 use crate::element::Element;
-use crate::kernel::{Dot, Kernels};
+use crate::kernel::{DOTS, Dot, Kernels};
 
 /// An operand: row (or column) `r` and term `i` of step `s` meet at `data[rows[r] + steps[s] + i]`.
 #[derive(Clone, Copy)]
@@ -25,9 +25,6 @@ pub(crate) struct Finish<'a, T> {
     /// The bounds of the activation.
     pub(crate) clamp: Option<[T; 2]>,
 }
-
-/// The most rows and columns of any tile.
-const MOST: usize = 8;
 
 /// Fills `cell` with the products of the rows of `left` and of `right`, which are the cell's lanes;
 /// every step has `len` terms.
@@ -51,11 +48,12 @@ pub(crate) fn dots<T: Element>(
         assert!(most(operand.rows) + most(operand.steps) + len <= operand.data.len());
     }
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
-    assert!(kernel.rows <= MOST && kernel.cols <= MOST);
+    assert!(kernel.columns.len() <= DOTS && kernel.columns.iter().all(|&most| most <= DOTS));
 
     // Tiles are as even as may be.
     let even = |count: usize, most: usize| count.div_ceil(count.div_ceil(most));
-    let (height, width) = (even(rows, kernel.rows), even(lanes, kernel.cols));
+    let height = even(rows, kernel.columns.len());
+    let width = even(lanes, kernel.columns[height - 1]);
     let offsets = cell.row_offsets();
     assert!(cell.is_even());
     let (start, lane_pitch) = (cell.start(), cell.lane_pitch());
@@ -65,7 +63,7 @@ pub(crate) fn dots<T: Element>(
         for first_lane in (0..lanes).step_by(width) {
             let col_count = width.min(lanes - first_lane);
             let col_pointers = pointers(right, first_lane, col_count);
-            let mut sums = [T::ZERO; MOST * MOST];
+            let mut sums = [T::ZERO; DOTS * DOTS];
             let job = Dot {
                 row_count,
                 col_count,
@@ -83,7 +81,7 @@ pub(crate) fn dots<T: Element>(
             for (r, &offset) in offsets[first_row..][..row_count].iter().enumerate() {
                 let bias = finish.row_bias.map_or(T::ZERO, |bias| bias[first_row + r]);
                 for c in 0..col_count {
-                    let mut sum = sums[r * kernel.cols + c];
+                    let mut sum = sums[r * DOTS + c];
                     if finish.row_bias.is_some() {
                         sum = bias + sum;
                     }
@@ -102,7 +100,7 @@ pub(crate) fn dots<T: Element>(
 }
 
 /// Where `count` rows from `first` on begin; those past them repeat the last.
-fn pointers<T>(operand: Operand<'_, T>, first: usize, count: usize) -> [*const T; MOST] {
+fn pointers<T>(operand: Operand<'_, T>, first: usize, count: usize) -> [*const T; DOTS] {
     core::array::from_fn(|i| {
         let row = operand.rows[first + i.min(count - 1)] as usize;
         operand.data[row..].as_ptr()

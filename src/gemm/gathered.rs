@@ -158,13 +158,17 @@ pub(super) unsafe fn multiply<T: Element>(
                     tile_pitch,
                     accumulate: chunk > 0 || biased || (in_place && finish.accumulate),
                     prefetch: tile,
-                    prefetch_pitch: 0,
+                    prefetch_pitch: tile_pitch,
                     prefetch_lines: 0,
                 };
                 for row in (0..count).step_by(height) {
                     job.count = height.min(count - row);
                     job.rows = rows[row..].as_ptr();
                     job.tile = tile.wrapping_add(row * tile_pitch);
+                    // The lines of the destination are fetched while the first sums are made.
+                    if in_place && chunk == 0 {
+                        (job.prefetch, job.prefetch_lines) = (job.tile, job.count);
+                    }
                     // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
                     // their terms, side by side if the kernel asks for that; b was gathered. The rows of the tile
                     // are ours, and were written before they are accumulated to.

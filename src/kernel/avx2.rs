@@ -26,9 +26,16 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
     Kernels {
         isa: Isa::Avx2,
         tall: tile::<V, T>(lanes),
-        narrow: None,
+        narrow: Some(Kernel {
+            rows: 10,
+            lanes,
+            multiply: multiply_narrow::<V>,
+            pack: pack::<V, 1>,
+            gathering: None,
+            ..tile::<V, T>(lanes)
+        }),
         wide: tile::<V, T>(lanes),
-        dots: Dots { rows: 4, cols: 3, sum: dots::<V> },
+        dots: Dots { columns: body::DOTS_IN_16, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
             apply: apply::<V>,
@@ -73,6 +80,16 @@ unsafe fn multiply<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     }
 }
 
+/// Up to 10 rows of one vector, each with a register for its pointer.
+///
+/// # Safety
+/// As [`Multiply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::multiply_narrow::<V>(job) }
+}
+
 /// # Safety
 /// As [`Gather`].
 #[target_feature(enable = "avx2,fma")]
@@ -86,7 +103,7 @@ unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn dots<V: Vector>(job: &Dot<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::dots_4x3::<V>(job) }
+    unsafe { body::dots_in_16::<V>(job) }
 }
 
 /// # Safety
@@ -247,6 +264,15 @@ unsafe impl Vector for __m256 {
     type Narrow = Self;
 
     #[inline(always)]
+    unsafe fn in_turn(self) {
+        // SAFETY: no instruction at all. The caller runs with avx2.
+        unsafe {
+            let half = _mm256_castps256_ps128(self);
+            core::arch::asm!("/* {0} */", in(xmm_reg) half, options(nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller runs with avx2.
         unsafe { _mm256_set1_ps(x) }
@@ -347,6 +373,29 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f32) {
+        // SAFETY: the caller runs with avx2 and vouches for `N` elements, rounded up to vectors.
+        unsafe {
+            for first in (0..N).step_by(8) {
+                let mut v = [_mm256_setzero_ps(); 8];
+                for i in 0..8 {
+                    if first + i < N {
+                        v[i] = vectors[first + i];
+                    }
+                }
+                // Neighbours are added, then what is left of the halves.
+                for half in [4, 2] {
+                    for i in 0..half {
+                        v[i] = _mm256_hadd_ps(v[2 * i], v[2 * i + 1]);
+                    }
+                }
+                let low = _mm256_permute2f128_ps::<0x20>(v[0], v[1]);
+                low.add(_mm256_permute2f128_ps::<0x31>(v[0], v[1])).store(to.add(first));
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(p: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -409,6 +458,15 @@ unsafe impl Vector for __m256d {
     const PAIRED: bool = true;
     type Mask = Mask;
     type Narrow = Self;
+
+    #[inline(always)]
+    unsafe fn in_turn(self) {
+        // SAFETY: no instruction at all. The caller runs with avx2.
+        unsafe {
+            let half = _mm256_castpd256_pd128(self);
+            core::arch::asm!("/* {0} */", in(xmm_reg) half, options(nostack, preserves_flags));
+        }
+    }
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -500,6 +558,27 @@ unsafe impl Vector for __m256d {
         unsafe {
             let (a, b) = (_mm256_unpacklo_pd(self, other), _mm256_unpackhi_pd(self, other));
             [_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const N: usize>(vectors: &[Self; N], to: *mut f64) {
+        // As for f32.
+        // SAFETY: the caller runs with avx2 and vouches for `N` elements, rounded up to vectors.
+        unsafe {
+            for first in (0..N).step_by(4) {
+                let mut v = [_mm256_setzero_pd(); 4];
+                for i in 0..4 {
+                    if first + i < N {
+                        v[i] = vectors[first + i];
+                    }
+                }
+                for i in 0..2 {
+                    v[i] = _mm256_hadd_pd(v[2 * i], v[2 * i + 1]);
+                }
+                let low = _mm256_permute2f128_pd::<0x20>(v[0], v[1]);
+                low.add(_mm256_permute2f128_pd::<0x31>(v[0], v[1])).store(to.add(first));
+            }
         }
     }
 

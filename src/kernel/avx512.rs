@@ -107,7 +107,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             store: store::<V>,
             gathering: None,
         },
-        dots: Dots { rows: 4, cols: 6, sum: dots::<V> },
+        dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
             apply: apply::<V, H>,
@@ -192,7 +192,7 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 #[target_feature(enable = "avx512f")]
 unsafe fn dots<V: Vector>(job: &Dot<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::dots_4x6::<V>(job) }
+    unsafe { body::dots_in_32::<V>(job) }
 }
 
 /// # Safety
@@ -315,6 +315,7 @@ unsafe impl Vector for __m512 {
     type Element = f32;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
+    const MASKED: bool = true;
     #[inline(always)]
     fn in_order() {
         // SAFETY: no instruction at all.
@@ -520,6 +521,7 @@ unsafe impl Vector for __m512d {
     type Element = f64;
     const LANES: usize = 8;
     const REGISTERS: usize = 32;
+    const MASKED: bool = true;
     #[inline(always)]
     fn in_order() {
         // SAFETY: no instruction at all.

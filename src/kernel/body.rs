@@ -7,7 +7,7 @@
 )]
 
 use super::vector::{Between, Vector};
-use super::{CopyRows, Dot, Gather, Multiply, Pack, Store};
+use super::{CopyRows, DOTS, Dot, Gather, Multiply, Pack, Store};
 use crate::element::Element;
 use core::mem::MaybeUninit;
 
@@ -49,6 +49,24 @@ pub(super) unsafe fn multiply_rows<
             4 => multiply_exact::<V, 4, N, PACKED>(job),
             5 => multiply_exact::<V, 5, N, PACKED>(job),
             _ => multiply_exact::<V, 6, N, PACKED>(job),
+        }
+    }
+}
+
+/// Up to 10 rows of one vector, as many as the job wants.
+///
+/// # Safety
+/// As [`Multiply`].
+#[inline(always)]
+pub(super) unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.count {
+            ..=6 => multiply_rows::<V, 1, false>(job),
+            7 => multiply_exact::<V, 7, 1, false>(job),
+            8 => multiply_exact::<V, 8, 1, false>(job),
+            9 => multiply_exact::<V, 9, 1, false>(job),
+            _ => multiply_exact::<V, 10, 1, false>(job),
         }
     }
 }
@@ -151,8 +169,8 @@ unsafe fn multiply_of<
             }
         }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-        let paired = if V::PAIRED { job.terms - job.terms % 2 } else { 0 };
-        if const { V::PAIRED } {
+        let paired = if V::PAIRED && N > 1 { job.terms - job.terms % 2 } else { 0 };
+        if const { V::PAIRED && N > 1 } {
             for term in (0..paired).step_by(2) {
                 add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
                 add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term + 1);
@@ -220,84 +238,116 @@ unsafe fn add_term<
             let a = V::splat(if BESIDE { *first.add(r) } else { *rows[r].add(step_a) });
             for v in 0..N {
                 sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
+                if N == 1 {
+                    sums[r][v].in_turn();
+                }
             }
         }
     }
 }
 
-/// [`dots`] for up to 4 rows and the `C` columns that a job wants, in steps of 2.
-///
-/// # Safety
-/// As [`Dot`], for a kernel of 4 rows and 6 columns.
-#[inline(always)]
-pub(super) unsafe fn dots_4x6<V: Vector>(job: &Dot<V::Element>) {
-    // SAFETY: the caller vouches for the job.
-    unsafe {
-        match (job.row_count, job.col_count) {
-            (1, 1..=2) => dots::<V, 1, 2, 6>(job),
-            (1, 3..=4) => dots::<V, 1, 4, 6>(job),
-            (1, _) => dots::<V, 1, 6, 6>(job),
-            (2, 1..=2) => dots::<V, 2, 2, 6>(job),
-            (2, 3..=4) => dots::<V, 2, 4, 6>(job),
-            (2, _) => dots::<V, 2, 6, 6>(job),
-            (3, 1..=2) => dots::<V, 3, 2, 6>(job),
-            (3, 3..=4) => dots::<V, 3, 4, 6>(job),
-            (3, _) => dots::<V, 3, 6, 6>(job),
-            (_, 1..=2) => dots::<V, 4, 2, 6>(job),
-            (_, 3..=4) => dots::<V, 4, 4, 6>(job),
-            _ => dots::<V, 4, 6, 6>(job),
-        }
-    }
-}
+/// The largest tiles of [`dots_in_32`].
+pub(super) const DOTS_IN_32: &[usize] = &[6, 6, 6, 6];
 
-/// [`dots`] for up to 4 rows and 3 columns: what 16 registers hold.
-///
-/// # Safety
-/// As [`Dot`], for a kernel of 4 rows and 3 columns.
-#[inline(always)]
-pub(super) unsafe fn dots_4x3<V: Vector>(job: &Dot<V::Element>) {
-    // SAFETY: the caller vouches for the job.
-    unsafe {
-        match (job.row_count, job.col_count) {
-            (1, _) => dots::<V, 1, 3, 3>(job),
-            (2, _) => dots::<V, 2, 3, 3>(job),
-            (3, _) => dots::<V, 3, 3, 3>(job),
-            (_, 1) => dots::<V, 4, 1, 3>(job),
-            _ => dots::<V, 4, 3, 3>(job),
-        }
-    }
-}
-
-/// `R` by `C` dot products, `COLS` to a row of sums: each vector of a row meets all columns.
+/// [`dots`] with 32 registers.
 ///
 /// # Safety
 /// As [`Dot`].
 #[inline(always)]
-unsafe fn dots<V: Vector, const R: usize, const C: usize, const COLS: usize>(
-    job: &Dot<V::Element>,
+pub(super) unsafe fn dots_in_32<V: Vector>(job: &Dot<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match (job.row_count, job.col_count) {
+            (1, 1..=2) => dots::<V, 1, 2>(job),
+            (1, 3..=4) => dots::<V, 1, 4>(job),
+            (1, _) => dots::<V, 1, 6>(job),
+            (2, 1..=2) => dots::<V, 2, 2>(job),
+            (2, 3..=4) => dots::<V, 2, 4>(job),
+            (2, _) => dots::<V, 2, 6>(job),
+            (3, 1..=2) => dots::<V, 3, 2>(job),
+            (3, 3..=4) => dots::<V, 3, 4>(job),
+            (3, _) => dots::<V, 3, 6>(job),
+            (_, 1..=2) => dots::<V, 4, 2>(job),
+            (_, 3..=4) => dots::<V, 4, 4>(job),
+            _ => dots::<V, 4, 6>(job),
+        }
+    }
+}
+
+/// The largest tiles of [`dots_in_16`]: with a mask, a vector of each column and one of a row, no more
+/// than 16 registers hold. 12 sums spilled two of them (AVX2 on Zen 3, 8 channels a group: 28 GFLOP/s,
+/// 38 so).
+pub(super) const DOTS_IN_16: &[usize] = &[6, 4, 3, 2];
+
+/// [`dots`] with 16 registers.
+///
+/// # Safety
+/// As [`Dot`].
+#[inline(always)]
+pub(super) unsafe fn dots_in_16<V: Vector>(job: &Dot<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match (job.row_count, job.col_count) {
+            (1, 1..=3) => dots::<V, 1, 3>(job),
+            (1, _) => dots::<V, 1, 6>(job),
+            (2, 1..=2) => dots::<V, 2, 2>(job),
+            (2, _) => dots::<V, 2, 4>(job),
+            (3, _) => dots::<V, 3, 3>(job),
+            (_, 1) => dots::<V, 4, 1>(job),
+            _ => dots::<V, 4, 2>(job),
+        }
+    }
+}
+
+/// Adds one vector of each row by one of each column to the sums.
+///
+/// # Safety
+/// Each pointer is good, `a` (or `b`) elements further on, for what `load` reads.
+#[inline(always)]
+unsafe fn add_dots<V: Vector, const R: usize, const C: usize>(
+    rows: &[*const V::Element; R],
+    columns: &[*const V::Element; C],
+    [a, b]: [usize; 2],
+    sums: &mut [[V; C]; R],
+    load: impl Fn(*const V::Element) -> V,
 ) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let vectors = columns.map(|column| load(column.add(b)));
+        for r in 0..R {
+            let row = load(rows[r].add(a));
+            for c in 0..C {
+                sums[r][c] = row.mul_add(vectors[c], sums[r][c]);
+            }
+        }
+    }
+}
+
+/// `R` by `C` dot products: each vector of a row meets all columns.
+///
+/// # Safety
+/// As [`Dot`].
+#[inline(always)]
+unsafe fn dots<V: Vector, const R: usize, const C: usize>(job: &Dot<V::Element>) {
+    const { assert!(R <= DOTS && C <= DOTS && R * C <= MAX_DOTS) };
     // SAFETY: the caller vouches for `len` elements at every step of every pointer; the last
     // vector of a step reads only those that are left.
     unsafe {
         let rows = &*job.rows.cast::<[*const V::Element; R]>();
         let columns = &*job.columns.cast::<[*const V::Element; C]>();
         let mut sums = [[V::splat(V::Element::ZERO); C]; R];
+        // One loop for whole vectors and the last where that costs nothing.
+        let whole = if V::MASKED { 0 } else { job.len - job.len % V::LANES };
         for step in 0..job.steps {
             let a = *job.steps_a.add(step) as usize;
             let b = *job.steps_b.add(step) as usize;
-            // One loop for whole vectors and the last: a second would spill the sums between.
-            for at in (0..job.len).step_by(V::LANES) {
+            for at in (0..whole).step_by(V::LANES) {
+                add_dots(rows, columns, [a + at, b + at], &mut sums, |p| V::load(p));
+            }
+            for at in (whole..job.len).step_by(V::LANES) {
                 let count = (job.len - at).min(V::LANES);
-                let mut vectors = [V::splat(V::Element::ZERO); C];
-                for c in 0..C {
-                    vectors[c] = V::load_first(columns[c].add(b + at), count);
-                }
-                for r in 0..R {
-                    let row = V::load_first(rows[r].add(a + at), count);
-                    for c in 0..C {
-                        sums[r][c] = row.mul_add(vectors[c], sums[r][c]);
-                    }
-                }
+                let load = |p| V::load_first(p, count);
+                add_dots(rows, columns, [a + at, b + at], &mut sums, load);
             }
         }
         let mut all = [V::splat(V::Element::ZERO); MAX_DOTS];
@@ -310,7 +360,7 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize, const COLS: usize>(
         V::sums(&all, each.as_mut_ptr());
         for r in 0..R {
             for c in 0..C {
-                *job.sums.add(r * COLS + c) = each[r * C + c];
+                *job.sums.add(r * DOTS + c) = each[r * C + c];
             }
         }
     }
@@ -393,6 +443,8 @@ unsafe fn gather_vectors<V: Vector, const N: usize>(job: &Gather<V::Element>) {
         unsafe {
             let from = from.add(step as usize);
             let vectors: [V; N] = core::array::from_fn(|v| V::load(from.add(v * V::LANES)));
+            // That of the next panel.
+            V::prefetch(from.wrapping_add(N * V::LANES));
             for v in 0..N {
                 vectors[v].store(to.add((term * N + v) * V::LANES));
             }

@@ -164,21 +164,23 @@ pub(crate) struct Gathering<T: 'static> {
     pub(crate) rows_of_one: usize,
 }
 
-/// A tile of dot products: its largest size, and the function that sums it.
+/// A tile of dot products: its largest sizes, and the function that sums it.
 #[derive(Debug)]
 pub(crate) struct Dots<T: 'static> {
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
+    /// Columns of the largest tile of one row, of two, and so on: at most [`DOTS`] of each.
+    pub(crate) columns: &'static [usize],
     pub(crate) sum: unsafe fn(&Dot<T>),
 }
 
-/// `sums[r * cols + c] = Σ rows[r][steps_a[s] + i] * columns[c][steps_b[s] + i]`, over all steps
-/// `s` and `i < len`, where `cols` is the kernel's.
+/// The most rows, and columns, of any tile of dot products; elements between the rows of its sums.
+pub(crate) const DOTS: usize = 6;
+
+/// `sums[r * DOTS + c] = Σ rows[r][steps_a[s] + i] * columns[c][steps_b[s] + i]`, over all steps
+/// `s` and `i < len`.
 ///
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves): both
-/// `rows` and `columns` point at as many pointers as the kernel has rows and columns, each of them
-/// good for `len` elements at every step; both tables have `steps` entries; `sums` has room for
-/// all rows and columns of the kernel.
+/// `rows` and `columns` point at [`DOTS`] pointers each, all of them good for `len` elements at every
+/// step; both tables have `steps` entries; `sums` has room for `DOTS * DOTS` elements.
 pub(crate) struct Dot<T> {
     /// Rows and columns wanted; those past them are summed or not, as the kernel likes.
     pub(crate) row_count: usize,

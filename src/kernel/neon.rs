@@ -53,7 +53,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
                 rows_of_one: 12,
             }),
         },
-        dots: Dots { rows: 4, cols: 6, sum: body::dots_4x6::<V> },
+        dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V> },
         copy: copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,

@@ -38,7 +38,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
             gathering: None,
         },
-        dots: Dots { rows: 4, cols: 3, sum: body::dots_4x3::<V> },
+        dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
         copy: body::copy_rows::<V>,
         stencils: Stencils {
             apply: stencil::apply::<V>,

@@ -97,6 +97,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// Whether a round of a product's loop has two terms.
     const PAIRED: bool = false;
 
+    /// Whether [`load_first`](Self::load_first) is as fast as [`load`](Self::load), its mask aside.
+    const MASKED: bool = false;
+
     /// Lanes to be loaded.
     type Mask: Copy;
 
@@ -172,6 +175,13 @@ pub(crate) unsafe trait Vector: Copy {
     /// GFLOP/s with the spills, 212 without).
     #[inline(always)]
     fn in_order() {}
+    /// The same, but no load after this call is moved before it, and nothing that makes this vector after it:
+    /// where one element of each row is loaded for one product, the compiler would load them all first.
+    ///
+    /// # Safety
+    /// The caller runs with the features.
+    #[inline(always)]
+    unsafe fn in_turn(self) {}
     /// The sum of all lanes, halves upon halves.
     #[inline(always)]
     unsafe fn sum(self) -> Self::Element {

@@ -131,7 +131,7 @@ impl Scatter {
             touched: TOUCHED,
             keep_taps: false,
             beside: Beside::Rows,
-            once: shape.group_out() <= kernels.dots.rows,
+            once: shape.group_out() <= kernels.dots.columns.len(),
         };
         let (groups, outputs, pixels) = (shape.groups(), shape.group_out(), shape.output_pixels());
         let [n, d, h, w] = source.pixel_sizes();
