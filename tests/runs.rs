@@ -80,6 +80,16 @@ fn many_taps() {
     check::<f32>(layer([1, 17, 920, 3, 4]));
 }
 
+/// Few channels made of an image that no cache holds: some of its channels at a time.
+#[test]
+fn few_channels_of_a_far_image() {
+    let far = layer([1, 37, 2, 258, 222]);
+    let params = Params { kernel: [2, 1, 1], pad_begin: [0; 3], pad_end: [0; 3], ..far };
+    let layer = Layer::<f32>::new(params, Fill::Integers);
+    let expected = layer.expected(Call::Pass(Pass::Forward, Write::Overwrite));
+    plans(layer.shape).iter().for_each(|plan| expected.assert_plan(plan, Tolerance::Exact));
+}
+
 /// More rows than a lane of a stencil sums up before it joins a total.
 #[test]
 fn many_rows_of_one_filter() {
