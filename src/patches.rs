@@ -306,7 +306,9 @@ impl Patches {
         }
         if flat && direct && limits.once && source.channels.saturating_mul(source.pixels()) > FAR {
             let taps: usize = tap_sizes[1..].iter().product();
-            most_taps = most_taps.min(STREAMS.saturating_mul(taps));
+            // In 16 runs or fewer: each adds a rounding (docs/numerics.md).
+            let channels = STREAMS.max(source.channels.div_ceil(16));
+            most_taps = most_taps.min(channels.saturating_mul(taps));
         }
         let (mut pixel_run, mut tap_run, mut copy);
         loop {
