@@ -11,10 +11,13 @@ use alloc::vec::Vec;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// Both kernels of every ISA of this machine; whether b may lie as it likes, or has to be packed.
+/// The kernels of every ISA of this machine; whether b may lie as it likes, or has to be packed.
 fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
     let kernels = Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others());
-    kernels.flat_map(|Kernels { isa, tall, wide, .. }| [(*isa, tall, false), (*isa, wide, true)])
+    kernels.flat_map(|Kernels { isa, tall, narrow, wide, .. }| {
+        let tall = narrow.iter().chain([tall]).map(|kernel| (*isa, kernel, false));
+        tall.chain([(*isa, wide, true)])
+    })
 }
 
 fn number<T: Element>(rng: &mut SmallRng) -> T {
