@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
-use super::vector::{Between, Task, Vector};
+use super::vector::{Between, Task, Vector, part};
 use super::{CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -377,12 +377,7 @@ unsafe impl Vector for __m256 {
         // SAFETY: the caller runs with avx2 and vouches for `N` elements, rounded up to vectors.
         unsafe {
             for first in (0..N).step_by(8) {
-                let mut v = [_mm256_setzero_ps(); 8];
-                for i in 0..8 {
-                    if first + i < N {
-                        v[i] = vectors[first + i];
-                    }
-                }
+                let mut v = part::<_, N, 8>(vectors, first);
                 // Neighbours are added, then what is left of the halves.
                 for half in [4, 2] {
                     for i in 0..half {
@@ -567,12 +562,7 @@ unsafe impl Vector for __m256d {
         // SAFETY: the caller runs with avx2 and vouches for `N` elements, rounded up to vectors.
         unsafe {
             for first in (0..N).step_by(4) {
-                let mut v = [_mm256_setzero_pd(); 4];
-                for i in 0..4 {
-                    if first + i < N {
-                        v[i] = vectors[first + i];
-                    }
-                }
+                let mut v = part::<_, N, 4>(vectors, first);
                 for i in 0..2 {
                     v[i] = _mm256_hadd_pd(v[2 * i], v[2 * i + 1]);
                 }

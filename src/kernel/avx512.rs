@@ -2,7 +2,7 @@
 
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
-use super::vector::{Between, Task, Vector};
+use super::vector::{Between, Task, Vector, part};
 use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -420,12 +420,7 @@ unsafe impl Vector for __m512 {
         // SAFETY: the caller runs with avx512f and vouches for `N` elements, rounded up to vectors.
         unsafe {
             for first in (0..N).step_by(16) {
-                let mut v = [_mm512_setzero_ps(); 16];
-                for i in 0..16 {
-                    if first + i < N {
-                        v[i] = vectors[first + i];
-                    }
-                }
+                let mut v = part::<_, N, 16>(vectors, first);
                 // A transposition that adds on its way: pairs of lanes, fours, then 128-bit pieces.
                 // Each step halves the vectors, and all stay in whole registers: a part of one, such as
                 // `sum` takes, holds the sums of a loop to the first 16.
@@ -623,12 +618,7 @@ unsafe impl Vector for __m512d {
         // SAFETY: the caller runs with avx512f and vouches for `N` elements, rounded up to vectors.
         unsafe {
             for first in (0..N).step_by(8) {
-                let mut v = [_mm512_setzero_pd(); 8];
-                for i in 0..8 {
-                    if first + i < N {
-                        v[i] = vectors[first + i];
-                    }
-                }
+                let mut v = part::<_, N, 8>(vectors, first);
                 for i in 0..4 {
                     let [a, b] = [v[2 * i], v[2 * i + 1]];
                     v[i] = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));

@@ -167,7 +167,7 @@ pub(crate) struct Gathering<T: 'static> {
 /// A tile of dot products: its largest sizes, and the function that sums it.
 #[derive(Debug)]
 pub(crate) struct Dots<T: 'static> {
-    /// Columns of the largest tile of one row, of two, and so on: at most [`DOTS`] of each.
+    /// Columns of the largest tile of one row, of two, and so on: at most [`DOTS`], and no more of more rows.
     pub(crate) columns: &'static [usize],
     pub(crate) sum: unsafe fn(&Dot<T>),
 }

@@ -69,6 +69,26 @@ impl<B> Lanes<B> {
     }
 }
 
+/// `M` vectors from `first` on, zeros after the last of them.
+///
+/// # Safety
+/// The caller runs with the features.
+#[allow(dead_code, reason = "for ISAs that add up several vectors at once")]
+#[inline(always)]
+pub(super) unsafe fn part<V: Vector, const N: usize, const M: usize>(
+    vectors: &[V; N],
+    first: usize,
+) -> [V; M] {
+    // SAFETY: the caller runs with the features.
+    let mut some = unsafe { [V::splat(V::Element::ZERO); M] };
+    for i in 0..M {
+        if first + i < N {
+            some[i] = vectors[first + i];
+        }
+    }
+    some
+}
+
 /// Work with vectors that gets a function of its own: see [`Vector::apart`].
 pub(crate) trait Task {
     /// Does it. Marked `inline(always)`, so that it has the features of the function round it.
