@@ -66,13 +66,14 @@ impl Element for f64 {
 }
 
 pub(crate) mod sealed {
-    //! Keeps [`super::Element`] to the types that have kernels.
+    //! Keeps [`super::Element`] to the types that have kernels and passes.
     use crate::gemm::textbook::Gemm;
     use crate::kernel::HasKernels;
+    use crate::plan::HasPasses;
 
-    /// Everything that a kernel needs of its element type.
+    /// Everything that kernels and passes need of their element type.
     #[allow(unreachable_pub, reason = "a supertrait must be as public as its trait")]
-    pub trait Sealed: Gemm + HasKernels {}
+    pub trait Sealed: Gemm + HasKernels + HasPasses {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }

@@ -6,13 +6,16 @@ use crate::error::{Error, check_len};
 use crate::kernel::{Isa, Kernels, kernels};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
-use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_bias};
+use crate::pass::{Layer, Pass, Storing, Weights, Write};
 use crate::scratch::allocate;
 use crate::shape::Shape;
 use alloc::string::String;
 use core::fmt;
 use path::Path;
 
+pub(crate) use passes::HasPasses;
+
+mod passes;
 mod path;
 #[cfg(all(test, unix, feature = "testing"))]
 mod tests;
@@ -82,7 +85,7 @@ impl<T: Element> Plan<T> {
         parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        let path = Path::new(&shape, algorithm, kernels)?;
+        let path = (T::passes().path)(&shape, algorithm, kernels)?;
         Ok(Self { shape, parallelism, activation: Activation::None, kernels, path })
     }
 
@@ -112,7 +115,7 @@ impl<T: Element> Plan<T> {
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let data = self.path.pack(&self.layer(), pass, weight)?;
+        let data = (T::passes().pack)(&self.path, &self.layer(), pass, weight)?;
         Ok(PackedWeight::new(self, pass, data))
     }
 
@@ -150,7 +153,7 @@ impl<T: Element> Plan<T> {
         struct Words<'a, T: 'static>(&'a Plan<T>);
         impl<T: Element> fmt::Display for Words<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.path.explain(&self.0.layer(), f)
+                (T::passes().explain)(&self.0.path, &self.0.layer(), f)
             }
         }
         alloc::format!("{}", Words(self))
@@ -256,7 +259,7 @@ impl<T: Element> Plan<T> {
         scratch: &mut [T],
     ) {
         let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
-        self.path.forward(&self.layer(), input, weights, store, output, scratch);
+        (T::passes().forward)(&self.path, &self.layer(), input, weights, store, output, scratch);
     }
 
     fn check_forward(
@@ -319,8 +322,7 @@ impl<T: Element> Plan<T> {
         self.check_backward_data(weight, grad_output, grad_input)?;
         self.check_scratch(Pass::BackwardData, scratch)?;
         let weights = Weights::Raw(weight);
-        let layer = self.layer();
-        self.path.backward_data(&layer, weights, grad_output, grad_input, write, scratch);
+        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
         Ok(())
     }
 
@@ -358,9 +360,20 @@ impl<T: Element> Plan<T> {
         self.check_backward_data_tensors(grad_output, grad_input)?;
         self.check_scratch(Pass::BackwardData, scratch)?;
         let weights = Weights::Packed(weight.data());
-        let layer = self.layer();
-        self.path.backward_data(&layer, weights, grad_output, grad_input, write, scratch);
+        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
         Ok(())
+    }
+
+    fn run_backward_data(
+        &self,
+        weights: Weights<'_, T>,
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let (path, layer) = (&self.path, self.layer());
+        (T::passes().backward_data)(path, &layer, weights, grad_output, grad_input, write, scratch);
     }
 
     fn check_backward_data(&self, weight: &[T], dg: &[T], dv: &[T]) -> Result<(), Error> {
@@ -405,8 +418,8 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_backward_weight(input, grad_output, grad_weight)?;
         self.check_scratch(Pass::BackwardWeight, scratch)?;
-        let sources = [input, grad_output];
-        self.path.backward_weight(&self.layer(), sources, grad_weight, write, scratch);
+        let (path, layer, sources) = (&self.path, self.layer(), [input, grad_output]);
+        (T::passes().backward_weight)(path, &layer, sources, grad_weight, write, scratch);
         Ok(())
     }
 
@@ -429,7 +442,7 @@ impl<T: Element> Plan<T> {
         check_len("grad_output", self.shape.output_len(), grad_output.len())?;
         check_len("grad_bias", self.shape.out_channels(), grad_bias.len())?;
         let Self { shape, parallelism, .. } = self;
-        backward_bias::backward_bias(shape, *parallelism, grad_output, grad_bias, write);
+        (T::passes().backward_bias)(shape, *parallelism, grad_output, grad_bias, write);
         Ok(())
     }
 

@@ -131,7 +131,7 @@ pub fn backward_bias<T: Element>(shape: &Shape, grad_output: &[T]) -> Result<Vec
 }
 
 /// The output channel to which element `o` of the output belongs.
-fn channel(shape: &Shape, o: usize) -> usize {
+pub(crate) fn channel(shape: &Shape, o: usize) -> usize {
     match shape.layout() {
         Layout::ChannelsFirst => o / shape.output_pixels() % shape.out_channels(),
         Layout::ChannelsLast => o % shape.out_channels(),

@@ -122,27 +122,35 @@ fn cols_touch_nothing_outside_their_slices() {
 }
 
 /// Sizes at which vectors, panels and runs are whole, and one to either side of them.
-#[test]
-fn whole_vectors_and_one_more_or_less() {
-    for size in [15, 16, 17, 63, 64, 65] {
-        for (channels, image) in [(size, 4), (3, size)] {
-            for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-                let plain = Params {
-                    layout,
-                    in_channels: channels,
-                    out_channels: channels,
-                    input: [image, image, 1],
-                    kernel: [3, 3, 1],
-                    ..Params::default()
-                };
-                let padded = Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..plain };
-                check::<f32>(plain);
-                check::<f32>(padded);
-                check::<f32>(Params { kernel: [1, 1, 1], ..plain });
-                check::<f32>(Params { groups: channels, stride: [2, 2, 1], ..padded });
-            }
-        }
+const AROUND_WHOLE: [usize; 6] = [15, 16, 17, 63, 64, 65];
+
+/// Dense, pointwise and depthwise layers of `channels` channels and as many pixels, squared.
+fn check_square(channels: usize, image: usize) {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let plain = Params {
+            layout,
+            in_channels: channels,
+            out_channels: channels,
+            input: [image, image, 1],
+            kernel: [3, 3, 1],
+            ..Params::default()
+        };
+        let padded = Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..plain };
+        check::<f32>(plain);
+        check::<f32>(padded);
+        check::<f32>(Params { kernel: [1, 1, 1], ..plain });
+        check::<f32>(Params { groups: channels, stride: [2, 2, 1], ..padded });
     }
+}
+
+#[test]
+fn whole_vectors_of_channels_and_one_more_or_less() {
+    AROUND_WHOLE.into_iter().for_each(|channels| check_square(channels, 4));
+}
+
+#[test]
+fn whole_vectors_of_pixels_and_one_more_or_less() {
+    AROUND_WHOLE.into_iter().for_each(|image| check_square(3, image));
 }
 
 /// Rows of every length modulo the widest vector: tensors that end at a page begin at every

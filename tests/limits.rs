@@ -73,7 +73,7 @@ fn layers() -> Vec<Params> {
         batch: 2,
         in_channels: 20,
         out_channels: 18,
-        input: [20, 21, 1],
+        input: [12, 13, 1],
         kernel: [3, 3, 1],
         ..Params::default()
     };

@@ -2,9 +2,9 @@
 
 use im2col::testing::{
     Call, EXACT, Family, Fill, Guarded, Layer, Special, Tolerance, assert_adjoint, assert_gradient,
-    calls, families, for_layers, numbers, place, sprinkle,
+    calls, families, for_families, for_layers, numbers, place, plans, sprinkle,
 };
-use im2col::{Layout, Params, Pass, Shape, Write};
+use im2col::{Algorithm, Layout, Parallelism, Params, Pass, Plan, Shape, Write, reference};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a panic says; fails if there is none.
@@ -87,18 +87,39 @@ fn a_failure_says_all_there_is_to_know() {
 #[test]
 fn the_contract_is_as_tight_as_it_says() {
     let layer = Layer::<f64>::new(params(Layout::ChannelsLast), Fill::Normal);
-    for (pass, write) in calls() {
-        let expected = layer.expected(Call::Pass(pass, write));
+    for expected in layer.all_answers() {
         let factor = im2col::testing::contract(expected.terms);
         for (share, passes) in [(0.5, true), (2.0, false)] {
-            let off = |(&value, &magnitude): (&f64, &f64)| {
-                value + share * factor * f64::EPSILON * magnitude
+            let off = |(i, value): (usize, &f64)| {
+                value + share * factor * f64::EPSILON * expected.magnitude(i)
             };
-            let got: Vec<f64> = expected.values.iter().zip(&expected.magnitudes).map(off).collect();
+            let got: Vec<f64> = expected.values.iter().enumerate().map(off).collect();
             let result = expected.check("", &got, Tolerance::Contract);
-            assert_eq!(result.is_ok(), passes, "{pass:?} {share}");
+            assert_eq!(result.is_ok(), passes, "{:?} {share}", expected.call);
         }
     }
+}
+
+/// The judge's own bias, where the answers add one themselves.
+#[test]
+fn a_bias_is_added_once() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let layer = Layer::<f32>::new(params(layout), Fill::Integers);
+        let Layer { shape, input, weight, bias, .. } = &layer;
+        let judged = reference::forward(shape, input, weight, Some(bias)).unwrap();
+        assert_eq!(judged, layer.expected(Call::Pass(Pass::Forward, Write::Accumulate)).values);
+    }
+}
+
+/// What the library chooses by itself is one of the plans that are tested.
+#[test]
+fn the_choice_is_one_of_the_plans() {
+    for_families(4, |params| {
+        let shape = Shape::new(params).unwrap();
+        let choice = Plan::<f32>::new(shape, Algorithm::Auto, Parallelism::Rayon).unwrap();
+        let is = |plan: &Plan<f32>| format!("{plan:?}") == format!("{choice:?}");
+        assert!(plans(shape).iter().any(is), "{choice:?}");
+    });
 }
 
 /// Where the answer isn't finite, only the same is right.
@@ -180,10 +201,12 @@ fn exact_fills_are_exact() {
         for_layers(&family, 10, |params| {
             for fill in EXACT {
                 let layer = Layer::<f32>::new(params, fill);
-                for (pass, write) in calls() {
-                    let expected = layer.expected(Call::Pass(pass, write));
-                    let largest = expected.magnitudes.iter().copied().fold(0.0, f64::max);
-                    assert!(largest < f64::from(1 << 24), "{fill:?} {pass:?}: {largest}");
+                for expected in layer.all_answers() {
+                    let largest = (0..expected.values.len())
+                        .map(|i| expected.magnitude(i))
+                        .fold(0.0, f64::max);
+                    let call = expected.call;
+                    assert!(largest < f64::from(1 << 24), "{fill:?} {call:?}: {largest}");
                 }
             }
         });

@@ -36,17 +36,16 @@ pub fn isas() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }
 
-/// Every way in which this crate computes a layer on this machine: its choice and the textbook
-/// once, the implicit algorithm on every ISA.
+/// Every way in which this crate computes a layer on this machine: the textbook once, the implicit
+/// algorithm on every ISA. What [`Algorithm::Auto`] chooses is one of them.
 ///
 /// # Panics
 /// If the layer can't be planned.
 pub fn plans<T: Element>(shape: Shape) -> Vec<Plan<T>> {
     let failed = |error: Error| -> Plan<T> { panic!("{shape:?}: {error}") };
-    let new = |algorithm| Plan::new(shape, algorithm, Parallelism::Rayon).unwrap_or_else(failed);
+    let textbook = Plan::new(shape, Algorithm::Explicit, Parallelism::Rayon);
     let on = |isa| Plan::with_isa(shape, Algorithm::Implicit, Parallelism::Rayon, isa);
-    let once = [Algorithm::Auto, Algorithm::Explicit].into_iter().map(new);
-    once.chain(isas().map(|isa| on(isa).unwrap_or_else(failed))).collect()
+    [textbook].into_iter().chain(isas().map(on)).map(|plan| plan.unwrap_or_else(failed)).collect()
 }
 
 /// A layer's tensors, and what the destinations held before.
@@ -172,39 +171,45 @@ impl<T: Element> Layer<T> {
 
     /// What the naive loops answer, with what is needed to judge another answer.
     pub fn expected(&self, call: Call) -> Expected<'_, T> {
-        let values = self.naive(call);
-        let magnitudes = self.map(|x| T::from_f64(x.into().abs())).naive(call);
-        let shape = &self.shape;
-        let terms = match call {
-            Call::Pass(Pass::Forward, _) => shape.patch_len(),
-            Call::Pass(Pass::BackwardData, _) => shape.group_out() * shape.kernel_taps(),
-            Call::Pass(Pass::BackwardWeight, _) | Call::Bias(_) => {
-                shape.batch() * shape.output_pixels()
-            }
+        let (naive, write) = match call {
+            Call::Pass(pass, write) => (Call::Pass(pass, Write::Overwrite), write),
+            Call::Bias(write) => (Call::Bias(Write::Overwrite), write),
         };
-        Expected { layer: self, call, values, magnitudes, terms: terms + 1 }
+        let expected = Expected::new(self, naive, self.naive(naive));
+        if write == Write::Accumulate { expected.accumulated() } else { expected }
     }
 
-    fn naive(&self, call: Call) -> Vec<f64> {
-        let Self { shape, input, weight, bias, grad_output: dg, .. } = self;
-        let (values, write) = match call {
-            Call::Pass(Pass::Forward, write) => {
-                let bias = (write == Write::Accumulate).then_some(bias.as_slice());
-                (reference::forward(shape, input, weight, bias), Write::Overwrite)
-            }
-            Call::Pass(Pass::BackwardData, write) => {
-                (reference::backward_data(shape, weight, dg), write)
-            }
-            Call::Pass(Pass::BackwardWeight, write) => {
-                (reference::backward_weight(shape, input, dg), write)
-            }
-            Call::Bias(write) => (reference::backward_bias(shape, dg), write),
+    /// What the naive loops answer for a pass, overwriting and accumulating: as
+    /// [`expected`](Self::expected) says, with the loops run once for both.
+    pub fn answers(&self, pass: Pass) -> [Expected<'_, T>; 2] {
+        let plain = self.expected(Call::Pass(pass, Write::Overwrite));
+        let accumulated = plain.accumulated();
+        [plain, accumulated]
+    }
+
+    /// The same for every pass that takes scratch.
+    pub fn all_answers(&self) -> impl Iterator<Item = Expected<'_, T>> {
+        PASSES.into_iter().flat_map(|pass| self.answers(pass))
+    }
+
+    /// The sums of the naive loops, whatever the call adds them to.
+    pub(super) fn naive(&self, call: Call) -> Vec<f64> {
+        let Self { shape, input, weight, grad_output: dg, .. } = self;
+        let sums = match call {
+            Call::Pass(Pass::Forward, _) => reference::forward(shape, input, weight, None),
+            Call::Pass(Pass::BackwardData, _) => reference::backward_data(shape, weight, dg),
+            Call::Pass(Pass::BackwardWeight, _) => reference::backward_weight(shape, input, dg),
+            Call::Bias(_) => reference::backward_bias(shape, dg),
         };
-        let mut values = values.expect("the layer's own lengths");
-        if write == Write::Accumulate {
-            values.iter_mut().zip(&self.old).for_each(|(y, &old)| *y += old.into());
+        sums.expect("the layer's own lengths")
+    }
+
+    /// What an accumulating call adds element `i` of the sums to.
+    pub(super) fn added_to(&self, call: Call, i: usize) -> f64 {
+        match call {
+            Call::Pass(Pass::Forward, _) => self.bias[reference::channel(&self.shape, i)].into(),
+            Call::Pass(..) | Call::Bias(_) => self.old[i].into(),
         }
-        values
     }
 
     /// The same layer with every number changed.

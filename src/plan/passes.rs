@@ -1,0 +1,65 @@
+//! The passes, compiled in this crate once for each element type.
+//!
+//! A generic function is compiled in the crate that calls it, and as that crate is optimised: whoever
+//! runs a plan would compile every pass again, and in a debug build run them unoptimised around kernels
+//! that are. A plan goes through a table of what was compiled here.
+
+use super::Algorithm;
+use super::path::Path;
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernel::Kernels;
+use crate::parallel::Parallelism;
+use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_bias};
+use crate::shape::Shape;
+use aligned_vec::{AVec, ConstAlign};
+use core::fmt;
+
+/// The functions of a [`Path`] for one element type, and the gradient of the bias, which is the same on
+/// every path.
+#[allow(clippy::type_complexity, reason = "the signatures of the functions they are")]
+pub struct Passes<T: 'static> {
+    pub(super) path: fn(&Shape, Algorithm, &Kernels<T>) -> Result<Path, Error>,
+    pub(super) pack: fn(&Path, &Layer<'_, T>, Pass, &[T]) -> Result<AVec<T, ConstAlign<64>>, Error>,
+    pub(super) forward:
+        fn(&Path, &Layer<'_, T>, &[T], Weights<'_, T>, Storing<'_, T>, &mut [T], &mut [T]),
+    pub(super) backward_data:
+        fn(&Path, &Layer<'_, T>, Weights<'_, T>, &[T], &mut [T], Write, &mut [T]),
+    pub(super) backward_weight: fn(&Path, &Layer<'_, T>, [&[T]; 2], &mut [T], Write, &mut [T]),
+    pub(super) backward_bias: fn(&Shape, Parallelism, &[T], &mut [T], Write),
+    pub(super) explain: fn(&Path, &Layer<'_, T>, &mut fmt::Formatter<'_>) -> fmt::Result,
+}
+
+impl<T: Element> Passes<T> {
+    const OF: Self = Self {
+        path: Path::new,
+        pack: Path::pack,
+        forward: Path::forward,
+        backward_data: Path::backward_data,
+        backward_weight: Path::backward_weight,
+        backward_bias: backward_bias::backward_bias,
+        explain: Path::explain,
+    };
+}
+
+/// Element types that have passes.
+pub trait HasPasses: Sized + 'static {
+    /// The table.
+    fn passes() -> &'static Passes<Self>;
+}
+
+// Statics, not constants: a constant is made anew, with all that it names, where it is used.
+static F32: Passes<f32> = Passes::OF;
+static F64: Passes<f64> = Passes::OF;
+
+impl HasPasses for f32 {
+    fn passes() -> &'static Passes<f32> {
+        &F32
+    }
+}
+
+impl HasPasses for f64 {
+    fn passes() -> &'static Passes<f64> {
+        &F64
+    }
+}
