@@ -10,11 +10,12 @@ import process from "node:process";
 process.removeAllListeners("warning");
 const { WASI } = await import("node:wasi");
 
+// Optimised before it runs, not meanwhile: Node 20 sometimes crashed while it compiled in the background (once
+// in some hundred programs, at their end or before). It takes a second at most.
+setFlagsFromString("--no-liftoff");
 // Node 20 has the relaxed instructions behind a flag; to later ones it means nothing.
 setFlagsFromString("--experimental-wasm-relaxed-simd");
 
 const wasi = new WASI({ version: "preview1", args: process.argv.slice(2), env: process.env, preopens: { ".": "." }, returnOnExit: true });
 const module = await WebAssembly.compile(await readFile(process.argv[2]));
-// Not process.exit: what still optimises the program in the background would be pulled down with it (a
-// segmentation fault of Node 20, once in some hundred programs).
 process.exitCode = wasi.start(await WebAssembly.instantiate(module, wasi.getImportObject()));
