@@ -253,6 +253,31 @@ impl<T: Element> Column<'_, T> {
                 if INNER { V::load(row) } else { V::load_first(row, count) }
             };
             let mut errors = [V::splat(T::ZERO); ROWS];
+            // Rows at either end meet some rows of taps only. With one loop for both ends the compiler keeps what
+            // three rows of taps hold in 16 registers (3x3, 112x112 on AVX2: 29 GFLOP/s with two, 47 so; other
+            // stencils lose a tenth to a third).
+            if const { ROWS == 3 && STEP == 1 && V::REGISTERS < 32 } {
+                let (mut y, mut end) = (top, inner.start);
+                loop {
+                    while y < end {
+                        let row = if y < bottom { errors_of(y) } else { V::splat(T::ZERO) };
+                        errors = shifted(errors, row);
+                        self.add_row::<V, ROWS, COLS, STEP, INNER, false>(
+                            y, windows, &errors, sums,
+                        );
+                        y += 1;
+                    }
+                    if end == bottom + reach {
+                        return;
+                    }
+                    while y < bottom {
+                        errors = shifted(errors, errors_of(y));
+                        self.add_row::<V, ROWS, COLS, STEP, INNER, true>(y, windows, &errors, sums);
+                        y += 1;
+                    }
+                    end = bottom + reach;
+                }
+            }
             for y in top..inner.start {
                 errors = shifted(errors, errors_of(y));
                 self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &errors, sums);
