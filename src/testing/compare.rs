@@ -58,8 +58,8 @@ pub fn contract(terms: usize) -> f64 {
 
 impl<'a, T: Element> Expected<'a, T> {
     /// What has to come of a call that overwrites.
-    pub(super) fn new(layer: &'a Layer<T>, call: Call, values: Vec<f64>) -> Self {
-        let shape = &layer.shape;
+    pub(super) fn new(layer: &'a Layer<T>, call: Call) -> Self {
+        let (shape, values) = (&layer.shape, layer.naive(call));
         let terms = match call {
             Call::Pass(Pass::Forward, _) => shape.patch_len(),
             Call::Pass(Pass::BackwardData, _) => shape.group_out() * shape.kernel_taps(),
@@ -75,10 +75,7 @@ impl<'a, T: Element> Expected<'a, T> {
         let Self { layer, terms, .. } = *self;
         let added = |(i, y): (usize, &f64)| y + layer.added_to(self.call, i);
         let values = self.values.iter().enumerate().map(added).collect();
-        let call = match self.call {
-            Call::Pass(pass, _) => Call::Pass(pass, Write::Accumulate),
-            Call::Bias(_) => Call::Bias(Write::Accumulate),
-        };
+        let call = self.call.written(Write::Accumulate);
         Self { layer, call, values, terms, products: Arc::clone(&self.products) }
     }
 
@@ -97,10 +94,9 @@ impl<'a, T: Element> Expected<'a, T> {
             let absolute = self.layer.map(|x| T::from_f64(x.into().abs()));
             absolute.naive(self.call)
         });
-        match self.call {
-            Call::Pass(_, Write::Overwrite) | Call::Bias(Write::Overwrite) => products[i],
-            call => products[i] + self.layer.added_to(call, i).abs(),
-        }
+        let plain = self.call == self.call.written(Write::Overwrite);
+        let added = if plain { 0.0 } else { self.layer.added_to(self.call, i).abs() };
+        products[i] + added
     }
 
     /// Says where an answer is wrong; `what` computed it.

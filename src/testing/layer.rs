@@ -26,6 +26,16 @@ pub enum Call {
     Bias(Write),
 }
 
+impl Call {
+    /// The same, written in this way.
+    pub(super) fn written(self, write: Write) -> Self {
+        match self {
+            Call::Pass(pass, _) => Call::Pass(pass, write),
+            Call::Bias(_) => Call::Bias(write),
+        }
+    }
+}
+
 /// Every pass that takes scratch, in both ways to write.
 pub fn calls() -> impl Iterator<Item = (Pass, Write)> {
     PASSES.into_iter().flat_map(|pass| WRITES.map(|write| (pass, write)))
@@ -171,12 +181,8 @@ impl<T: Element> Layer<T> {
 
     /// What the naive loops answer, with what is needed to judge another answer.
     pub fn expected(&self, call: Call) -> Expected<'_, T> {
-        let (naive, write) = match call {
-            Call::Pass(pass, write) => (Call::Pass(pass, Write::Overwrite), write),
-            Call::Bias(write) => (Call::Bias(Write::Overwrite), write),
-        };
-        let expected = Expected::new(self, naive, self.naive(naive));
-        if write == Write::Accumulate { expected.accumulated() } else { expected }
+        let plain = Expected::new(self, call.written(Write::Overwrite));
+        if call == plain.call { plain } else { plain.accumulated() }
     }
 
     /// What the naive loops answer for a pass, overwriting and accumulating: as
