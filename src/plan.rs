@@ -17,8 +17,8 @@ pub(crate) use passes::HasPasses;
 
 mod passes;
 mod path;
-#[cfg(all(test, unix, feature = "testing"))]
-mod tests;
+#[cfg(all(unix, feature = "testing"))]
+pub(crate) mod tests;
 
 /// How a plan computes its products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -10,8 +10,8 @@ pub(crate) mod gathered;
 pub(crate) mod grid;
 pub(crate) mod pack;
 pub(crate) mod target;
-#[cfg(test)]
-mod tests;
+#[cfg(feature = "testing")]
+pub(crate) mod tests;
 pub(crate) mod textbook;
 
 use crate::element::Element;

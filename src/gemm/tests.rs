@@ -6,10 +6,37 @@ use super::target::{Order, Target};
 use super::{Finish, Left, Right, TERMS, multiply};
 use crate::element::Element;
 use crate::kernel::{Isa, Kernel, Kernels};
+use crate::testing::Unit;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+pub(crate) const TESTS: &[Unit] = &[
+    (
+        "gemm::runs_tile_the_grid_and_tables_agree_with_places",
+        runs_tile_the_grid_and_tables_agree_with_places,
+    ),
+    ("gemm::distinct_grids_have_distinct_places", distinct_grids_have_distinct_places),
+    ("gemm::tables_fit_or_are_cut", tables_fit_or_are_cut),
+    ("gemm::cells_are_disjoint_and_cover", cells_are_disjoint_and_cover),
+    ("gemm::a_target_whose_elements_meet_is_refused", a_target_whose_elements_meet_is_refused),
+    ("gemm::panels", panels),
+    ("gemm::rows_of_a_part_ascend", rows_of_a_part_ascend),
+    ("gemm::products_around_every_edge", products_around_every_edge),
+    ("gemm::products_of_many_terms", products_of_many_terms),
+    ("gemm::products_of_many_rows", products_of_many_rows),
+];
+
+/// Whether it panics, and says so; where a panic ends the process, nothing is run.
+fn assert_panics(words: &str, run: impl FnOnce() + std::panic::UnwindSafe) {
+    if cfg!(panic = "unwind") {
+        let panic = std::panic::catch_unwind(run).expect_err("no panic");
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or(panic.downcast_ref::<&str>().copied());
+        assert!(said.is_some_and(|said| said.contains(words)), "{said:?}");
+    }
+}
 
 /// The kernels of every ISA of this machine; whether b may lie as it likes, or has to be packed.
 fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
@@ -38,7 +65,6 @@ fn positions(sizes: [usize; AXES]) -> impl Iterator<Item = [usize; AXES]> {
     (0..sizes.iter().product()).map(move |i| [i / (b * c * d), i / (c * d) % b, i / d % c, i % d])
 }
 
-#[test]
 fn runs_tile_the_grid_and_tables_agree_with_places() {
     let mut rng = SmallRng::seed_from_u64(1);
     for _ in 0..300 {
@@ -67,7 +93,6 @@ fn runs_tile_the_grid_and_tables_agree_with_places() {
 
 /// What `is_distinct_with` accepts is distinct, and dense arrays are accepted however their axes
 /// are shared out. (It may refuse what happens to be distinct.)
-#[test]
 fn distinct_grids_have_distinct_places() {
     let mut rng = SmallRng::seed_from_u64(2);
     let mut accepted = 0;
@@ -107,7 +132,6 @@ impl Grid {
     }
 }
 
-#[test]
 fn tables_fit_or_are_cut() {
     let most = u32::MAX as usize;
     let wide = [0, 0, 0, most / 3];
@@ -125,7 +149,6 @@ fn tables_fit_or_are_cut() {
 }
 
 /// Cells are all of the matrix and no element twice, in either order.
-#[test]
 fn cells_are_disjoint_and_cover() {
     let mut rng = SmallRng::seed_from_u64(3);
     for order in [Order::RowsOutside, Order::LanesOutside] {
@@ -164,11 +187,11 @@ fn cells_are_disjoint_and_cover() {
     }
 }
 
-#[test]
-#[should_panic(expected = "overlap")]
 fn a_target_whose_elements_meet_is_refused() {
-    let (rows, lanes) = (Grid::line(3, 2, 3).unwrap(), Grid::line(3, 1, 3).unwrap());
-    Target::new(rows, lanes, 0, 1, Order::RowsOutside);
+    assert_panics("overlap", || {
+        let (rows, lanes) = (Grid::line(3, 2, 3).unwrap(), Grid::line(3, 1, 3).unwrap());
+        Target::new(rows, lanes, 0, 1, Order::RowsOutside);
+    });
 }
 
 /// Panels against their definition: columns along the memory and across it, forwards and
@@ -207,7 +230,6 @@ fn check_pack<T: Element>() {
     }
 }
 
-#[test]
 fn panels() {
     check_pack::<f32>();
     check_pack::<f64>();
@@ -324,15 +346,15 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
 }
 
 /// A row that is taken twice would be written twice.
-#[test]
-#[should_panic(expected = "rows don't ascend")]
 fn rows_of_a_part_ascend() {
-    let rows = Grid::line(4, 3, 4).unwrap();
-    let lanes = Grid::line(3, 1, 3).unwrap();
-    let target = Target::new(rows, lanes, 0, 1, Order::RowsOutside);
-    let mut data = [0.0; 12];
-    let mut cell = target.over(&mut data).next().unwrap();
-    cell.part(&[0, 2, 2], &mut [0; 4]);
+    assert_panics("rows don't ascend", || {
+        let rows = Grid::line(4, 3, 4).unwrap();
+        let lanes = Grid::line(3, 1, 3).unwrap();
+        let target = Target::new(rows, lanes, 0, 1, Order::RowsOutside);
+        let mut data = [0.0; 12];
+        let mut cell = target.over(&mut data).next().unwrap();
+        cell.part(&[0, 2, 2], &mut [0; 4]);
+    });
 }
 
 /// Rows and lanes around every edge of every kernel's tile.
@@ -357,7 +379,6 @@ fn check_edges<T: Element>() {
     }
 }
 
-#[test]
 fn products_around_every_edge() {
     check_edges::<f32>();
     check_edges::<f64>();
@@ -382,7 +403,6 @@ fn check_long<T: Element>() {
     }
 }
 
-#[test]
 fn products_of_many_terms() {
     check_long::<f32>();
     check_long::<f64>();
@@ -403,7 +423,6 @@ fn check_many_rows<T: Element>() {
     }
 }
 
-#[test]
 fn products_of_many_rows() {
     check_many_rows::<f32>();
     check_many_rows::<f64>();

@@ -33,13 +33,13 @@ pub(super) fn f64() -> &'static Kernels<f64> {
 }
 
 /// Those of f32 for the other kind of machine, which this one can run too.
-#[cfg(test)]
+#[cfg(feature = "testing")]
 pub(super) fn other_f32() -> &'static Kernels<f32> {
     &F32[usize::from(!two_units())]
 }
 
 /// Those of f64 for the other kind of machine.
-#[cfg(test)]
+#[cfg(feature = "testing")]
 pub(super) fn other_f64() -> &'static Kernels<f64> {
     &F64[usize::from(!two_units())]
 }

@@ -16,8 +16,8 @@ mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 pub(crate) mod stencil;
-#[cfg(test)]
-mod tests;
+#[cfg(feature = "testing")]
+pub(crate) mod tests;
 mod vector;
 
 use crate::element::Element;
@@ -308,7 +308,7 @@ pub trait HasKernels: Sized + 'static {
     fn kernels(isa: Isa) -> Option<&'static Kernels<Self>>;
 
     /// Those that this machine can run but has better ones for, of the same ISA.
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
     fn others() -> Option<&'static Kernels<Self>>;
 }
 
@@ -329,7 +329,7 @@ impl HasKernels for f32 {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
     fn others() -> Option<&'static Kernels<f32>> {
         #[cfg(target_arch = "x86_64")]
         return avx512::detected().then(avx512::other_f32);
@@ -355,7 +355,7 @@ impl HasKernels for f64 {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
     fn others() -> Option<&'static Kernels<f64>> {
         #[cfg(target_arch = "x86_64")]
         return avx512::detected().then(avx512::other_f64);

@@ -2,10 +2,21 @@
 
 use super::{CopyRows, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Store};
 use crate::element::Element;
+use crate::testing::Unit;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+pub(crate) const TESTS: &[Unit] = &[
+    ("kernel::a_times_identity_is_a", a_times_identity_is_a),
+    ("kernel::rows_side_by_side_need_one_pointer", rows_side_by_side_need_one_pointer),
+    ("kernel::gathered_panels_give_the_same_sums", gathered_panels_give_the_same_sums),
+    ("kernel::rows_are_copied_with_zeros_round_them", rows_are_copied_with_zeros_round_them),
+    ("kernel::tiles_are_stored_where_they_belong", tiles_are_stored_where_they_belong),
+    #[cfg(unix)]
+    ("kernel::vectors_by_themselves", vectors::by_themselves),
+];
 
 pub(super) fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
     Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others())
@@ -81,7 +92,6 @@ fn check_identity<T: Element>() {
     }
 }
 
-#[test]
 fn a_times_identity_is_a() {
     check_identity::<f32>();
     check_identity::<f64>();
@@ -139,7 +149,6 @@ fn check_beside<T: Element>() {
     }
 }
 
-#[test]
 fn rows_side_by_side_need_one_pointer() {
     check_beside::<f32>();
     check_beside::<f64>();
@@ -229,7 +238,6 @@ fn check_gathered<T: Element>() {
     }
 }
 
-#[test]
 fn gathered_panels_give_the_same_sums() {
     check_gathered::<f32>();
     check_gathered::<f64>();
@@ -277,7 +285,6 @@ fn check_copies<T: Element>() {
     }
 }
 
-#[test]
 fn rows_are_copied_with_zeros_round_them() {
     check_copies::<f32>();
     check_copies::<f64>();
@@ -340,7 +347,6 @@ fn check_store<T: Element>() {
     }
 }
 
-#[test]
 fn tiles_are_stored_where_they_belong() {
     check_store::<f32>();
     check_store::<f64>();
@@ -452,34 +458,25 @@ mod vectors {
         assert!(v.iter().enumerate().all(|(i, &x)| x == number(i + 1)));
     }
 
-    #[test]
-    fn portable() {
+    pub(super) fn by_themselves() {
         check::<[f32; 4]>();
         check::<[f64; 2]>();
-    }
-
-    #[test]
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    fn neon() {
-        check::<core::arch::aarch64::float32x4_t>();
-        check::<core::arch::aarch64::float64x2_t>();
-    }
-
-    #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn avx2() {
-        if super::Isa::Avx2.is_available() {
-            check::<core::arch::x86_64::__m256>();
-            check::<core::arch::x86_64::__m256d>();
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        {
+            check::<core::arch::aarch64::float32x4_t>();
+            check::<core::arch::aarch64::float64x2_t>();
         }
-    }
-
-    #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn avx512() {
-        if super::Isa::Avx512.is_available() {
-            check::<core::arch::x86_64::__m512>();
-            check::<core::arch::x86_64::__m512d>();
+        #[cfg(target_arch = "x86_64")]
+        {
+            use core::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+            if super::Isa::Avx2.is_available() {
+                check::<__m256>();
+                check::<__m256d>();
+            }
+            if super::Isa::Avx512.is_available() {
+                check::<__m512>();
+                check::<__m512d>();
+            }
         }
     }
 }

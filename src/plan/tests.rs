@@ -9,10 +9,13 @@ use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
 use crate::shape::Params;
 use crate::testing::{
-    Call, EDGES, Fill, Guarded, Layer, Tolerance, bits, calls, for_families, nan,
+    Call, EDGES, Fill, Guarded, Layer, Tolerance, Unit, bits, calls, for_families, nan,
 };
 use alloc::format;
 use alloc::vec;
+
+pub(crate) const TESTS: &[Unit] =
+    &[("plan::kernels_for_other_processors_of_the_isa", kernels_for_other_processors_of_the_isa)];
 
 /// The layer on this machine's other kernels; none where every kernel is chosen by some plan.
 fn other<T: Element>(layer: &Layer<T>) -> Option<Plan<T>> {
@@ -60,7 +63,6 @@ fn check<T: Element>(params: Params) {
     assert_eq!(bits(&dx), bits(&layer.run(&plan, pass, write)), "{plan:?}");
 }
 
-#[test]
 fn kernels_for_other_processors_of_the_isa() {
     for_families(12, check::<f32>);
     for_families(4, check::<f64>);

@@ -49,6 +49,7 @@ mod guarded;
 mod layer;
 mod numbers;
 mod report;
+mod units;
 
 pub use compare::{Expected, Tolerance, bits, contract, dot};
 pub use families::{Family, families, for_families, for_layers};
@@ -58,3 +59,5 @@ pub use guarded::{EDGES, Edge, Guarded};
 pub use layer::{Call, Layer, PASSES, WRITES, calls, isas, plans};
 pub use numbers::{EXACT, Fill, ROUNDED, Special, nan, numbers, place, sprinkle};
 pub use report::Mismatch;
+#[doc(hidden)]
+pub use units::{Unit, units};

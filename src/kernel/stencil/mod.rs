@@ -16,8 +16,8 @@ mod correlate;
 mod geometry;
 mod group;
 mod strip;
-#[cfg(test)]
-mod tests;
+#[cfg(feature = "testing")]
+pub(crate) mod tests;
 
 pub(super) use apply::apply;
 pub(crate) use channels::{ApplyRow, CorrelateRow, MOST_TAPS, Row};

@@ -3,11 +3,22 @@
 use super::{MOST_BLOCK, Planes, Row, Stencil, Storing};
 use crate::element::Element;
 use crate::kernel::tests::{all, nan, number};
+use crate::testing::Unit;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+pub(crate) const TESTS: &[Unit] = &[
+    ("stencil::stencils_are_their_definition", stencils_are_their_definition),
+    (
+        "stencil::gradients_of_filters_are_their_definition",
+        gradients_of_filters_are_their_definition,
+    ),
+    ("stencil::blocks_of_filters_are_their_definition", blocks_of_filters_are_their_definition),
+    ("stencil::rows_of_channels_are_their_definition", rows_of_channels_are_their_definition),
+];
 
 /// A stencil at random; with `square`, of the shapes that are unrolled.
 fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
@@ -196,13 +207,11 @@ fn check_gradients<T: Element>() {
     }
 }
 
-#[test]
 fn stencils_are_their_definition() {
     check_outputs::<f32>();
     check_outputs::<f64>();
 }
 
-#[test]
 fn gradients_of_filters_are_their_definition() {
     check_gradients::<f32>();
     check_gradients::<f64>();
@@ -302,7 +311,6 @@ fn check_groups<T: Element>() {
     }
 }
 
-#[test]
 fn blocks_of_filters_are_their_definition() {
     check_groups::<f32>();
     check_groups::<f64>();
@@ -382,7 +390,6 @@ fn tensor_of<T: Element>(rng: &mut SmallRng, len: usize) -> Vec<T> {
     (0..len).map(|_| number(rng)).collect()
 }
 
-#[test]
 fn rows_of_channels_are_their_definition() {
     check_rows::<f32>();
     check_rows::<f64>();
