@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Counts the instructions of forward passes on aarch64 under qemu: the table of docs/counts.md.
 
-usage: python3 benches/counts/count.py [--limits] [LAYER ..]
+usage: python3 benches/counts/count.py [--limits] [--manifest-path PATH] [LAYER ..]
 
 A perfect pass is FMLAs / 0.85: four products to an instruction, and 15 of 100 instructions for all
 else. --limits fails where a pass of the library's executes more than LIMITS allows, beside
-the perfect one; without layers it counts those of LIMITS. Needs qemu-user, the cross linker and cc.
+the perfect one; without layers it counts those of LIMITS. PATH is a manifest with the bench `counts`
+other than the project's own. Needs qemu-user, the cross linker and cc.
 """
+import argparse
 import csv
 import os
 import re
@@ -17,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "aarch64-unknown-linux-gnu"
-WAYS = ["implicit", "explicit", "gemm"]
+# By what counts them.
+WAYS = {"implicit": "counts", "explicit": "counts", "gemm": "counts_gemm"}
 DENSE = ["r50_conv1", "r50_2a_1x1", "r50_2b_3x3", "r50_2c_1x1", "r50_3ds_1x1s2", "r50_3b_3x3s2",
          "r50_3b_3x3", "r50_4b_3x3", "r50_5b_3x3", "r50_5c_1x1", "vgg_3_2", "deeplab_d2"]
 THIN = ["cifar_3x3", "lenet_1", "lenet_2", "rnxt_g32", "mbn_dw_112", "mbn_dw_14", "mbn_dw_s2"]
@@ -26,13 +29,16 @@ LIMITS = {"r50_conv1": 1.15, "r50_2a_1x1": 1.11, "r50_3b_3x3s2": 1.15, "r50_4b_3
           "cifar_3x3": 1.32, "lenet_2": 1.5, "mbn_dw_112": 2.9, "mbn_dw_14": 4.3, "mbn_dw_s2": 6.1}
 
 
-def build():
-    env = dict(os.environ, CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="aarch64-linux-gnu-gcc")
-    command = ["cargo", "bench", "-p", "im2col", "--bench", "counts", "--no-run", "--target", TARGET]
+def build(bench, manifest):
+    """Its program."""
+    # Without the lines of backtraces: less to compile.
+    env = dict(os.environ, CARGO_PROFILE_BENCH_DEBUG="0", CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="aarch64-linux-gnu-gcc")
+    command = ["cargo", "bench", "-p", "im2col", "--bench", bench, "--no-run", "--target", TARGET,
+               "--manifest-path", manifest]
     done = subprocess.run(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
     print(done.stderr, file=sys.stderr)
     done.check_returncode()
-    return re.search(r"Executable .*\((.*counts-\w+)\)", done.stderr)[1]
+    return ROOT / re.search(rf"Executable .*\((.*{bench}-\w+)\)", done.stderr)[1]
 
 
 def count(program, plugin, layer, way):
@@ -55,11 +61,16 @@ def products(row):
 
 
 def main():
-    names = [name for name in sys.argv[1:] if not name.startswith("--")]
-    limits = "--limits" in sys.argv[1:]
-    names = names or (list(LIMITS) if limits else DENSE + THIN)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--manifest-path", type=Path, default=ROOT / "Cargo.toml", metavar="PATH")
+    parser.add_argument("layers", nargs="*", metavar="LAYER")
+    options = parser.parse_args()
+    limits, names = options.limits, options.layers or (list(LIMITS) if options.limits else DENSE + THIN)
+    ways = list(WAYS)[:1] if limits else list(WAYS)
     rows = {row["name"]: row for row in csv.DictReader(open(ROOT / "benches" / "layers.csv"))}
-    program, over = ROOT / build(), []
+    programs = {bench: build(bench, options.manifest_path) for bench in {WAYS[way] for way in ways}}
+    over = []
     with tempfile.TemporaryDirectory() as folder:
         plugin = f"{folder}/insns.so"
         source = ROOT / "benches" / "counts" / "insns.c"
@@ -67,8 +78,7 @@ def main():
         print("| layer | FMLAs, millions | implicit | matrixmultiply | gemm |\n|---|--:|--:|--:|--:|")
         for name in names:
             perfect = products(rows[name]) / 4 / 0.85
-            ways = WAYS[:1] if limits else WAYS
-            counts, sums = zip(*(count(program, plugin, name, way) for way in ways))
+            counts, sums = zip(*(count(programs[WAYS[way]], plugin, name, way) for way in ways))
             counts, sums = [n / perfect for n in counts], set.union(*sums)
             assert len(sums) == 1, f"{name}: not all give the same, {sums}"
             shares = " | ".join(f"{share:.2f}" for share in counts)
