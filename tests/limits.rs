@@ -11,6 +11,7 @@ use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The system's allocator, which counts what watched threads ask for.
 struct Watch;
@@ -253,4 +254,30 @@ fn scratch_keeps_its_promise_whatever_the_geometry() {
         broken.extend(check_promise(params));
     }
     assert!(broken.is_empty(), "{}:\n{}", broken.len(), broken.join("\n"));
+}
+
+/// Planning looks at a layer's numbers, not at its pixels: it asked each of 2²⁹ planes of an image whether it
+/// meets a tap, which took seconds (found by the fuzz target `geometry`).
+#[test]
+fn planning_takes_no_longer_for_larger_images() {
+    let _alone = alone();
+    for axis in 0..3 {
+        let mut params =
+            Params { axes: 3, in_channels: 3, out_channels: 3, ..Params::default() };
+        params.input[axis] = 1 << 29;
+        params.kernel[axis] = 3;
+        params.pad_begin[axis] = 1;
+        params.pad_end[axis] = 1;
+        for dilation in [1, 2] {
+            params.dilation[axis] = dilation;
+            let Ok(shape) = Shape::new(params) else { continue };
+            for isa in isas() {
+                let start = Instant::now();
+                let (implicit, serial) = (Algorithm::Implicit, Parallelism::Serial);
+                let plan = Plan::<f32>::with_isa(shape, implicit, serial, isa);
+                let taken = start.elapsed();
+                assert!(taken < Duration::from_secs(1), "{taken:?} for {plan:?}");
+            }
+        }
+    }
 }
