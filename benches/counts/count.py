@@ -10,6 +10,7 @@ other than the project's own. Needs qemu-user, the cross linker and cc.
 """
 import argparse
 import csv
+import json
 import os
 import re
 import subprocess
@@ -32,13 +33,11 @@ LIMITS = {"r50_conv1": 1.15, "r50_2a_1x1": 1.11, "r50_3b_3x3s2": 1.15, "r50_4b_3
 def build(bench, manifest):
     """Its program."""
     # Without the lines of backtraces: less to compile.
-    env = dict(os.environ, CARGO_PROFILE_BENCH_DEBUG="0", CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="aarch64-linux-gnu-gcc")
-    command = ["cargo", "bench", "-p", "im2col", "--bench", bench, "--no-run", "--target", TARGET,
-               "--manifest-path", manifest]
-    done = subprocess.run(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-    print(done.stderr, file=sys.stderr)
-    done.check_returncode()
-    return ROOT / re.search(rf"Executable .*\((.*{bench}-\w+)\)", done.stderr)[1]
+    env = dict(os.environ, CARGO_PROFILE_RELEASE_DEBUG="0", CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="aarch64-linux-gnu-gcc")
+    command = ["cargo", "build", "--release", "-p", "im2col", "--bench", bench, "--target", TARGET,
+               "--manifest-path", manifest, "--message-format", "json-render-diagnostics"]
+    said = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return next(message["executable"] for message in map(json.loads, said.splitlines()) if message.get("executable"))
 
 
 def count(program, plugin, layer, way):
