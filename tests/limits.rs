@@ -1,4 +1,4 @@
-//! Limits on memory: what a call allocates, and how much scratch a plan asks for. (When there is
+//! Limits: what a call allocates, how much scratch a plan asks for, how long it takes to plan. (When there is
 //! none: `faults.rs`.)
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
@@ -262,8 +262,7 @@ fn scratch_keeps_its_promise_whatever_the_geometry() {
 fn planning_takes_no_longer_for_larger_images() {
     let _alone = alone();
     for axis in 0..3 {
-        let mut params =
-            Params { axes: 3, in_channels: 3, out_channels: 3, ..Params::default() };
+        let mut params = Params { axes: 3, in_channels: 3, out_channels: 3, ..Params::default() };
         params.input[axis] = 1 << 29;
         params.kernel[axis] = 3;
         params.pad_begin[axis] = 1;
