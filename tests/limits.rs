@@ -1,5 +1,5 @@
-//! Limits: what a call allocates, how much scratch a plan asks for, how long it takes to plan. (When there is
-//! none: `faults.rs`.)
+//! Limits: what a call allocates, how much scratch a plan asks for, how long it takes to plan. (When
+//! there is no memory: `faults.rs`.)
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
