@@ -5,7 +5,8 @@ use super::pack::{Source, pack};
 use super::target::{Order, Target};
 use super::{Finish, Left, Right, TERMS, multiply};
 use crate::element::Element;
-use crate::kernel::{Isa, Kernel, Kernels};
+use crate::kernel::tests::{kernels, number};
+use crate::kernel::{Isa, Kernel};
 use crate::testing::Unit;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -36,19 +37,6 @@ fn assert_panics(words: &str, run: impl FnOnce() + std::panic::UnwindSafe) {
         let said = said.or(panic.downcast_ref::<&str>().copied());
         assert!(said.is_some_and(|said| said.contains(words)), "{said:?}");
     }
-}
-
-/// The kernels of every ISA of this machine; whether b may lie as it likes, or has to be packed.
-fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
-    let kernels = Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others());
-    kernels.flat_map(|Kernels { isa, tall, narrow, wide, .. }| {
-        let tall = narrow.iter().chain([tall]).map(|kernel| (*isa, kernel, false));
-        tall.chain([(*isa, wide, true)])
-    })
-}
-
-fn number<T: Element>(rng: &mut SmallRng) -> T {
-    T::from_f64(f64::from(rng.random_range(-4..=4)))
 }
 
 fn numbers<T: Element>(rng: &mut SmallRng, len: usize) -> Vec<T> {

@@ -2,7 +2,7 @@
 
 use super::{CopyRows, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Store};
 use crate::element::Element;
-use crate::testing::Unit;
+use crate::testing::{Unit, nan};
 use alloc::vec;
 use alloc::vec::Vec;
 use rand::rngs::SmallRng;
@@ -15,27 +15,30 @@ pub(crate) const TESTS: &[Unit] = &[
     ("kernel::rows_are_copied_with_zeros_round_them", rows_are_copied_with_zeros_round_them),
     ("kernel::tiles_are_stored_where_they_belong", tiles_are_stored_where_they_belong),
     #[cfg(unix)]
-    ("kernel::vectors_by_themselves", vectors::by_themselves),
+    ("kernel::vectors::portable", vectors::portable),
+    #[cfg(all(unix, target_arch = "aarch64", target_feature = "neon"))]
+    ("kernel::vectors::neon", vectors::neon),
+    #[cfg(all(unix, target_arch = "x86_64"))]
+    ("kernel::vectors::avx2", vectors::avx2),
+    #[cfg(all(unix, target_arch = "x86_64"))]
+    ("kernel::vectors::avx512", vectors::avx512),
 ];
 
 pub(super) fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
     Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others())
 }
 
-/// The kernels of every ISA, and whether their tiles may have fewer vectors.
-fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
+/// The kernels of every ISA of this machine, and whether they are wide: then tiles may have fewer vectors, and
+/// b may lie as it likes; for the others it is packed.
+pub(crate) fn kernels<T: Element>() -> impl Iterator<Item = (Isa, &'static Kernel<T>, bool)> {
     all().flat_map(|Kernels { isa, tall, narrow, wide, .. }| {
         let tall = narrow.iter().chain([tall]).map(|kernel| (*isa, kernel, false));
         tall.chain([(*isa, wide, true)])
     })
 }
 
-pub(super) fn number<T: Element>(rng: &mut SmallRng) -> T {
+pub(crate) fn number<T: Element>(rng: &mut SmallRng) -> T {
     T::from_f64(f64::from(rng.random_range(-4..=4)))
-}
-
-pub(super) fn nan<T: Element>() -> T {
-    T::from_f64(f64::NAN)
 }
 
 fn same<T: Element>(a: T, b: T) -> bool {
@@ -458,25 +461,30 @@ mod vectors {
         assert!(v.iter().enumerate().all(|(i, &x)| x == number(i + 1)));
     }
 
-    pub(super) fn by_themselves() {
+    pub(super) fn portable() {
         check::<[f32; 4]>();
         check::<[f64; 2]>();
-        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-        {
-            check::<core::arch::aarch64::float32x4_t>();
-            check::<core::arch::aarch64::float64x2_t>();
+    }
+
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    pub(super) fn neon() {
+        check::<core::arch::aarch64::float32x4_t>();
+        check::<core::arch::aarch64::float64x2_t>();
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn avx2() {
+        if super::Isa::Avx2.is_available() {
+            check::<core::arch::x86_64::__m256>();
+            check::<core::arch::x86_64::__m256d>();
         }
-        #[cfg(target_arch = "x86_64")]
-        {
-            use core::arch::x86_64::{__m256, __m256d, __m512, __m512d};
-            if super::Isa::Avx2.is_available() {
-                check::<__m256>();
-                check::<__m256d>();
-            }
-            if super::Isa::Avx512.is_available() {
-                check::<__m512>();
-                check::<__m512d>();
-            }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn avx512() {
+        if super::Isa::Avx512.is_available() {
+            check::<core::arch::x86_64::__m512>();
+            check::<core::arch::x86_64::__m512d>();
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{MOST_BLOCK, Planes, Row, Stencil, Storing};
 use crate::element::Element;
-use crate::kernel::tests::{all, nan, number};
-use crate::testing::Unit;
+use crate::kernel::tests::{all, number};
+use crate::testing::{Unit, nan};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
