@@ -1,6 +1,6 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64, 16 registers.
 
-use super::body;
+use super::body::{self, MAX_LANES};
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::{Between, Task, Vector, part};
 use super::{CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store};
@@ -38,6 +38,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_16, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
+            lanes,
             apply: apply::<V>,
             group: Some(Groups { apply: group::<V>, takes: stencil::takes::<V> }),
             correlate: correlate::<V>,
@@ -262,6 +263,7 @@ unsafe impl Vector for __m256 {
     const PAIRED: bool = true;
     type Mask = Mask;
     type Narrow = Self;
+    type Places = __m256i;
 
     #[inline(always)]
     unsafe fn in_turn(self) {
@@ -364,6 +366,27 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> __m256i {
+        // SAFETY: 8 of the bytes are read; the caller runs with avx2.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(lanes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: __m256i) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_permutevar8x32_ps(self, places) }
+    }
+
+    // Two instructions within, and two cycles, on Zen 2 and 3.
+    const WITHIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn permute_within(self, places: __m256i) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_permutevar_ps(self, places) }
+    }
+
+    #[inline(always)]
     unsafe fn interleave(self, other: Self) -> [Self; 2] {
         // SAFETY: the caller runs with avx2.
         unsafe {
@@ -453,6 +476,7 @@ unsafe impl Vector for __m256d {
     const PAIRED: bool = true;
     type Mask = Mask;
     type Narrow = Self;
+    type Places = __m256i;
 
     #[inline(always)]
     unsafe fn in_turn(self) {
@@ -545,6 +569,31 @@ unsafe impl Vector for __m256d {
     unsafe fn clamp(self, low: Self, high: Self) -> Self {
         // SAFETY: the caller runs with avx2.
         unsafe { _mm256_min_pd(high, _mm256_max_pd(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> __m256i {
+        let mut halves = [0; MAX_LANES];
+        for (i, half) in halves[..8].iter_mut().enumerate() {
+            *half = lanes[i / 2].wrapping_mul(2).wrapping_add((i % 2) as u8);
+        }
+        // SAFETY: the caller runs with avx2.
+        unsafe { __m256::places(halves) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: __m256i) -> Self {
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_castps_pd(_mm256_castpd_ps(self).permute(places)) }
+    }
+
+    const WITHIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn permute_within(self, places: __m256i) -> Self {
+        // The instruction looks at the second bit of each place.
+        // SAFETY: the caller runs with avx2.
+        unsafe { _mm256_permutevar_pd(self, places) }
     }
 
     #[inline(always)]

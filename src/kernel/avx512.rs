@@ -1,6 +1,6 @@
 //! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
 
-use super::body;
+use super::body::{self, MAX_LANES};
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::{Between, Task, Vector, part};
 use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
@@ -110,6 +110,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
+            lanes,
             apply: apply::<V, H>,
             group: Some(Groups { apply: group::<V, H>, takes: stencil::takes::<V> }),
             correlate: correlate::<V, H>,
@@ -323,6 +324,7 @@ unsafe impl Vector for __m512 {
     }
     type Mask = Mask;
     type Narrow = Self;
+    type Places = __m512i;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -396,6 +398,18 @@ unsafe impl Vector for __m512 {
         // The second operand comes through where one is NaN.
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_min_ps(high, _mm512_max_ps(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> __m512i {
+        // SAFETY: 16 bytes are read; the caller runs with avx512f.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(lanes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: __m512i) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_permutexvar_ps(places, self) }
     }
 
     #[inline(always)]
@@ -524,6 +538,7 @@ unsafe impl Vector for __m512d {
     }
     type Mask = Mask;
     type Narrow = Self;
+    type Places = __m512i;
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -594,6 +609,18 @@ unsafe impl Vector for __m512d {
     unsafe fn clamp(self, low: Self, high: Self) -> Self {
         // SAFETY: the caller runs with avx512f.
         unsafe { _mm512_min_pd(high, _mm512_max_pd(low, self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> __m512i {
+        // SAFETY: 8 of the bytes are read; the caller runs with avx512f.
+        unsafe { _mm512_cvtepu8_epi64(_mm_loadl_epi64(lanes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: __m512i) -> Self {
+        // SAFETY: the caller runs with avx512f.
+        unsafe { _mm512_permutexvar_pd(places, self) }
     }
 
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! NEON: 4 lanes of f32, 2 of f64, 32 registers, lanes of a register as operands.
 
-use super::body;
+use super::body::{self, MAX_LANES};
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Lanes, Vector};
+use super::vector::{Between, Lanes, Vector, bytes_of};
 use super::{Dots, Gathering, Isa, Kernel, Kernels};
 use crate::element::Element;
 use core::arch::aarch64::*;
@@ -56,6 +56,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V> },
         copy: copy_rows::<V>,
         stencils: Stencils {
+            lanes,
             apply: stencil::apply::<V>,
             group: None,
             correlate: stencil::correlate::<V>,
@@ -165,6 +166,7 @@ unsafe impl Vector for float32x4_t {
     type Mask = Lanes<uint8x16_t>;
     const ROW: usize = Self::LANES;
     type Narrow = [f32; 4];
+    type Places = uint8x16_t;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -256,6 +258,18 @@ unsafe impl Vector for float32x4_t {
     }
 
     #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> uint8x16_t {
+        // SAFETY: 16 bytes.
+        unsafe { vld1q_u8(bytes_of::<Self>(lanes).as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: uint8x16_t) -> Self {
+        // SAFETY: the target has neon.
+        unsafe { vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(self), places)) }
+    }
+
+    #[inline(always)]
     unsafe fn interleave(self, other: Self) -> [Self; 2] {
         // SAFETY: the target has neon.
         unsafe { [vzip1q_f32(self, other), vzip2q_f32(self, other)] }
@@ -304,6 +318,7 @@ unsafe impl Vector for float64x2_t {
     type Mask = Lanes<uint8x16_t>;
     const ROW: usize = Self::LANES;
     type Narrow = [f64; 2];
+    type Places = uint8x16_t;
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -384,6 +399,18 @@ unsafe impl Vector for float64x2_t {
         // Both instructions keep NaN.
         // SAFETY: the target has neon.
         unsafe { vminq_f64(vmaxq_f64(self, low), high) }
+    }
+
+    #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> uint8x16_t {
+        // SAFETY: 16 bytes.
+        unsafe { vld1q_u8(bytes_of::<Self>(lanes).as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: uint8x16_t) -> Self {
+        // SAFETY: the target has neon.
+        unsafe { vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(self), places)) }
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Plain arrays, for any machine: the compiler turns the loops into the vectors it knows.
 
-use super::body;
+use super::body::{self, MAX_LANES};
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Vector};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
@@ -41,6 +41,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
         copy: body::copy_rows::<V>,
         stencils: Stencils {
+            lanes,
             apply: stencil::apply::<V>,
             group: None,
             correlate: stencil::correlate::<V>,
@@ -93,6 +94,7 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     const LANES: usize = L;
     type Mask = Between;
     type Narrow = Self;
+    type Places = [u8; MAX_LANES];
 
     #[inline(always)]
     fn in_order() {
@@ -171,6 +173,21 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
             self[i] = self[i].clamp_to(low[i], high[i]);
         }
         self
+    }
+
+    #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> Self::Places {
+        lanes
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: Self::Places) -> Self {
+        let mut permuted = self;
+        for i in 0..L {
+            // The remainder spares a check.
+            permuted[i] = self[usize::from(places[i]) % L];
+        }
+        permuted
     }
 
     #[inline(always)]

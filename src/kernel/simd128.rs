@@ -5,9 +5,9 @@
 //! run time: `cfg` is the proof. With the target feature `relaxed-simd` product and sum are one
 //! instruction, which rounds once where the engine's processor can, and that is always or never.
 
-use super::body;
+use super::body::{self, MAX_LANES};
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Lanes, Vector};
+use super::vector::{Between, Lanes, Vector, bytes_of};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 use core::arch::wasm32::*;
@@ -33,6 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
         copy: body::copy_rows::<V>,
         stencils: Stencils {
+            lanes,
             apply: stencil::apply::<V>,
             group: None,
             correlate: stencil::correlate::<V>,
@@ -106,6 +107,7 @@ unsafe impl Vector for F32x4 {
     type Mask = Lanes<v128>;
     const ROW: usize = Self::LANES;
     type Narrow = [f32; 4];
+    type Places = v128;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -193,6 +195,17 @@ unsafe impl Vector for F32x4 {
     }
 
     #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> v128 {
+        // SAFETY: 16 bytes.
+        unsafe { v128_load(bytes_of::<Self>(lanes).as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: v128) -> Self {
+        Self(i8x16_swizzle(self.0, places))
+    }
+
+    #[inline(always)]
     unsafe fn interleave(self, other: Self) -> [Self; 2] {
         let (a, b) = (self.0, other.0);
         [Self(i32x4_shuffle::<0, 4, 1, 5>(a, b)), Self(i32x4_shuffle::<2, 6, 3, 7>(a, b))]
@@ -231,6 +244,7 @@ unsafe impl Vector for F64x2 {
     type Mask = Lanes<v128>;
     const ROW: usize = Self::LANES;
     type Narrow = [f64; 2];
+    type Places = v128;
 
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
@@ -307,6 +321,17 @@ unsafe impl Vector for F64x2 {
     unsafe fn clamp(self, low: Self, high: Self) -> Self {
         // As for f32.
         Self(f64x2_pmin(f64x2_pmax(self.0, low.0), high.0))
+    }
+
+    #[inline(always)]
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> v128 {
+        // SAFETY: 16 bytes.
+        unsafe { v128_load(bytes_of::<Self>(lanes).as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(self, places: v128) -> Self {
+        Self(i8x16_swizzle(self.0, places))
     }
 
     #[inline(always)]

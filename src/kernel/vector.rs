@@ -69,6 +69,18 @@ impl<B> Lanes<B> {
     }
 }
 
+/// [`Places`](Vector::Places) of 16 bytes: those of the lanes of `V`.
+#[allow(dead_code, reason = "read by ISAs that permute bytes")]
+#[inline(always)]
+pub(super) fn bytes_of<V: Vector>(lanes: [u8; MAX_LANES]) -> [u8; 16] {
+    let size = size_of::<V::Element>();
+    let mut bytes = [0; 16];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = lanes[i / size].wrapping_mul(size as u8).wrapping_add((i % size) as u8);
+    }
+    bytes
+}
+
 /// `M` vectors from `first` on, zeros after the last of them.
 ///
 /// # Safety
@@ -129,6 +141,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// What masks shorter rows.
     type Narrow: Vector<Element = Self::Element>;
 
+    /// Which lane each lane becomes, as the machine wants them named.
+    type Places: Copy;
+
     /// `x` in every lane.
     unsafe fn splat(x: Self::Element) -> Self;
     /// Reads `LANES` elements at `p`, of any alignment.
@@ -161,6 +176,18 @@ pub(crate) unsafe trait Vector: Copy {
         to: *mut Self::Element,
         step: isize,
     );
+    /// Places of lanes, each below `LANES`.
+    unsafe fn places(lanes: [u8; MAX_LANES]) -> Self::Places;
+    /// Lane `i` becomes the one that the `i`-th of these places names.
+    unsafe fn permute(self, places: Self::Places) -> Self;
+    /// Whether [`permute_within`](Self::permute_within) is faster than [`permute`](Self::permute).
+    const WITHIN: bool = false;
+    /// The same for lanes that stay within 16 bytes.
+    #[inline(always)]
+    unsafe fn permute_within(self, places: Self::Places) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { self.permute(places) }
+    }
     /// `[a0, b0, a1, b1, ..]` of `a` and `b`, in two registers.
     #[inline(always)]
     unsafe fn interleave(self, other: Self) -> [Self; 2] {

@@ -34,7 +34,7 @@ pub(super) enum Path {
     Products(Products),
     /// One filter per channel.
     Depthwise(Depthwise),
-    /// One filter per channel, channels last.
+    /// One filter per channel or a few, channels last.
     ChannelsLast(ChannelsLast),
     /// Three products over a small cols that is written out.
     FewPixels(FewPixels),
@@ -69,7 +69,7 @@ impl Path {
         if let Some(depthwise) = Depthwise::new(shape)? {
             return Ok(Path::Depthwise(depthwise));
         }
-        if let Some(depthwise) = ChannelsLast::new(shape)? {
+        if let Some(depthwise) = ChannelsLast::new(shape, kernels)? {
             return Ok(Path::ChannelsLast(depthwise));
         }
         if let Some(few) = FewPixels::new(shape, kernels)? {
@@ -124,7 +124,7 @@ impl Path {
             }
             (Path::ChannelsLast(depthwise), Pass::Forward | Pass::BackwardData) => {
                 let mut data = allocate(depthwise.packed_len())?;
-                depthwise.pack(weight, &mut data);
+                depthwise.pack(pass, weight, &mut data);
                 return Ok(data);
             }
             (Path::FewPixels(few), Pass::Forward) => few.gathering(),
@@ -244,6 +244,9 @@ impl Path {
         let element = core::any::type_name::<T>();
         match self {
             Path::Textbook => writeln!(f, "explicit, {element}: cols in memory, matrixmultiply")?,
+            Path::ChannelsLast(last) if !last.is_depthwise() => {
+                writeln!(f, "grouped, {element} on {isa}: a few channels to a filter")?
+            }
             Path::Depthwise(_) | Path::ChannelsLast(_) => {
                 writeln!(f, "depthwise, {element} on {isa}: one filter per channel")?
             }

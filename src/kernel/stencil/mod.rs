@@ -20,7 +20,7 @@ mod strip;
 pub(crate) mod tests;
 
 pub(super) use apply::apply;
-pub(crate) use channels::{ApplyRow, CorrelateRow, MOST_TAPS, Row};
+pub(crate) use channels::{ApplyRow, Channels, CorrelateRow, MOST_TERMS, Row};
 pub(super) use channels::{apply_row, correlate_row};
 pub(super) use correlate::correlate;
 pub(crate) use geometry::Stencil;
@@ -34,6 +34,8 @@ use crate::element::Element;
 /// The stencils of one ISA for one element type.
 #[derive(Debug)]
 pub(crate) struct Stencils<T: 'static> {
+    /// Lanes of a vector of channels.
+    pub(crate) lanes: usize,
     /// Outputs from a source and a filter.
     pub(crate) apply: unsafe fn(&Apply<'_, T>),
     /// The same for the filters of a group, if the ISA loads some lanes of a vector in one instruction.
@@ -350,19 +352,20 @@ impl<T: Element> Stencils<T> {
         unsafe { (self.correlate)(&job) }
     }
 
-    /// Writes (or adds to) some outputs of one row, pixels of `channels` elements, each channel
-    /// with a filter of its own: `weight` has the channels of a tap side by side. The first of
-    /// these outputs is pixel `first` of `output`, the others are as far apart as the stencil
-    /// says.
+    /// Writes (or adds to) some outputs of one row, each channel or small group of `channels` with a
+    /// filter of its own: `weight` has the outputs of a tap side by side, of the first channel of each
+    /// group, then of the second. The first of these outputs is pixel `first` of `output`, the
+    /// others are as far apart as the stencil says.
     ///
     /// # Panics
-    /// If the stencil leaves a slice: the caller's geometry is wrong.
+    /// If the stencil leaves a slice, or the channels [don't fit](Channels::fit): the caller's geometry is
+    /// wrong.
     #[allow(clippy::too_many_arguments, reason = "all that a row is")]
     pub(crate) fn apply_row(
         &self,
         stencil: &Stencil,
         row: Row,
-        channels: usize,
+        channels: Channels,
         [source, weight]: [&[T]; 2],
         output: &mut [T],
         first: usize,
@@ -373,19 +376,22 @@ impl<T: Element> Stencils<T> {
             return;
         }
         row.check(stencil);
-        let pixels = [source.len(), weight.len(), output.len()].map(|len| len / channels);
+        channels.check(self.lanes);
+        let Channels { count, group } = channels;
+        let (sources, weights) = (channels.sources(count), count.saturating_mul(group[0]));
+        let pixels = [source.len() / sources, weight.len() / weights, output.len() / count];
         let step = stencil.output_pitches[2];
         let last = (row.x.len() - 1).saturating_mul(step).saturating_add(first);
         assert!(stencil.fits(pixels[0], pixels[1], isize::MAX as usize), "{stencil:?}");
-        assert!(last < pixels[2] && inits.is_none_or(|inits| inits.len() == channels), "{row:?}");
+        assert!(last < pixels[2] && inits.is_none_or(|inits| inits.len() == count), "{row:?}");
         let job = ApplyRow {
             stencil,
             row,
             channels,
             source: source.as_ptr(),
             weight: weight.as_ptr(),
-            output: output[first * channels..].as_mut_ptr(),
-            pitch: step.wrapping_mul(channels),
+            output: output[first * count..].as_mut_ptr(),
+            pitch: step.wrapping_mul(count),
             inits,
             storing,
         };
@@ -393,17 +399,18 @@ impl<T: Element> Stencils<T> {
         unsafe { (self.apply_row)(&job) }
     }
 
-    /// Adds to the gradient of the filters of the first `width` of `channels` channels what some
-    /// outputs of one row add: `sums` has `width` elements to a tap. Errors are those of the row's
-    /// outputs, side by side.
+    /// Adds to the gradient of the filters of the first `width` of the outputs' channels what some
+    /// outputs of one row add: `sums` has `width` elements to a tap, of the first channel of each group,
+    /// then of the second. Errors are those of the row's outputs, side by side.
     ///
     /// # Panics
-    /// If the stencil leaves a slice: the caller's geometry is wrong.
+    /// If the stencil leaves a slice, or the channels [don't fit](Channels::fit): the caller's geometry is
+    /// wrong.
     pub(crate) fn correlate_row(
         &self,
         stencil: &Stencil,
         row: Row,
-        [channels, width]: [usize; 2],
+        (channels, width): (Channels, usize),
         [source, errors]: [&[T]; 2],
         sums: &mut [T],
     ) {
@@ -411,10 +418,16 @@ impl<T: Element> Stencils<T> {
             return;
         }
         row.check(stencil);
-        assert!((1..=channels).contains(&width), "{width} of {channels} channels");
-        // The last pixel need not have more than `width` channels.
-        let pixels = [source.len(), errors.len()].map(|len| (len + channels - width) / channels);
-        let taps = sums.len() / width;
+        channels.check(self.lanes);
+        let Channels { count, group } = channels;
+        let whole = width.is_multiple_of(group[1]);
+        assert!(whole && (1..=count).contains(&width), "{width} of {channels:?}");
+        // The last pixel need not have more than the channels of `width` outputs.
+        let pixels = |len: usize, count, width| (len + count - width) / count;
+        let sources = [count, width].map(|count| channels.sources(count));
+        let pixels =
+            [pixels(source.len(), sources[0], sources[1]), pixels(errors.len(), count, width)];
+        let taps = sums.len() / width.saturating_mul(group[0]);
         assert!(stencil.fits(pixels[0], taps, isize::MAX as usize), "{stencil:?}");
         assert!(row.x.len() <= pixels[1], "{row:?}");
         let job = CorrelateRow {

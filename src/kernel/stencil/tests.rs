@@ -1,6 +1,6 @@
 //! The stencils of every ISA of this machine by themselves, against their definition.
 
-use super::{MOST_BLOCK, Planes, Row, Stencil, Storing};
+use super::{Channels, MOST_BLOCK, Planes, Row, Stencil, Storing};
 use crate::element::Element;
 use crate::kernel::tests::{all, number};
 use crate::testing::{Unit, nan};
@@ -322,20 +322,24 @@ fn check_rows<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(9);
     for case in 0..400 {
         let s = stencil(&mut rng, case % 2 == 0, false);
-        let channels = rng.random_range(1..=37);
-        let width = rng.random_range(1..=channels);
+        // Every second case has groups, for vectors of 16 lanes, of 8 or of 4.
+        let most = if case / 2 % 2 == 0 { 1 } else { 2 << rng.random_range(0..3) };
+        let [inputs, outputs] = [0; 2].map(|_| rng.random_range(1..=most));
+        let groups = rng.random_range(1..=37_usize.div_ceil(inputs.max(outputs)));
+        let (sources, channels) = (groups * inputs, groups * outputs);
+        let width = rng.random_range(1..=groups) * outputs;
         let at = [rng.random_range(0..s.outputs[0]), rng.random_range(0..s.outputs[1])];
         let start = rng.random_range(0..s.outputs[2]);
         let x = start..rng.random_range(start..=s.outputs[2]);
         let (first, pitch) = (rng.random_range(0..3), s.output_pitches[2]);
         let taps = s.taps.iter().product::<usize>();
         let mut tensor = |len: usize| -> Vec<T> { tensor_of(&mut rng, len) };
-        let source = tensor(s.source.iter().product::<usize>() * channels);
-        let weight = tensor(taps * channels);
+        let source = tensor(s.source.iter().product::<usize>() * sources);
+        let weight = tensor(taps * inputs * channels);
         let inits = tensor(channels);
         let old = tensor((first + x.len() * pitch + 1) * channels);
         let errors = tensor(x.len() * channels);
-        let old_sums = tensor(taps * width);
+        let old_sums = tensor(taps * inputs * width);
         let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
         let clamp = rng.random::<bool>().then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
 
@@ -353,11 +357,12 @@ fn check_rows<T: Element>() {
             let row = s.output_base + at[0] * s.output_pitches[0] + at[1] * s.output_pitches[1];
             let place = |o: usize| row + o * pitch;
             let Some(i) = x.clone().position(|o| place(o) == to) else { return };
-            for c in 0..channels {
-                expected[written[i] + c] +=
-                    source[from * channels + c] * weight[tap * channels + c];
+            for (c, term) in (0..channels).flat_map(|c| (0..inputs).map(move |term| (c, term))) {
+                let source = source[from * sources + c / outputs * inputs + term];
+                let tap = tap * inputs + term;
+                expected[written[i] + c] += source * weight[tap * channels + c];
                 if c < width {
-                    sums[tap * width + c] += source[from * channels + c] * errors[i * channels + c];
+                    sums[tap * width + c] += source * errors[i * channels + c];
                 }
             }
         });
@@ -369,7 +374,12 @@ fn check_rows<T: Element>() {
         }
         for kernels in all::<T>() {
             let row = Row { at, x: x.clone() };
-            let what = format!("{}: {row:?}, {channels} channels, {s:?}", kernels.isa);
+            let group = [inputs, outputs];
+            if !Channels::fit(group, kernels.stencils.lanes) {
+                continue;
+            }
+            let channels = Channels { count: channels, group };
+            let what = format!("{}: {row:?}, {channels:?}, {s:?}", kernels.isa);
             let storing = Storing { accumulate, clamp };
             let inits = biased.then_some(&inits[..]);
             let mut got = old.clone();
@@ -380,7 +390,7 @@ fn check_rows<T: Element>() {
 
             let mut got = old_sums.clone();
             let sources = [&source[..], &errors];
-            stencils.correlate_row(&s, row, [channels, width], sources, &mut got);
+            stencils.correlate_row(&s, row, (channels, width), sources, &mut got);
             assert_eq!(got.iter().zip(&sums).position(|(a, b)| a != b), None, "{what}");
         }
     }

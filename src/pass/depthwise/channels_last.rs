@@ -1,7 +1,8 @@
-//! One filter per channel, channels last: the filters of all channels run over the image together,
-//! with lanes along the channels, which lie side by side.
+//! One filter per channel, or groups of a few, channels last: the filters of all channels run over the
+//! image together, with lanes along the channels, which lie side by side.
 //!
-//! The weights are turned once per call, so that the channels of a tap lie side by side too. A unit
+//! The weights are turned once per call, so that the outputs of a tap lie side by side too: of the first
+//! channel of each group, then of the second. A unit
 //! of work is a line, at most [`LINE`] pixels of a row: of the output (forward), of the input
 //! (backward_data, which gathers). backward_weight sums part of the lines for a block of channels;
 //! the parts are cut by shape and added up in their order.
@@ -9,7 +10,8 @@
 use super::{backward_stencils, forward_stencil};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::stencil::{self, MOST_TAPS, Row, Stencil};
+use crate::kernel::Kernels;
+use crate::kernel::stencil::{self, Channels, MOST_TERMS, Row, Stencil};
 use crate::pass::backward_weight::PARTIALS;
 use crate::pass::{Layer, Pass, Storing, Weights, Write};
 use crate::scratch::{Need, room};
@@ -20,14 +22,14 @@ use core::ops::Range;
 /// The most pixels of a line: a sum over one stays in a register.
 const LINE: usize = 256;
 
-/// Channels whose gradients are summed by one unit of work.
+/// The most channels whose gradients are summed by one unit of work.
 const BLOCK: usize = 64;
 
 /// The most parts of a sum over all pixels, and the fewest pixels that are worth a part.
 const PARTS: usize = 16;
 const WORTH: usize = 1024;
 
-/// The stencils of a depthwise layer, channels last. An element of theirs is a pixel.
+/// The stencils of a layer with few channels to a filter, channels last. An element of theirs is a pixel.
 #[derive(Debug, Clone)]
 pub(crate) struct ChannelsLast {
     forward: Stencil,
@@ -35,10 +37,16 @@ pub(crate) struct ChannelsLast {
     backward_data: Vec<Stencil>,
     /// Every input element meets a tap.
     fills: bool,
-    channels: usize,
+    /// Of the output, which forward and backward_weight sum over those of the input.
+    channels: Channels,
     taps: usize,
     /// Of backward_weight's sum.
     parts: usize,
+}
+
+/// Channels of the output in such a unit: whole groups.
+fn block([_, outputs]: [usize; 2]) -> usize {
+    BLOCK / outputs * outputs
 }
 
 /// Some neighbouring pixels of a row of an image.
@@ -86,13 +94,17 @@ impl Lines {
 }
 
 impl ChannelsLast {
-    /// The layer's stencils, if it is one filter per channel.
-    pub(crate) fn new(shape: &Shape) -> Result<Option<Self>, Error> {
-        let (taps, channels) = (shape.kernel_taps(), shape.in_channels());
+    /// The layer's stencils, if it has so few channels to a filter.
+    pub(crate) fn new<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+    ) -> Result<Option<Self>, Error> {
+        let (taps, group) = (shape.kernel_taps(), [shape.group_in(), shape.group_out()]);
         // As for channels first: sums stay blocked.
-        let blocked = taps <= MOST_TAPS && shape.batch() / MOST_TAPS <= shape.output_pixels();
-        let depthwise = shape.group_in() == 1 && shape.group_out() == 1 && channels > 1;
-        if !depthwise || !blocked || shape.layout() != Layout::ChannelsLast {
+        let blocked = taps.saturating_mul(group[0].max(group[1])) <= MOST_TERMS
+            && shape.batch() / MOST_TERMS <= shape.output_pixels();
+        let few = shape.groups() > 1 && Channels::fit(group, kernels.stencils.lanes);
+        if !few || !blocked || shape.layout() != Layout::ChannelsLast {
             return Ok(None);
         }
         let forward = forward_stencil(shape);
@@ -105,24 +117,36 @@ impl ChannelsLast {
         let outputs = |s: &Stencil| s.outputs.iter().product::<usize>();
         let fills = backward_data.iter().map(outputs).sum::<usize>() == shape.input_pixels();
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
-        let sums = channels.next_multiple_of(BLOCK).saturating_mul(taps);
+        let channels = Channels { count: shape.out_channels(), group };
+        let sums = channels.count.next_multiple_of(block(group)).saturating_mul(taps * group[0]);
         let parts = PARTS.min(pixels / WORTH).min(PARTIALS / sums).max(1);
         Ok(Some(Self { forward, backward_data, fills, channels, taps, parts }))
     }
 
-    /// Elements of the turned weights.
+    /// Whether each channel has a filter by itself.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.channels.group == [1, 1]
+    }
+
+    /// The channels of the input, which backward_data sums over those of the output.
+    fn inputs(&self) -> Channels {
+        let Channels { count, group: [inputs, outputs] } = self.channels;
+        Channels { count: self.channels.sources(count), group: [outputs, inputs] }
+    }
+
+    /// The product of an output, a tap and a term for each weight: elements of the turned weights.
     pub(crate) fn packed_len(&self) -> usize {
-        self.taps * self.channels
+        self.taps * self.channels.count * self.channels.group[0]
     }
 
     /// Blocks of channels.
     fn blocks(&self) -> usize {
-        self.channels.div_ceil(BLOCK)
+        self.channels.count.div_ceil(block(self.channels.group))
     }
 
     /// Sums of a part of a block.
     fn sums(&self) -> usize {
-        self.taps * BLOCK.min(self.channels)
+        self.taps * self.channels.group[0] * block(self.channels.group).min(self.channels.count)
     }
 
     pub(crate) fn need(&self, shape: &Shape, pass: Pass) -> Need {
@@ -139,21 +163,39 @@ impl ChannelsLast {
         Need { units, shared, piece: 0 }
     }
 
-    /// Turns the weights: the channels of a tap side by side.
-    pub(crate) fn pack<T: Element>(&self, weight: &[T], packed: &mut [T]) {
-        for (tap, packed) in packed.chunks_mut(self.channels).enumerate() {
-            let filters = weight.chunks(self.taps);
-            packed.iter_mut().zip(filters).for_each(|(to, filter)| *to = filter[tap]);
+    /// Turns the weights for a pass. A filter has the inputs of a tap side by side.
+    pub(crate) fn pack<T: Element>(&self, pass: Pass, weight: &[T], packed: &mut [T]) {
+        let Channels { count, group: [terms, of_group] } = match pass {
+            Pass::BackwardData => self.inputs(),
+            _ => self.channels,
+        };
+        let filter = self.taps * self.channels.group[0];
+        for (row, packed) in packed.chunks_mut(count).enumerate() {
+            if pass == Pass::BackwardData && !self.is_depthwise() {
+                let (tap, output) = (row / terms, row % terms);
+                let filters = weight.chunks(filter).skip(output).step_by(terms);
+                for (to, filter) in packed.chunks_mut(of_group).zip(filters) {
+                    to.copy_from_slice(&filter[tap * of_group..][..of_group]);
+                }
+            } else {
+                let filters = weight.chunks(filter);
+                packed.iter_mut().zip(filters).for_each(|(to, filter)| *to = filter[row]);
+            }
         }
     }
 
     /// The weights as turned before, or now.
-    fn packed<'a, T: Element>(&self, weights: Weights<'a, T>, scratch: &'a mut [T]) -> &'a [T] {
+    fn packed<'a, T: Element>(
+        &self,
+        pass: Pass,
+        weights: Weights<'a, T>,
+        scratch: &'a mut [T],
+    ) -> &'a [T] {
         match weights {
             Weights::Packed(packed) => packed,
             Weights::Raw(weight) => {
                 let packed = &mut scratch[..self.packed_len()];
-                self.pack(weight, packed);
+                self.pack(pass, weight, packed);
                 packed
             }
         }
@@ -169,10 +211,10 @@ impl ChannelsLast {
         output: &mut [T],
         scratch: &mut [T],
     ) {
-        let weight = self.packed(weights, scratch);
+        let weight = self.packed(Pass::Forward, weights, scratch);
         let lines = Lines { sizes: self.forward.outputs };
         let need = Need { shared: 0, ..self.need(shape, Pass::Forward) };
-        let units = lines.cut(output, self.channels);
+        let units = lines.cut(output, self.channels.count);
         let none: &mut [T] = &mut [];
         parallelism.for_each(need, units, none, |(index, output), _, _: &mut ()| {
             let Line { image, at, x } = lines.get(index);
@@ -203,11 +245,12 @@ impl ChannelsLast {
         write: Write,
         scratch: &mut [T],
     ) {
-        let weight = self.packed(weights, scratch);
+        let weight = self.packed(Pass::BackwardData, weights, scratch);
+        let channels = self.inputs();
         let lines = Lines { sizes: shape.axes3().map(|axis| axis.input) };
         let need = Need { shared: 0, ..self.need(shape, Pass::BackwardData) };
-        let units = lines.cut(grad_input, self.channels);
-        let per_image = shape.output_pixels() * self.channels;
+        let units = lines.cut(grad_input, channels.count);
+        let per_image = shape.output_pixels() * self.channels.count;
         let none: &mut [T] = &mut [];
         parallelism.for_each(need, units, none, |(index, grad_input), _, _: &mut ()| {
             let line = lines.get(index);
@@ -220,16 +263,7 @@ impl ChannelsLast {
             for s in &self.backward_data {
                 let Some((row, first)) = within(s, lines.sizes, &line) else { continue };
                 let stencils = &kernels.stencils;
-                stencils.apply_row(
-                    s,
-                    row,
-                    self.channels,
-                    sources,
-                    grad_input,
-                    first,
-                    None,
-                    storing,
-                );
+                stencils.apply_row(s, row, channels, sources, grad_input, first, None, storing);
             }
         });
     }
@@ -243,7 +277,8 @@ impl ChannelsLast {
         write: Write,
         scratch: &mut [T],
     ) {
-        let (channels, taps, parts) = (self.channels, self.taps, self.parts);
+        let (taps, parts, block) = (self.taps, self.parts, block(self.channels.group));
+        let Channels { count: channels, group: [inputs, _] } = self.channels;
         let need = self.need(shape, Pass::BackwardWeight);
         let partials = &mut scratch[..need.shared];
         let units = partials.chunks_mut(self.sums()).enumerate();
@@ -254,29 +289,31 @@ impl ChannelsLast {
         let none: &mut [T] = &mut [];
         let need = Need { shared: 0, ..need };
         parallelism.for_each(need, units, none, |(index, sums), _, _: &mut ()| {
-            let (first, part) = (index / parts * BLOCK, index % parts);
-            let width = BLOCK.min(channels - first);
+            let (first, part) = (index / parts * block, index % parts);
+            let width = block.min(channels - first);
+            let source = self.channels.sources(first);
             sums.fill(T::ZERO);
             for line in (part * each).min(count)..((part + 1) * each).min(count) {
                 let Line { image, at, x } = lines.get(line);
                 let input = &input[image * shape.image_len()..][..shape.image_len()];
                 let row = (image * lines.sizes[0] + at[0]) * rows + at[1];
                 let errors = &grad_output[(row * columns + x.start) * channels..];
-                let sources = [&input[first..], &errors[first..]];
-                let (row, widths) = (Row { at, x }, [channels, width]);
+                let sources = [&input[source..], &errors[first..]];
+                let (row, widths) = (Row { at, x }, (self.channels, width));
                 kernels.stencils.correlate_row(&self.forward, row, widths, sources, sums);
             }
         });
-        let blocks = grad_weight.chunks_mut(BLOCK * taps);
+        let blocks = grad_weight.chunks_mut(block * taps * inputs);
         for (grads, parts) in blocks.zip(partials.chunks_mut(parts * self.sums())) {
-            let width = grads.len() / taps;
+            let width = grads.len() / (taps * inputs);
             let (sums, others) = parts.split_at_mut(self.sums());
             for other in others.chunks(self.sums()) {
                 sums.iter_mut().zip(other).for_each(|(sum, &other)| *sum += other);
             }
-            for (channel, filter) in grads.chunks_mut(taps).enumerate() {
-                for (tap, to) in filter.iter_mut().enumerate() {
-                    let sum = sums[tap * width + channel];
+            // Filters have the inputs of a tap side by side.
+            for (channel, filter) in grads.chunks_mut(taps * inputs).enumerate() {
+                for (term, to) in filter.iter_mut().enumerate() {
+                    let sum = sums[term * width + channel];
                     *to = if write == Write::Accumulate { *to + sum } else { sum };
                 }
             }
