@@ -27,6 +27,11 @@ const LANES: usize = 16;
 /// of a tile's time (1x1 layers on Zen 3: 55 GFLOP/s, 84 so).
 const TILES: usize = 3;
 
+/// Whether the kernel gathers, and products of so many rows are the faster for it.
+pub(crate) fn is_worth<T>(kernel: &Kernel<T>, rows: usize) -> bool {
+    kernel.gathering.is_some() && rows > (TILES - 1) * kernel.rows
+}
+
 /// What copies the panels of this product, if it would be faster with them copied; `beside_a` is that of
 /// the left operand.
 pub(super) fn pays<'a, T>(
@@ -35,7 +40,7 @@ pub(super) fn pays<'a, T>(
     right: &Right<'_, T>,
     beside_a: bool,
 ) -> Option<&'a Gathering<T>> {
-    let many = left.rows.len() > (TILES - 1) * kernel.rows;
+    let many = is_worth(kernel, left.rows.len());
     let pays = |gathering: &&Gathering<T>| {
         right.panel_pitch.is_none() && many && (!gathering.by_lane || beside_a)
     };
