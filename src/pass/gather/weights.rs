@@ -77,10 +77,22 @@ impl Gathering {
     fn flip<T: Element>(&self, shape: &Shape, weight: &[T], index: usize, row: &mut [T]) {
         let (group, channel) = (index / self.channels, index % self.channels);
         let (patch, taps) = (shape.patch_len(), shape.kernel_taps());
-        for (k, row) in row.chunks_exact_mut(taps).enumerate() {
-            let start = (group * shape.group_out() + k) * patch + channel * taps;
-            let taps = weight[start..][..taps].iter().rev();
-            row.iter_mut().zip(taps).for_each(|(to, &w)| *to = w);
+        let weight = &weight[group * shape.group_out() * patch + channel * taps..];
+        let filters = row.chunks_exact_mut(taps).zip(weight.chunks(patch));
+        // Of a known length, they are turned in registers (32 groups of 32 channels of 7x7 pixels on AVX2: a fifth
+        // of the time was spent here).
+        if taps == 9 {
+            for (row, filter) in filters {
+                if let (Some(row), Some(&filter)) = (row.first_chunk_mut(), filter.first_chunk()) {
+                    let mut filter: [T; 9] = filter;
+                    filter.reverse();
+                    *row = filter;
+                }
+            }
+        } else {
+            for (row, filter) in filters {
+                row.iter_mut().zip(filter[..taps].iter().rev()).for_each(|(to, &w)| *to = w);
+            }
         }
     }
 }
