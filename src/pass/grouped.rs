@@ -11,7 +11,6 @@ use super::depthwise::{backward_stencils, forward_stencil};
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::gathered;
 use crate::kernel::Kernels;
 use crate::kernel::stencil::{self, MOST_BLOCK, Planes, Stencil};
 use crate::scratch::{Need, room};
@@ -105,7 +104,7 @@ impl Grouped {
         // A product of gathered panels has each weight broadcast from memory for two vectors, not for one
         // (AVX2 on Zen 3, forward: mnist_stem 21 GFLOP/s, 45 as a product; c3d_1 43, 73; 16 channels a
         // group 48, 60).
-        if gathered::is_worth(&kernels.wide, outputs) {
+        if kernels.wide.gathering.is_some() && outputs > 2 * kernels.wide.rows {
             return Ok(None);
         }
         let stencils = stencils()?;
