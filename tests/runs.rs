@@ -128,6 +128,10 @@ fn long_rows_of_one_filter() {
     }
     // More channels than a block of them.
     check::<f32>(Params { groups: 70, ..layer([1, 70, 70, 6, 270]) });
+    // The same of groups, which may not divide a block.
+    for (groups, in_channels, out_channels) in [(25, 50, 75), (25, 75, 50), (70, 140, 70)] {
+        check::<f32>(Params { groups, ..layer([1, in_channels, out_channels, 6, 270]) });
+    }
 }
 
 /// Few channels on one side and many on the other: sums made in several goes, in bands of rows.

@@ -38,7 +38,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_16, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
-            lanes,
+            lanes: V::LANES,
             apply: apply::<V>,
             group: Some(Groups { apply: group::<V>, takes: stencil::takes::<V> }),
             correlate: correlate::<V>,
@@ -261,6 +261,8 @@ unsafe impl Vector for __m256 {
     const LANES: usize = 8;
     // 3x3 layers on Zen 3: 83 to 88 GFLOP/s by where in memory the compiler puts a loop of one, 85 so.
     const PAIRED: bool = true;
+    // One micro-operation; `permute` is two on Zen 2 and 3, which wait for each other.
+    const WITHIN: bool = true;
     type Mask = Mask;
     type Narrow = Self;
     type Places = __m256i;
@@ -377,9 +379,6 @@ unsafe impl Vector for __m256 {
         unsafe { _mm256_permutevar8x32_ps(self, places) }
     }
 
-    // Two instructions within, and two cycles, on Zen 2 and 3.
-    const WITHIN: bool = true;
-
     #[inline(always)]
     unsafe fn permute_within(self, places: __m256i) -> Self {
         // SAFETY: the caller runs with avx2.
@@ -474,6 +473,7 @@ unsafe impl Vector for __m256d {
     type Element = f64;
     const LANES: usize = 4;
     const PAIRED: bool = true;
+    const WITHIN: bool = true;
     type Mask = Mask;
     type Narrow = Self;
     type Places = __m256i;
@@ -586,8 +586,6 @@ unsafe impl Vector for __m256d {
         // SAFETY: the caller runs with avx2.
         unsafe { _mm256_castps_pd(_mm256_castpd_ps(self).permute(places)) }
     }
-
-    const WITHIN: bool = true;
 
     #[inline(always)]
     unsafe fn permute_within(self, places: __m256i) -> Self {

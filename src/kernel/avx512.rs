@@ -110,7 +110,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
         copy: copy::<V>,
         stencils: Stencils {
-            lanes,
+            lanes: V::LANES,
             apply: apply::<V, H>,
             group: Some(Groups { apply: group::<V, H>, takes: stencil::takes::<V> }),
             correlate: correlate::<V, H>,

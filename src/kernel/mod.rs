@@ -110,7 +110,7 @@ pub struct Kernels<T: 'static> {
     pub(crate) dots: Dots<T>,
     /// Copies rows with zeros round them.
     pub(crate) copy: unsafe fn(&CopyRows<T>),
-    /// For layers with one filter per channel.
+    /// For layers with one filter per channel, and groups of a few.
     pub(crate) stencils: stencil::Stencils<T>,
 }
 

@@ -56,7 +56,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V> },
         copy: copy_rows::<V>,
         stencils: Stencils {
-            lanes,
+            lanes: V::LANES,
             apply: stencil::apply::<V>,
             group: None,
             correlate: stencil::correlate::<V>,

@@ -33,7 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
         copy: body::copy_rows::<V>,
         stencils: Stencils {
-            lanes,
+            lanes: V::LANES,
             apply: stencil::apply::<V>,
             group: None,
             correlate: stencil::correlate::<V>,

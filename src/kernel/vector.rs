@@ -132,6 +132,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// Whether [`load_first`](Self::load_first) is as fast as [`load`](Self::load), its mask aside.
     const MASKED: bool = false;
 
+    /// Whether [`permute_within`](Self::permute_within) is faster than [`permute`](Self::permute).
+    const WITHIN: bool = false;
+
     /// Lanes to be loaded.
     type Mask: Copy;
 
@@ -180,8 +183,6 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn places(lanes: [u8; MAX_LANES]) -> Self::Places;
     /// Lane `i` becomes the one that the `i`-th of these places names.
     unsafe fn permute(self, places: Self::Places) -> Self;
-    /// Whether [`permute_within`](Self::permute_within) is faster than [`permute`](Self::permute).
-    const WITHIN: bool = false;
     /// The same for lanes that stay within 16 bytes.
     #[inline(always)]
     unsafe fn permute_within(self, places: Self::Places) -> Self {

@@ -69,8 +69,8 @@ impl Path {
         if let Some(depthwise) = Depthwise::new(shape)? {
             return Ok(Path::Depthwise(depthwise));
         }
-        if let Some(depthwise) = ChannelsLast::new(shape, kernels)? {
-            return Ok(Path::ChannelsLast(depthwise));
+        if let Some(last) = ChannelsLast::new(shape, kernels)? {
+            return Ok(Path::ChannelsLast(last));
         }
         if let Some(few) = FewPixels::new(shape, kernels)? {
             return Ok(Path::FewPixels(few));
@@ -100,7 +100,7 @@ impl Path {
             (Path::Textbook, Pass::BackwardData) => backward_data::explicit_need(shape),
             (Path::Textbook, Pass::BackwardWeight) => backward_weight::explicit_need(shape),
             (Path::Depthwise(_), _) => Need::of_units(1),
-            (Path::ChannelsLast(depthwise), _) => depthwise.need(shape, pass),
+            (Path::ChannelsLast(last), _) => last.need(shape, pass),
             (Path::FewPixels(few), _) => few.need(pass),
             (Path::Products(products), Pass::Forward) => products.forward.need(shape),
             (Path::Products(products), Pass::BackwardData) => products.backward_data.need(shape),
@@ -122,9 +122,9 @@ impl Path {
             (Path::Products(products), Pass::BackwardData) => {
                 return products.backward_data.packed(layer, weight);
             }
-            (Path::ChannelsLast(depthwise), Pass::Forward | Pass::BackwardData) => {
-                let mut data = allocate(depthwise.packed_len())?;
-                depthwise.pack(pass, weight, &mut data);
+            (Path::ChannelsLast(last), Pass::Forward | Pass::BackwardData) => {
+                let mut data = allocate(last.packed_len())?;
+                last.pack(pass, weight, &mut data);
                 return Ok(data);
             }
             (Path::FewPixels(few), Pass::Forward) => few.gathering(),
@@ -157,8 +157,8 @@ impl Path {
                 forward::explicit(shape, parallelism, [input, weight], store, output, scratch);
             }
             Path::Depthwise(depthwise) => depthwise.forward(layer, [input, weight], store, output),
-            Path::ChannelsLast(depthwise) => {
-                depthwise.forward(layer, input, weights, store, output, scratch);
+            Path::ChannelsLast(last) => {
+                last.forward(layer, input, weights, store, output, scratch);
             }
             Path::FewPixels(few) => few.forward(layer, input, weights, store, output, scratch),
             Path::Products(products) => {
@@ -187,8 +187,8 @@ impl Path {
             Path::Depthwise(depthwise) => {
                 depthwise.backward_data(layer, sources, grad_input, write);
             }
-            Path::ChannelsLast(depthwise) => {
-                depthwise.backward_data(layer, weights, grad_output, grad_input, write, scratch);
+            Path::ChannelsLast(last) => {
+                last.backward_data(layer, weights, grad_output, grad_input, write, scratch);
             }
             Path::FewPixels(few) => few.backward_data(layer, sources, grad_input, write, scratch),
             Path::Products(products) => {
@@ -222,8 +222,8 @@ impl Path {
             Path::Depthwise(depthwise) => {
                 depthwise.backward_weight(layer, sources, grad_weight, write);
             }
-            Path::ChannelsLast(depthwise) => {
-                depthwise.backward_weight(layer, sources, grad_weight, write, scratch);
+            Path::ChannelsLast(last) => {
+                last.backward_weight(layer, sources, grad_weight, write, scratch);
             }
             Path::FewPixels(few) => {
                 few.backward_weight(layer, sources, grad_weight, write, scratch);
@@ -244,7 +244,7 @@ impl Path {
         let element = core::any::type_name::<T>();
         match self {
             Path::Textbook => writeln!(f, "explicit, {element}: cols in memory, matrixmultiply")?,
-            Path::ChannelsLast(last) if !last.is_depthwise() => {
+            Path::ChannelsLast(_) if layer.shape.group_in() > 1 => {
                 writeln!(f, "grouped, {element} on {isa}: a few channels to a filter")?
             }
             Path::Depthwise(_) | Path::ChannelsLast(_) => {

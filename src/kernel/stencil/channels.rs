@@ -15,13 +15,13 @@ use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 use core::marker::PhantomData;
 use core::ops::Range;
-use lanes::{Each, Groups, Lanes, Spread};
+use lanes::{Each, Places, Reach, Spread};
 
 mod lanes;
 
 pub(crate) use lanes::Channels;
 
-/// The most weights of an output.
+/// The most taps of a filter, times the larger number of channels of a group.
 pub(crate) const MOST_TERMS: usize = 512;
 
 /// Taps whose gradients are summed at once: all of a 3x3 filter.
@@ -153,6 +153,79 @@ fn run(s: &Stencil, inner: &Range<usize>, x: usize, end: usize) -> (usize, Range
     (len, taps)
 }
 
+/// What is done for the outputs of one vector after the other.
+trait Part<V: Vector> {
+    /// Those of the groups, if the channels are in groups.
+    fn places(&self) -> Option<&Places<V>>;
+    /// Channels wanted.
+    fn outputs(&self) -> usize;
+    /// The first channel of the source.
+    fn source(&self) -> *const V::Element;
+
+    /// Does it for the outputs of one vector.
+    ///
+    /// # Safety
+    /// As for all; the channels from `channel` on exist, and those that they meet from `source` on.
+    unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize);
+
+    /// Does it for all: in a function of its own where they are in groups.
+    ///
+    /// # Safety
+    /// What the part says.
+    #[inline(always)]
+    unsafe fn run_all(&self)
+    where
+        Self: Sized,
+    {
+        if let Some(places) = self.places() {
+            // SAFETY: as the caller says.
+            return unsafe { V::apart(PartOfGroups { part: self, places }) };
+        }
+        let count = self.outputs();
+        for channel in (0..count).step_by(V::LANES) {
+            let (left, source) = (count - channel, self.source().wrapping_add(channel));
+            // SAFETY: so many channels of the source and outputs exist from there on.
+            unsafe {
+                if left >= V::LANES {
+                    self.sum(Each::<true>(V::LANES), source, channel);
+                } else {
+                    self.sum(Each::<false>(left), source, channel);
+                }
+            }
+        }
+    }
+}
+
+/// A part, as its [`run_all`](Part::run_all) says, and its places.
+struct PartOfGroups<'a, V: Vector, P> {
+    part: &'a P,
+    places: &'a Places<V>,
+}
+
+impl<V: Vector, P: Part<V>> Task for PartOfGroups<'_, V, P> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { part, places: Places { within, each, all, .. } } = self;
+        let places = self.places.of_terms();
+        let (mut from, mut channel) = (part.source(), 0);
+        let mut left = *all;
+        while left[1] > 0 {
+            let counts = [0, 1].map(|i| each[i].min(left[i]));
+            // SAFETY: so many channels of the source and outputs exist from there on.
+            unsafe {
+                if const { V::WITHIN } && *within {
+                    part.sum(Spread::<V, true> { places, counts }, from, channel);
+                } else {
+                    part.sum(Spread::<V, false> { places, counts }, from, channel);
+                }
+            }
+            from = from.wrapping_add(counts[0]);
+            channel += counts[1];
+            left = [0, 1].map(|i| left[i] - counts[i]);
+        }
+    }
+}
+
 /// The body of [`Stencils::apply_row`](super::Stencils).
 ///
 /// # Safety
@@ -163,37 +236,37 @@ pub(in crate::kernel) unsafe fn apply_row<V: Vector<Element: Element>>(
 ) {
     // SAFETY: the caller vouches for the job.
     unsafe {
-        if job.channels.group == [1, 1] {
+        if const { V::LANES < 4 } || job.channels.group == [1, 1] {
             apply_runs::<V>(job, None);
         } else {
-            V::apart(Grouped::<V, _> { job, vectors: PhantomData });
+            V::apart(RowOfGroups::<V, _> { job, vectors: PhantomData });
         }
     }
 }
 
 /// A row of groups: in a function of its own, which leaves the other as fast as without it.
-struct Grouped<'a, V, J> {
+struct RowOfGroups<'a, V, J> {
     job: &'a J,
     vectors: PhantomData<V>,
 }
 
-impl<V: Vector<Element: Element>> Task for Grouped<'_, V, ApplyRow<'_, V::Element>> {
+impl<V: Vector<Element: Element>> Task for RowOfGroups<'_, V, ApplyRow<'_, V::Element>> {
     #[inline(always)]
     unsafe fn run(self) {
         // SAFETY: the caller vouches for the job.
         unsafe {
             let channels = self.job.channels;
-            apply_runs(self.job, Some(&Groups::<V>::new(channels, channels.count)));
+            apply_runs(self.job, Some(&Places::<V>::new(channels, channels.count)));
         }
     }
 }
 
-impl<V: Vector<Element: Element>> Task for Grouped<'_, V, CorrelateRow<'_, V::Element>> {
+impl<V: Vector<Element: Element>> Task for RowOfGroups<'_, V, CorrelateRow<'_, V::Element>> {
     #[inline(always)]
     unsafe fn run(self) {
         // SAFETY: the caller vouches for the job.
         unsafe {
-            correlate_runs(self.job, Some(&Groups::<V>::new(self.job.channels, self.job.width)));
+            correlate_runs(self.job, Some(&Places::<V>::new(self.job.channels, self.job.width)));
         }
     }
 }
@@ -201,19 +274,19 @@ impl<V: Vector<Element: Element>> Task for Grouped<'_, V, CorrelateRow<'_, V::El
 /// Run by run.
 ///
 /// # Safety
-/// As [`ApplyRow`]; the groups are its own, if it has any.
+/// As [`ApplyRow`]; the places are those of its groups, if it has any.
 #[inline(always)]
 unsafe fn apply_runs<V: Vector<Element: Element>>(
     job: &ApplyRow<'_, V::Element>,
-    groups: Option<&Groups<V>>,
+    places: Option<&Places<V>>,
 ) {
     let (s, channels) = (job.stencil, job.channels);
-    let pixel = if groups.is_some() { channels.sources(channels.count) } else { channels.count };
+    let pixel = if places.is_some() { channels.sources(channels.count) } else { channels.count };
     let (step, weights) = (s.stride[2].wrapping_mul(pixel), channels.count * channels.group[0]);
     let inner = inner(s);
     let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
     // Pixels of groups are kept in registers from term to term.
-    let most = if groups.is_some() && V::REGISTERS < 32 { 6 } else { 8 };
+    let most = if places.is_some() && V::REGISTERS < 32 { 6 } else { 8 };
     let (mut x, end) = (job.row.x.start, job.row.x.end);
     while x < end {
         let (mut left, cols) = run(s, &inner, x, end);
@@ -228,7 +301,7 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
             // those that each of them meets.
             unsafe {
                 let output = job.output.add((x - job.row.x.start) * job.pitch);
-                let some = Pixels::<V, 8> { job, groups, step, taps, source, output };
+                let some = Pixels::<V, 8> { job, places, step, taps, source, output };
                 match pixels {
                     1 => some.of::<1>().run_all(),
                     2 => some.of::<2>().run_all(),
@@ -249,10 +322,10 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
 
 /// `PIXELS` neighbouring outputs, all channels. To be run with what [`ApplyRow`] asks for; the taps are
 /// those that every one of these pixels meets, `source` is stepped to the first of them, `output`
-/// its place, and the groups are those of the job.
+/// its place, and the places are those of the job's groups.
 struct Pixels<'a, V: Vector, const PIXELS: usize> {
     job: &'a ApplyRow<'a, V::Element>,
-    groups: Option<&'a Groups<V>>,
+    places: Option<&'a Places<V>>,
     /// Elements from the source of an output to that of the next.
     step: usize,
     taps: &'a [[usize; 2]],
@@ -264,40 +337,29 @@ impl<'a, V: Vector<Element: Element>, const PIXELS: usize> Pixels<'a, V, PIXELS>
     /// The same for another number of pixels.
     #[inline(always)]
     fn of<const OTHER: usize>(self) -> Pixels<'a, V, OTHER> {
-        let Self { job, groups, step, taps, source, output } = self;
-        Pixels { job, groups, step, taps, source, output }
+        let Self { job, places, step, taps, source, output } = self;
+        Pixels { job, places, step, taps, source, output }
+    }
+}
+
+impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V, PIXELS> {
+    #[inline(always)]
+    fn places(&self) -> Option<&Places<V>> {
+        self.places
     }
 
-    /// For all channels: in a function of their own where they are in groups.
-    ///
-    /// # Safety
-    /// As the task.
     #[inline(always)]
-    unsafe fn run_all(self) {
-        if self.groups.is_some() {
-            // SAFETY: as the caller says.
-            return unsafe { V::apart(self) };
-        }
-        let count = self.job.channels.count;
-        for channel in (0..count).step_by(V::LANES) {
-            let (left, source) = (count - channel, self.source.wrapping_add(channel));
-            // SAFETY: so many channels of the source and outputs exist from there on.
-            unsafe {
-                if left >= V::LANES {
-                    self.sum(Each::<true>(V::LANES), source, channel);
-                } else {
-                    self.sum(Each::<false>(left), source, channel);
-                }
-            }
-        }
+    fn outputs(&self) -> usize {
+        self.job.channels.count
     }
 
-    /// For the outputs of one vector.
-    ///
-    /// # Safety
-    /// As the task; the channels from `channel` on exist, and those that they meet from `source` on.
     #[inline(always)]
-    unsafe fn sum<L: Lanes<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
+    fn source(&self) -> *const V::Element {
+        self.source
+    }
+
+    #[inline(always)]
+    unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
         let Self { job, step, taps, output, .. } = *self;
         let channels = job.channels;
         // SAFETY: the caller vouches for these channels of every pixel and tap.
@@ -327,32 +389,6 @@ impl<'a, V: Vector<Element: Element>, const PIXELS: usize> Pixels<'a, V, PIXELS>
     }
 }
 
-impl<V: Vector<Element: Element>, const PIXELS: usize> Task for Pixels<'_, V, PIXELS> {
-    #[inline(always)]
-    unsafe fn run(self) {
-        let Some(groups) = self.groups else { return };
-        // The compiler, knowing that there are few, would unroll a loop over them, and spill the sums (32
-        // groups of 4 on AVX2: 38 GFLOP/s, 28 so).
-        let places = core::hint::black_box(&groups.places[..groups.terms]);
-        let (mut from, mut channel) = (self.source, 0);
-        let mut left = groups.all;
-        while left[1] > 0 {
-            let counts = [0, 1].map(|i| groups.each[i].min(left[i]));
-            // SAFETY: so many channels of the source and outputs exist from there on.
-            unsafe {
-                if const { V::WITHIN } && groups.within {
-                    self.sum(Spread::<V, true> { places, counts }, from, channel);
-                } else {
-                    self.sum(Spread::<V, false> { places, counts }, from, channel);
-                }
-            }
-            from = from.wrapping_add(counts[0]);
-            channel += counts[1];
-            left = [0, 1].map(|i| left[i] - counts[i]);
-        }
-    }
-}
-
 /// The body of [`Stencils::correlate_row`](super::Stencils).
 ///
 /// # Safety
@@ -363,10 +399,10 @@ pub(in crate::kernel) unsafe fn correlate_row<V: Vector<Element: Element>>(
 ) {
     // SAFETY: the caller vouches for the job.
     unsafe {
-        if job.channels.group == [1, 1] {
+        if const { V::LANES < 4 } || job.channels.group == [1, 1] {
             correlate_runs::<V>(job, None);
         } else {
-            V::apart(Grouped::<V, _> { job, vectors: PhantomData });
+            V::apart(RowOfGroups::<V, _> { job, vectors: PhantomData });
         }
     }
 }
@@ -374,14 +410,14 @@ pub(in crate::kernel) unsafe fn correlate_row<V: Vector<Element: Element>>(
 /// Run by run.
 ///
 /// # Safety
-/// As [`CorrelateRow`]; the groups are its own, if it has any.
+/// As [`CorrelateRow`]; the places are those of its groups, if it has any.
 #[inline(always)]
 unsafe fn correlate_runs<V: Vector<Element: Element>>(
     job: &CorrelateRow<'_, V::Element>,
-    groups: Option<&Groups<V>>,
+    places: Option<&Places<V>>,
 ) {
     let (s, channels) = (job.stencil, job.channels);
-    let pixel = if groups.is_some() { channels.sources(channels.count) } else { channels.count };
+    let pixel = if places.is_some() { channels.sources(channels.count) } else { channels.count };
     let (step, weights) = (s.stride[2].wrapping_mul(pixel), job.width * channels.group[0]);
     let inner = inner(s);
     let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
@@ -395,7 +431,7 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
         let together = taps.len().div_ceil(taps.len().div_ceil(TOGETHER).max(1));
         while !taps.is_empty() {
             let (some, rest) = taps.split_at(together.min(taps.len()));
-            let some = Taps::<V, TOGETHER> { job, groups, step, taps: some, errors, len };
+            let some = Taps::<V, TOGETHER> { job, places, step, taps: some, errors, len };
             // SAFETY: the caller vouches for the job; the taps are those that the run meets.
             unsafe {
                 match some.taps.len() {
@@ -417,11 +453,11 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
 }
 
 /// The sums of `TAPS` taps that a run of `len` pixels meets, all channels wanted. To be run with what
-/// [`CorrelateRow`] asks for; every pixel of the run meets the taps, `errors` are its first's, and the groups
-/// those of the job.
+/// [`CorrelateRow`] asks for; every pixel of the run meets the taps, `errors` are its first's, and the places
+/// those of the job's groups.
 struct Taps<'a, V: Vector, const TAPS: usize> {
     job: &'a CorrelateRow<'a, V::Element>,
-    groups: Option<&'a Groups<V>>,
+    places: Option<&'a Places<V>>,
     /// Elements from the source of an output to that of the next.
     step: usize,
     taps: &'a [[usize; 2]],
@@ -433,40 +469,29 @@ impl<'a, V: Vector<Element: Element>, const TAPS: usize> Taps<'a, V, TAPS> {
     /// The same for another number of taps.
     #[inline(always)]
     fn of<const OTHER: usize>(self) -> Taps<'a, V, OTHER> {
-        let Self { job, groups, step, taps, errors, len } = self;
-        Taps { job, groups, step, taps, errors, len }
+        let Self { job, places, step, taps, errors, len } = self;
+        Taps { job, places, step, taps, errors, len }
+    }
+}
+
+impl<V: Vector<Element: Element>, const TAPS: usize> Part<V> for Taps<'_, V, TAPS> {
+    #[inline(always)]
+    fn places(&self) -> Option<&Places<V>> {
+        self.places
     }
 
-    /// For all channels: in a function of their own where they are in groups.
-    ///
-    /// # Safety
-    /// As the task.
     #[inline(always)]
-    unsafe fn run_all(self) {
-        if self.groups.is_some() {
-            // SAFETY: as the caller says.
-            return unsafe { V::apart(self) };
-        }
-        let count = self.job.width;
-        for channel in (0..count).step_by(V::LANES) {
-            let (left, source) = (count - channel, self.job.source.wrapping_add(channel));
-            // SAFETY: so many channels of the source and outputs exist from there on.
-            unsafe {
-                if left >= V::LANES {
-                    self.sum(Each::<true>(V::LANES), source, channel);
-                } else {
-                    self.sum(Each::<false>(left), source, channel);
-                }
-            }
-        }
+    fn outputs(&self) -> usize {
+        self.job.width
     }
 
-    /// For the outputs of one vector.
-    ///
-    /// # Safety
-    /// As the task; the channels from `channel` on exist, and those that they meet from `source` on.
     #[inline(always)]
-    unsafe fn sum<L: Lanes<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
+    fn source(&self) -> *const V::Element {
+        self.job.source
+    }
+
+    #[inline(always)]
+    unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
         let Self { job, step, taps, .. } = *self;
         let channels = job.channels;
         let mut from = [source; TAPS];
@@ -493,32 +518,6 @@ impl<'a, V: Vector<Element: Element>, const TAPS: usize> Taps<'a, V, TAPS> {
                     lanes.load(to).add(sums[tap]).store_first(to, lanes.count());
                 }
             }
-        }
-    }
-}
-
-impl<V: Vector<Element: Element>, const TAPS: usize> Task for Taps<'_, V, TAPS> {
-    #[inline(always)]
-    unsafe fn run(self) {
-        let Some(groups) = self.groups else { return };
-        // The compiler, knowing that there are few, would unroll a loop over them, and spill the sums (32
-        // groups of 4 on AVX2: 38 GFLOP/s, 28 so).
-        let places = core::hint::black_box(&groups.places[..groups.terms]);
-        let (mut from, mut channel) = (self.job.source, 0);
-        let mut left = groups.all;
-        while left[1] > 0 {
-            let counts = [0, 1].map(|i| groups.each[i].min(left[i]));
-            // SAFETY: so many channels of the source and outputs exist from there on.
-            unsafe {
-                if const { V::WITHIN } && groups.within {
-                    self.sum(Spread::<V, true> { places, counts }, from, channel);
-                } else {
-                    self.sum(Spread::<V, false> { places, counts }, from, channel);
-                }
-            }
-            from = from.wrapping_add(counts[0]);
-            channel += counts[1];
-            left = [0, 1].map(|i| left[i] - counts[i]);
         }
     }
 }

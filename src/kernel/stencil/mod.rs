@@ -352,8 +352,8 @@ impl<T: Element> Stencils<T> {
         unsafe { (self.correlate)(&job) }
     }
 
-    /// Writes (or adds to) some outputs of one row, each channel or small group of `channels` with a
-    /// filter of its own: `weight` has the outputs of a tap side by side, of the first channel of each
+    /// Writes (or adds to) some outputs of one row, each summed over the channels of its own small group:
+    /// `weight` has the outputs of a tap side by side, of the first channel of each
     /// group, then of the second. The first of these outputs is pixel `first` of `output`, the
     /// others are as far apart as the stencil says.
     ///

@@ -264,7 +264,7 @@ unsafe fn add_row<
     let hold = COMBS * ROWS * COLS <= 9;
     // A strip meets a line or two of each row, far from those of the row before: no processor foresees the next
     // strip's (3x3 by 2 on AVX2: 14.4 GFLOP/s, 17.1 so; 5x5 has no time to spare: 18.4, 15.6 so).
-    if const { STEP == 2 && ROWS <= 3 } {
+    if const { STEP == 2 && ROWS == 3 } {
         for from in from {
             let next = windows[0][0].first + (2 * STEP * V::LANES - 1) as isize;
             // SAFETY: the caller runs with the vector's features.

@@ -25,6 +25,11 @@ const LINE: usize = 256;
 /// The most channels whose gradients are summed by one unit of work.
 const BLOCK: usize = 64;
 
+/// How many: whole groups.
+fn block([_, outputs]: [usize; 2]) -> usize {
+    BLOCK / outputs * outputs
+}
+
 /// The most parts of a sum over all pixels, and the fewest pixels that are worth a part.
 const PARTS: usize = 16;
 const WORTH: usize = 1024;
@@ -42,11 +47,6 @@ pub(crate) struct ChannelsLast {
     taps: usize,
     /// Of backward_weight's sum.
     parts: usize,
-}
-
-/// Channels of the output in such a unit: whole groups.
-fn block([_, outputs]: [usize; 2]) -> usize {
-    BLOCK / outputs * outputs
 }
 
 /// Some neighbouring pixels of a row of an image.
@@ -123,11 +123,6 @@ impl ChannelsLast {
         Ok(Some(Self { forward, backward_data, fills, channels, taps, parts }))
     }
 
-    /// Whether each channel has a filter by itself.
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.channels.group == [1, 1]
-    }
-
     /// The channels of the input, which backward_data sums over those of the output.
     fn inputs(&self) -> Channels {
         let Channels { count, group: [inputs, outputs] } = self.channels;
@@ -165,21 +160,21 @@ impl ChannelsLast {
 
     /// Turns the weights for a pass. A filter has the inputs of a tap side by side.
     pub(crate) fn pack<T: Element>(&self, pass: Pass, weight: &[T], packed: &mut [T]) {
-        let Channels { count, group: [terms, of_group] } = match pass {
-            Pass::BackwardData => self.inputs(),
-            _ => self.channels,
-        };
-        let filter = self.taps * self.channels.group[0];
-        for (row, packed) in packed.chunks_mut(count).enumerate() {
-            if pass == Pass::BackwardData && !self.is_depthwise() {
-                let (tap, output) = (row / terms, row % terms);
-                let filters = weight.chunks(filter).skip(output).step_by(terms);
-                for (to, filter) in packed.chunks_mut(of_group).zip(filters) {
-                    to.copy_from_slice(&filter[tap * of_group..][..of_group]);
-                }
-            } else {
+        let Channels { count, group } = self.channels;
+        let filter = self.taps * group[0];
+        if pass != Pass::BackwardData || group == [1, 1] {
+            for (row, packed) in packed.chunks_mut(count).enumerate() {
                 let filters = weight.chunks(filter);
                 packed.iter_mut().zip(filters).for_each(|(to, filter)| *to = filter[row]);
+            }
+            return;
+        }
+        let Channels { count, group: [outputs, inputs] } = self.inputs();
+        for (row, packed) in packed.chunks_mut(count).enumerate() {
+            let (tap, output) = (row / outputs, row % outputs);
+            let filters = weight.chunks(filter).skip(output).step_by(outputs);
+            for (to, filter) in packed.chunks_mut(inputs).zip(filters) {
+                to.copy_from_slice(&filter[tap * inputs..][..inputs]);
             }
         }
     }
