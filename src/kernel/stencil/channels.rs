@@ -154,36 +154,31 @@ fn run(s: &Stencil, inner: &Range<usize>, x: usize, end: usize) -> (usize, Range
 }
 
 /// What is done for the outputs of one vector after the other.
-trait Part<V: Vector> {
-    /// Those of the groups, if the channels are in groups.
-    fn places(&self) -> Option<&Places<V>>;
-    /// Channels wanted.
-    fn outputs(&self) -> usize;
-    /// The first channel of the source.
-    fn source(&self) -> *const V::Element;
-
+trait Part<V: Vector>: Sized {
     /// Does it for the outputs of one vector.
     ///
     /// # Safety
-    /// As for all; the channels from `channel` on exist, and those that they meet from `source` on.
+    /// What the part says; the channels from `channel` on exist, and those that they meet from `source` on.
     unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize);
 
-    /// Does it for all: in a function of its own where they are in groups.
+    /// Does it for `outputs` channels, which meet those from `source` on: in a function of their own where
+    /// they are in groups, which have these places.
     ///
     /// # Safety
-    /// What the part says.
+    /// What the part says; all these channels exist.
     #[inline(always)]
-    unsafe fn run_all(&self)
-    where
-        Self: Sized,
-    {
-        if let Some(places) = self.places() {
+    unsafe fn sum_all(
+        &self,
+        places: Option<&Places<V>>,
+        source: *const V::Element,
+        outputs: usize,
+    ) {
+        if let Some(places) = places {
             // SAFETY: as the caller says.
-            return unsafe { V::apart(PartOfGroups { part: self, places }) };
+            return unsafe { V::apart(PartOfGroups { part: self, places, source }) };
         }
-        let count = self.outputs();
-        for channel in (0..count).step_by(V::LANES) {
-            let (left, source) = (count - channel, self.source().wrapping_add(channel));
+        for channel in (0..outputs).step_by(V::LANES) {
+            let (left, source) = (outputs - channel, source.wrapping_add(channel));
             // SAFETY: so many channels of the source and outputs exist from there on.
             unsafe {
                 if left >= V::LANES {
@@ -196,30 +191,30 @@ trait Part<V: Vector> {
     }
 }
 
-/// A part, as its [`run_all`](Part::run_all) says, and its places.
+/// A part, for all channels of groups: as [`sum_all`](Part::sum_all) says.
 struct PartOfGroups<'a, V: Vector, P> {
     part: &'a P,
     places: &'a Places<V>,
+    source: *const V::Element,
 }
 
 impl<V: Vector, P: Part<V>> Task for PartOfGroups<'_, V, P> {
     #[inline(always)]
     unsafe fn run(self) {
-        let Self { part, places: Places { within, each, all, .. } } = self;
+        let Self { part, places: Places { within, each, all, .. }, mut source } = self;
         let places = self.places.of_terms();
-        let (mut from, mut channel) = (part.source(), 0);
-        let mut left = *all;
+        let (mut channel, mut left) = (0, *all);
         while left[1] > 0 {
             let counts = [0, 1].map(|i| each[i].min(left[i]));
             // SAFETY: so many channels of the source and outputs exist from there on.
             unsafe {
                 if const { V::WITHIN } && *within {
-                    part.sum(Spread::<V, true> { places, counts }, from, channel);
+                    part.sum(Spread::<V, true> { places, counts }, source, channel);
                 } else {
-                    part.sum(Spread::<V, false> { places, counts }, from, channel);
+                    part.sum(Spread::<V, false> { places, counts }, source, channel);
                 }
             }
-            from = from.wrapping_add(counts[0]);
+            source = source.wrapping_add(counts[0]);
             channel += counts[1];
             left = [0, 1].map(|i| left[i] - counts[i]);
         }
@@ -301,16 +296,16 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
             // those that each of them meets.
             unsafe {
                 let output = job.output.add((x - job.row.x.start) * job.pitch);
-                let some = Pixels::<V, 8> { job, places, step, taps, source, output };
+                let some = Pixels::<V, 8> { job, step, taps, output };
                 match pixels {
-                    1 => some.of::<1>().run_all(),
-                    2 => some.of::<2>().run_all(),
-                    3 => some.of::<3>().run_all(),
-                    4 => some.of::<4>().run_all(),
-                    5 => some.of::<5>().run_all(),
-                    6 => some.of::<6>().run_all(),
-                    7 => some.of::<7>().run_all(),
-                    _ => some.run_all(),
+                    1 => some.of::<1>().sum_all(places, source, channels.count),
+                    2 => some.of::<2>().sum_all(places, source, channels.count),
+                    3 => some.of::<3>().sum_all(places, source, channels.count),
+                    4 => some.of::<4>().sum_all(places, source, channels.count),
+                    5 => some.of::<5>().sum_all(places, source, channels.count),
+                    6 => some.of::<6>().sum_all(places, source, channels.count),
+                    7 => some.of::<7>().sum_all(places, source, channels.count),
+                    _ => some.sum_all(places, source, channels.count),
                 }
             }
             source = source.wrapping_add(pixels.wrapping_mul(step));
@@ -320,16 +315,14 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
     }
 }
 
-/// `PIXELS` neighbouring outputs, all channels. To be run with what [`ApplyRow`] asks for; the taps are
-/// those that every one of these pixels meets, `source` is stepped to the first of them, `output`
-/// its place, and the places are those of the job's groups.
+/// `PIXELS` neighbouring outputs. To be run with what [`ApplyRow`] asks for; the taps are those that every
+/// one of these pixels meets, `output` is the place of the first of them, to which the source is stepped, and
+/// places are those of the job's groups.
 struct Pixels<'a, V: Vector, const PIXELS: usize> {
     job: &'a ApplyRow<'a, V::Element>,
-    places: Option<&'a Places<V>>,
     /// Elements from the source of an output to that of the next.
     step: usize,
     taps: &'a [[usize; 2]],
-    source: *const V::Element,
     output: *mut V::Element,
 }
 
@@ -337,27 +330,12 @@ impl<'a, V: Vector<Element: Element>, const PIXELS: usize> Pixels<'a, V, PIXELS>
     /// The same for another number of pixels.
     #[inline(always)]
     fn of<const OTHER: usize>(self) -> Pixels<'a, V, OTHER> {
-        let Self { job, places, step, taps, source, output } = self;
-        Pixels { job, places, step, taps, source, output }
+        let Self { job, step, taps, output } = self;
+        Pixels { job, step, taps, output }
     }
 }
 
 impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V, PIXELS> {
-    #[inline(always)]
-    fn places(&self) -> Option<&Places<V>> {
-        self.places
-    }
-
-    #[inline(always)]
-    fn outputs(&self) -> usize {
-        self.job.channels.count
-    }
-
-    #[inline(always)]
-    fn source(&self) -> *const V::Element {
-        self.source
-    }
-
     #[inline(always)]
     unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
         let Self { job, step, taps, output, .. } = *self;
@@ -431,19 +409,19 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
         let together = taps.len().div_ceil(taps.len().div_ceil(TOGETHER).max(1));
         while !taps.is_empty() {
             let (some, rest) = taps.split_at(together.min(taps.len()));
-            let some = Taps::<V, TOGETHER> { job, places, step, taps: some, errors, len };
+            let some = Taps::<V, TOGETHER> { job, step, taps: some, errors, len };
             // SAFETY: the caller vouches for the job; the taps are those that the run meets.
             unsafe {
                 match some.taps.len() {
-                    1 => some.of::<1>().run_all(),
-                    2 => some.of::<2>().run_all(),
-                    3 => some.of::<3>().run_all(),
-                    4 => some.of::<4>().run_all(),
-                    5 => some.of::<5>().run_all(),
-                    6 => some.of::<6>().run_all(),
-                    7 => some.of::<7>().run_all(),
-                    8 => some.of::<8>().run_all(),
-                    _ => some.run_all(),
+                    1 => some.of::<1>().sum_all(places, job.source, job.width),
+                    2 => some.of::<2>().sum_all(places, job.source, job.width),
+                    3 => some.of::<3>().sum_all(places, job.source, job.width),
+                    4 => some.of::<4>().sum_all(places, job.source, job.width),
+                    5 => some.of::<5>().sum_all(places, job.source, job.width),
+                    6 => some.of::<6>().sum_all(places, job.source, job.width),
+                    7 => some.of::<7>().sum_all(places, job.source, job.width),
+                    8 => some.of::<8>().sum_all(places, job.source, job.width),
+                    _ => some.sum_all(places, job.source, job.width),
                 }
             }
             taps = rest;
@@ -452,12 +430,11 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
     }
 }
 
-/// The sums of `TAPS` taps that a run of `len` pixels meets, all channels wanted. To be run with what
-/// [`CorrelateRow`] asks for; every pixel of the run meets the taps, `errors` are its first's, and the places
-/// those of the job's groups.
+/// The sums of `TAPS` taps that a run of `len` pixels meets. To be run with what [`CorrelateRow`] asks for;
+/// every pixel of the run meets the taps, `errors` are its first's, and places are those of the job's
+/// groups.
 struct Taps<'a, V: Vector, const TAPS: usize> {
     job: &'a CorrelateRow<'a, V::Element>,
-    places: Option<&'a Places<V>>,
     /// Elements from the source of an output to that of the next.
     step: usize,
     taps: &'a [[usize; 2]],
@@ -469,27 +446,12 @@ impl<'a, V: Vector<Element: Element>, const TAPS: usize> Taps<'a, V, TAPS> {
     /// The same for another number of taps.
     #[inline(always)]
     fn of<const OTHER: usize>(self) -> Taps<'a, V, OTHER> {
-        let Self { job, places, step, taps, errors, len } = self;
-        Taps { job, places, step, taps, errors, len }
+        let Self { job, step, taps, errors, len } = self;
+        Taps { job, step, taps, errors, len }
     }
 }
 
 impl<V: Vector<Element: Element>, const TAPS: usize> Part<V> for Taps<'_, V, TAPS> {
-    #[inline(always)]
-    fn places(&self) -> Option<&Places<V>> {
-        self.places
-    }
-
-    #[inline(always)]
-    fn outputs(&self) -> usize {
-        self.job.width
-    }
-
-    #[inline(always)]
-    fn source(&self) -> *const V::Element {
-        self.job.source
-    }
-
     #[inline(always)]
     unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
         let Self { job, step, taps, .. } = *self;

@@ -378,7 +378,7 @@ impl<T: Element> Stencils<T> {
         row.check(stencil);
         channels.check(self.lanes);
         let Channels { count, group } = channels;
-        let (sources, weights) = (channels.sources(count), count.saturating_mul(group[0]));
+        let (sources, weights) = (channels.sources(count), count * group[0]);
         let pixels = [source.len() / sources, weight.len() / weights, output.len() / count];
         let step = stencil.output_pitches[2];
         let last = (row.x.len() - 1).saturating_mul(step).saturating_add(first);
@@ -427,7 +427,7 @@ impl<T: Element> Stencils<T> {
         let sources = [count, width].map(|count| channels.sources(count));
         let pixels =
             [pixels(source.len(), sources[0], sources[1]), pixels(errors.len(), count, width)];
-        let taps = sums.len() / width.saturating_mul(group[0]);
+        let taps = sums.len() / (width * group[0]);
         assert!(stencil.fits(pixels[0], taps, isize::MAX as usize), "{stencil:?}");
         assert!(row.x.len() <= pixels[1], "{row:?}");
         let job = CorrelateRow {
