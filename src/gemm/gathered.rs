@@ -7,7 +7,7 @@
 //! tile to tile.
 
 use super::target::Cell;
-use super::{End, Finish, Left, Panel, Right, TERMS, store};
+use super::{Aligned, End, Finish, Left, Panel, Right, TERMS, store};
 use crate::element::Element;
 use crate::kernel::{Gather, Gathering, Kernel, Multiply};
 use core::mem::MaybeUninit;
@@ -86,8 +86,8 @@ pub(super) unsafe fn multiply<T: Element>(
     let Gathering { gather, by_lane, rows_of_one } = *gathering;
     assert!(kernel.lanes <= LANES);
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let mut sums = MaybeUninit::<[T; ROWS * LANES]>::uninit();
-    let mut packed = MaybeUninit::<[T; TERMS * LANES]>::uninit();
+    let mut sums = MaybeUninit::<Aligned<[T; ROWS * LANES]>>::uninit();
+    let mut packed = MaybeUninit::<Aligned<[T; TERMS * LANES]>>::uninit();
     let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
     let chunks = left.terms.len().div_ceil(TERMS);

@@ -1,8 +1,7 @@
 //! Matrix products. Knows nothing of convolution: only grids of places, panels and cells.
 //!
-//! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, [`TILES`] tiles
-//! of a's rows at a time, each by at most [`TERMS`] terms before the next tile meets the same part
-//! of b.
+//! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, up to [`ROWS`] of
+//! a's rows at a time, tile after tile of which meets the same part of b before the next part.
 
 pub(crate) mod copy;
 pub(crate) mod dot;
@@ -21,21 +20,21 @@ use core::ops::Range;
 use core::slice;
 use target::Cell;
 
-/// The most terms that one tile adds up before the sum joins those before it. An element's error is
+/// The most terms that any kernel's tile adds up before the sum joins those before it. An element's error is
 /// thereby that of `TERMS + terms / TERMS` additions, not of `terms`.
 pub(crate) const TERMS: usize = 384;
 
-/// Terms that a kernel's tile adds up in one go: so many lanes of b as half of an L1 cache holds, but
-/// not so few that the tiles' coming and going counts (28x1 on Zen 4, 3x3 layers: 3 % slower by 192
-/// than by 384; 14x2 on Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 by
-/// 192).
-fn block<T>(kernel: &Kernel<T>) -> usize {
-    const PART: usize = 24 << 10;
-    (PART / (kernel.lanes * size_of::<T>())).clamp(TERMS / 2, TERMS)
-}
+/// Begins a line of the cache.
+#[repr(align(64))]
+struct Aligned<T>(T);
 
-/// Tiles that meet one part of b before the next part.
-const TILES: usize = 8;
+/// Rows that meet one part of b before the next part: tiles of 28, 14 or 6. Channels first, rows
+/// that follow each other read the same lines of the image, and all meet b in the L1 cache (256 channels,
+/// 3x3, on Zen 3: 71 GFLOP/s with 48 rows, 77 so).
+pub(crate) const ROWS: usize = 504;
+
+/// Their sums, in panels of so many lanes; wider ones have fewer rows.
+const SUMS: usize = ROWS * 16;
 
 /// The left operand: row `r` and term `t` meet at `data[rows[r] + terms[t]]`.
 #[derive(Clone, Copy)]
@@ -179,7 +178,7 @@ pub(crate) fn multiply<T: Element>(
     assert!(last_lane + reach <= right.data.len());
     assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
-    assert!(kernel.rows * kernel.lanes <= MAX_TILE);
+    assert!(kernel.rows * kernel.lanes <= MAX_TILE && (1..=TERMS).contains(&kernel.block));
 
     let beside_a = gathered::beside(kernel, left.terms);
     if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
@@ -194,13 +193,17 @@ pub(crate) fn multiply<T: Element>(
     // The tiles' rows are as even as the kernel's steps allow.
     let tiles = rows.div_ceil(kernel.rows);
     let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
-    let mut sums = MaybeUninit::<[[T; MAX_TILE]; TILES]>::uninit();
+    // The last tile may have more rows than are wanted.
+    let mut sums = MaybeUninit::<Aligned<([T; SUMS], [T; MAX_TILE])>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
     let lane_pitch = cell.lane_pitch();
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
-    let terms = block(kernel);
+    let terms = kernel.block;
     let chunks = left.terms.len().div_ceil(terms).max(1);
-    let together = height * if chunks > 1 { TILES } else { 1 };
+    // Lanes that lie apart are stored in lines, which are longer than a tile has rows.
+    let stored = if lane_pitch == 1 { height } else { 4 * height };
+    let together =
+        if chunks > 1 { ROWS.min(SUMS / kernel.lanes) / height * height } else { stored };
     for panel in 0..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;
@@ -228,17 +231,18 @@ pub(crate) fn multiply<T: Element>(
         };
         for first_row in (0..rows).step_by(together) {
             let some = first_row..rows.min(first_row + together);
+            let mut done = some.start;
             for chunk in 0..chunks {
                 let steps = chunk * terms..left.terms.len().min((chunk + 1) * terms);
                 job.steps_a = left.terms[steps.clone()].as_ptr();
                 job.steps_b = right.terms[steps.clone()].as_ptr();
                 (job.terms, job.accumulate) = (steps.len(), chunk > 0 || biased);
-                job.tile = sums;
                 for row in some.clone().step_by(height) {
                     let count = height.min(some.end - row);
                     (job.count, job.rows) = (count, left.rows[row..].as_ptr());
+                    job.tile = sums.wrapping_add((row - some.start) * tile_pitch);
                     if chunk == 0 && biased {
-                        // SAFETY: the tile has `MAX_TILE` elements, which are ours.
+                        // SAFETY: from each of the `together` rows on, `sums` has `MAX_TILE` elements.
                         let tile = unsafe { slice::from_raw_parts_mut(job.tile.cast(), MAX_TILE) };
                         begin(tile, kernel.rows, &panel, tile_pitch, &finish, row..row + count);
                     }
@@ -253,18 +257,20 @@ pub(crate) fn multiply<T: Element>(
                     }
                     // SAFETY: having the kernel proves its ISA. The asserts above hold every row
                     // plus every step within a, and every step plus a panel's vectors within b;
-                    // both tables have `terms` entries; the tile is one of `TILES`, ours, and was
-                    // written before it is accumulated to.
+                    // both tables have `terms` entries; the tile is a part of `sums`, which has room
+                    // for `together` rows and a tile more, and was written before it is accumulated to:
+                    // rows of it that aren't wanted, too.
                     unsafe { (kernel.multiply)(&job) };
-                    job.tile = job.tile.wrapping_add(MAX_TILE);
+                    let end = row + count;
+                    if chunk + 1 == chunks && (end - done >= stored || end == some.end) {
+                        let tile = sums.wrapping_add((done - some.start) * tile_pitch);
+                        let rows = &offsets[done..end];
+                        // SAFETY: these rows have `skip + width` lanes each, all of them summed.
+                        unsafe { store(kernel, cell, &panel, (tile, tile_pitch), rows, &finish) };
+                        done = end;
+                    }
                 }
                 job.prefetch_lines = 0;
-            }
-            for (i, row) in some.clone().step_by(height).enumerate() {
-                let offsets = &offsets[row..][..height.min(some.end - row)];
-                let tile = sums.wrapping_add(i * MAX_TILE);
-                // SAFETY: the tile has `skip + width` lanes in each row, all of them summed.
-                unsafe { store(kernel, cell, &panel, (tile, tile_pitch), offsets, &finish) };
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::grid::{AXES, Grid, dense, fit_tables, run_box};
 use super::pack::{Source, pack};
 use super::target::{Order, Target};
-use super::{Finish, Left, Right, TERMS, multiply};
+use super::{Finish, Left, ROWS, Right, TERMS, multiply};
 use crate::element::Element;
 use crate::kernel::tests::{kernels, number};
 use crate::kernel::{Isa, Kernel};
@@ -396,13 +396,14 @@ fn products_of_many_terms() {
     check_long::<f64>();
 }
 
-/// More rows than a kernel that gathers has pointers for at a time.
+/// More rows than a kernel that gathers has pointers for at a time, and than meet one part of b.
 fn check_many_rows<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(9);
     for (isa, kernel, free) in kernels::<T>() {
-        for rows in [192, 193, 204] {
+        for (rows, chunks) in [(192, 0), (193, 0), (204, 0), (ROWS - 1, 1), (ROWS + 9, 2)] {
             for (bias, accumulate) in [([false; 2], true), ([false, true], false)] {
-                let (lanes, terms) = (kernel.lanes + 1, rng.random_range(1..=12));
+                let lanes = if chunks == 0 { kernel.lanes } else { kernel.vector } + 1;
+                let terms = chunks * kernel.block + rng.random_range(1..=12);
                 let (straight, packed, clamp) = (rng.random(), !free, rng.random());
                 let job = Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp };
                 check_multiply(isa, kernel, job, &mut rng);

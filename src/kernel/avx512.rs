@@ -77,6 +77,8 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         row_step: 2,
         lanes,
         vector: lanes,
+        // On Zen 4 3x3 layers were 3 % slower by 192.
+        block: 384,
         multiply: multiply_tall::<V>,
         pack: pack::<V, 1>,
         store: store::<V>,
@@ -87,6 +89,8 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         row_step: 2,
         lanes: 2 * lanes,
         vector: lanes,
+        // On Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 so.
+        block: 192,
         multiply: multiply_pairs::<V>,
         pack: pack::<V, 2>,
         store: store::<V>,
@@ -102,6 +106,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             row_step: 1,
             lanes: 4 * lanes,
             vector: lanes,
+            block: 192,
             multiply: multiply_wide::<V>,
             pack: pack::<V, 4>,
             store: store::<V>,

@@ -142,6 +142,9 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) lanes: usize,
     /// Lanes of a vector; narrower tiles have a multiple of it.
     pub(crate) vector: usize,
+    /// Terms that a tile adds up in one go: so many that its sums' coming and going don't count, if the
+    /// part of b that tile after tile meets leaves room in the L1 cache for what they read of a.
+    pub(crate) block: usize,
     /// Sums a tile.
     pub(crate) multiply: unsafe fn(&Multiply<T>),
     /// Packs a panel by transposing.

@@ -52,6 +52,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         row_step: 1,
         lanes: 2 * lanes,
         vector: lanes,
+        block: 384,
         multiply: multiply::<V>,
         pack: body::pack::<V, 2>,
         store: body::store::<V>,

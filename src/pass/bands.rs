@@ -5,6 +5,7 @@
 //! meet the same taps, where enough is saved, and each stretch multiplies its own taps only.
 
 use crate::error::Error;
+use crate::gemm::ROWS;
 use crate::gemm::grid::{Grid, Run};
 use crate::patches::{Source, Walk};
 use crate::scratch::room;
@@ -37,9 +38,6 @@ const CALL: f64 = 400.0;
 /// Cycles that a row of a tile takes more to be stored where columns are cut: its neighbours aren't the
 /// pixel's.
 const GAPS: f64 = 17.0;
-
-/// Pixels that are multiplied together: eight tiles of the tallest kernel.
-pub(super) const TOGETHER: usize = 8 * 28;
 
 /// Outputs of an axis that meet the same taps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +188,7 @@ impl Bands {
         [self.rows.len() > 1, self.columns.len() > 1]
     }
 
-    /// Calls `multiply` for the pixels of a run that meet the same taps, some [`TOGETHER`] at a time:
+    /// Calls `multiply` for the pixels of a run that meet the same taps, some [`ROWS`] at a time:
     /// their numbers within the run, and where the first `taps` taps of the run lie that they meet,
     /// in both operands. Pixels come in multiples of `step`, but for the last of each kind.
     pub(super) fn for_each(
@@ -208,7 +206,7 @@ impl Bands {
             start.clamp(first, first + len) - first..end.clamp(first, first + len) - first
         };
         let mut tables = self.tables.iter();
-        let mut numbers = [0; TOGETHER];
+        let mut numbers = [0; ROWS];
         for plane in &self.planes {
             let planes = within(plane, front, depths);
             for row in &self.rows {
@@ -218,7 +216,7 @@ impl Bands {
                     let terms = [&terms.left, &terms.right].map(|t| &t[..channels * terms.taps]);
                     // As even as the steps allow.
                     let count = images * planes.len() * rows.len() * columns.len();
-                    let calls = count.div_ceil(TOGETHER / step * step).max(1);
+                    let calls = count.div_ceil(ROWS / step * step).max(1);
                     let most = count.div_ceil(calls).next_multiple_of(step);
                     let mut filled = 0;
                     for z in (0..images).flat_map(|n| planes.clone().map(move |z| n * depths + z)) {

@@ -10,7 +10,7 @@
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `orientation` weighs them.
 
-use super::bands::{Bands, Cut, TOGETHER};
+use super::bands::{Bands, Cut};
 use super::orientation::Lanes;
 use super::phases::phases;
 use super::{Layer, Storing, Weights};
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
-use crate::gemm::{Finish, Left, Right, multiply};
+use crate::gemm::{Finish, Left, ROWS, Right, multiply};
 use crate::kernel::Kernels;
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned, room};
@@ -432,7 +432,7 @@ impl Gathering {
                 multiply(kernel, &mut cell, left, right, finish);
                 continue;
             };
-            let mut buffers = [[0; TOGETHER]; 2];
+            let mut buffers = [[0; ROWS]; 2];
             bands.for_each(&pixels, taps.len, kernel.rows, |numbers, [terms, of_weights]| {
                 let [rows, offsets] = &mut buffers;
                 let rows = &mut rows[..numbers.len()];
