@@ -14,6 +14,8 @@ pub(crate) struct Rows {
     pub(crate) taken: usize,
     pub(crate) len: usize,
     pub(crate) step: usize,
+    /// From an element to where the rows that are copied next have theirs, or 0.
+    pub(crate) next: usize,
 }
 
 /// Copies the rows.
@@ -21,7 +23,7 @@ pub(crate) struct Rows {
 /// # Panics
 /// If they leave a slice, or `len` is less than is before and taken: the caller's shape is wrong.
 pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [T], rows: Rows) {
-    let Rows { count, from_pitch, to_pitch, before, taken, len, step } = rows;
+    let Rows { count, from_pitch, to_pitch, before, taken, len, step, next } = rows;
     if count == 0 || len == 0 {
         return;
     }
@@ -47,6 +49,7 @@ pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [
         taken,
         len,
         step,
+        next,
     };
     // SAFETY: having the kernels proves their ISA. The asserts hold the last element of the last
     // row within both slices.

@@ -480,7 +480,7 @@ pub(super) unsafe fn copy_rows<V: Vector<Element: Element>>(job: &CopyRows<V::El
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.step {
-            1 if together && job.taken > 0 && job.count > 1 => copy_together(job),
+            1 if together && job.taken > 0 && job.count > 1 => copy_together::<V>(job),
             1 if job.taken >= V::ROW => copy_stepped::<V, 1>(job),
             // The last of them has nothing after it.
             2 if job.taken > V::ROW => copy_stepped::<V, 2>(job),
@@ -495,16 +495,22 @@ pub(super) unsafe fn copy_rows<V: Vector<Element: Element>>(job: &CopyRows<V::El
 /// # Safety
 /// As [`CopyRows`], with so many elements between rows as a row has.
 #[inline(always)]
-unsafe fn copy_together<T: Element>(job: &CopyRows<T>) {
-    let &CopyRows { from, to, count, before, taken, len, .. } = job;
+unsafe fn copy_together<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
+    let &CopyRows { from, to, count, before, taken, len, next, .. } = job;
+    let all = (count - 1) * len + taken;
     // SAFETY: from the first element of the first row to the last of the last all lie in `from` and,
     // `before` further on, in the rows of `to`. Column after column: a loop along a row would be
     // compiled to a call.
     unsafe {
-        to.add(before).copy_from_nonoverlapping(from, (count - 1) * len + taken);
+        if next > 0 {
+            for at in (0..all).step_by(line_of::<V>()) {
+                V::prefetch(from.wrapping_add(at).wrapping_add(next));
+            }
+        }
+        to.add(before).copy_from_nonoverlapping(from, all);
         for i in (0..before).chain(before + taken..len) {
             for row in 0..count {
-                *to.add(row * len + i) = T::ZERO;
+                *to.add(row * len + i) = V::Element::ZERO;
             }
         }
     }
@@ -516,7 +522,7 @@ unsafe fn copy_together<T: Element>(job: &CopyRows<T>) {
 /// As [`CopyRows`].
 #[inline(always)]
 unsafe fn copy_apart<T: Element>(job: &CopyRows<T>) {
-    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step } = job;
+    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step, .. } = job;
     for row in 0..count {
         let (from, to) =
             (from.wrapping_add(row.wrapping_mul(from_pitch)), to.wrapping_add(row * to_pitch));
@@ -541,7 +547,7 @@ unsafe fn copy_apart<T: Element>(job: &CopyRows<T>) {
 unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>) {
     // Rows that share a mask before the next: so many that they stay in the L1 cache.
     const BLOCK: usize = 16;
-    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step } = job;
+    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step, next } = job;
     for first in (0..count).step_by(BLOCK) {
         let rows = first..count.min(first + BLOCK);
         for at in (0..len).step_by(V::LANES) {
@@ -559,8 +565,9 @@ unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>)
                 let to = to.add(at);
                 if STEP == 1 && low == 0 && high == V::LANES {
                     for r in rows.clone() {
-                        let row = V::load(from.wrapping_add(r.wrapping_mul(from_pitch)));
-                        row.store(to.add(r * to_pitch));
+                        let from = from.wrapping_add(r.wrapping_mul(from_pitch));
+                        V::prefetch(from.wrapping_add(next));
+                        V::load(from).store(to.add(r * to_pitch));
                     }
                 } else {
                     for r in rows.clone() {

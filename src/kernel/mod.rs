@@ -303,6 +303,9 @@ pub(crate) struct CopyRows<T> {
     pub(crate) taken: usize,
     pub(crate) len: usize,
     pub(crate) step: usize,
+    /// From an element to the one that is copied after all of these, or 0: its line may be fetched, and need
+    /// not be there.
+    pub(crate) next: usize,
 }
 
 /// Element types that have kernels.

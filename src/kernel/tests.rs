@@ -271,6 +271,8 @@ fn check_copies<T: Element>() {
                     taken,
                     len,
                     step,
+                    // Any is good.
+                    next: rng.random::<u32>() as usize,
                 };
                 // SAFETY: `from` ends with the last element taken, `to` has `count` rows.
                 unsafe { copy(&job) };

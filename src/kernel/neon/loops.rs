@@ -275,7 +275,7 @@ pub(super) unsafe fn copy_rows<V: ByLane>(job: &CopyRows<V::Element>) {
 /// As [`CopyRows`]; `STEP` is the job's if that is 1 or 2, else 0.
 #[inline(always)]
 unsafe fn copy_stepped<V: ByLane, const STEP: usize>(job: &CopyRows<V::Element>) {
-    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step } = job;
+    let &CopyRows { from, from_pitch, to, to_pitch, count, before, taken, len, step, .. } = job;
     for r in 0..count {
         // Where nothing is taken, `from` need not be good, nor is it read.
         let from = from.wrapping_add(r.wrapping_mul(from_pitch));
