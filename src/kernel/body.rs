@@ -230,6 +230,11 @@ unsafe fn add_term<
                 V::prefetch(ahead.wrapping_add(v * V::LANES));
             }
         }
+        if N == 2 && R <= 2 && !PACKED {
+            // So few rows wait for the memory alone: the line of a panel to come (1 or 2 outputs of 32 to
+            // 256 channels on Zen 3: 10 to 15 % faster).
+            V::prefetch(b.wrapping_add(4 * N * V::LANES));
+        }
         for v in 0..N {
             vectors[v] = V::load(b.add(v * V::LANES));
         }
