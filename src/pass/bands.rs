@@ -58,7 +58,7 @@ pub(super) struct Bands {
     taps: usize,
 }
 
-/// The taps of stretches that meet, channel by channel: where they lie in both operands.
+/// The taps of stretches that meet, in the order of the layout: where they lie in both operands.
 #[derive(Debug, Clone)]
 struct Terms {
     left: Vec<u32>,
@@ -78,14 +78,14 @@ pub(super) struct Cut {
 impl Cut {
     /// The cheapest for a view, to so many channels, `pixels` of which are multiplied in one go by a
     /// kernel with so many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more
-    /// than it saves. Channels last nothing is cut: a run of taps may end within a row of them.
+    /// than it saves.
     pub(super) fn best(
         source: &Source,
         outputs: usize,
         pixels: usize,
         rows: usize,
     ) -> Result<Self, Error> {
-        let &Source { layout, batch, channels, ref walks, .. } = source;
+        let &Source { batch, channels, ref walks, .. } = source;
         let [d, h, w] = walks;
         let all = walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
         let work = batch as f64 * all * outputs as f64;
@@ -120,8 +120,7 @@ impl Cut {
             let axes = [axis(0), axis(1), axis(2)];
             let of_axis = |axis: &[Stretch]| axis.iter().map(|s| s.taps.len() as f64).sum::<f64>();
             let of_all = axes.into_iter().map(of_axis).product::<f64>();
-            if layout == Layout::ChannelsLast
-                || (0..3).any(|a| chosen[a] && cut[a].len() == 1)
+            if (0..3).any(|a| chosen[a] && cut[a].len() == 1)
                 || of_all * channels > MOST_TERMS
                 || of_all * WORTH > work * taps
             {
@@ -156,18 +155,23 @@ impl Stretch {
 
 impl Bands {
     /// The bands of a cut, if it is one; `taps` and `weights` are the grids that a whole product
-    /// multiplies, `all` its taps on each axis.
+    /// of the view multiplies.
     pub(super) fn new(
         cut: Cut,
-        all: [usize; 3],
+        source: &Source,
         taps: &Grid,
         weights: &Grid,
     ) -> Result<Option<Self>, Error> {
-        let [_, kernel @ ..] = taps.run_sizes();
+        let all = source.walks.map(|walk| walk.taps);
+        let whole = match (source.layout, taps.run_sizes()) {
+            (Layout::ChannelsFirst, [_, kernel @ ..]) => kernel == all,
+            (Layout::ChannelsLast, run) => run == source.tap_sizes(),
+        };
         let [planes, rows, columns] = cut.axes;
         let count = planes.len() * rows.len() * columns.len();
-        // A run of taps that hasn't all of a channel's has other rows.
-        if kernel != all || count == 1 {
+        // A run of taps that hasn't all of a channel's has other rows; channels last, so has one of some
+        // channels.
+        if !whole || count == 1 {
             return Ok(None);
         }
         let pairs = planes.iter().flat_map(|plane| rows.iter().map(move |row| (plane, row)));
@@ -176,7 +180,8 @@ impl Bands {
         let mut tables = room(count)?;
         for stretches in triples {
             let count = stretches.iter().map(|stretch| stretch.taps.len()).product();
-            let [left, right] = [steps(taps, stretches)?, steps(weights, stretches)?];
+            let [left, right] =
+                [steps(source.layout, taps, stretches)?, steps(source.layout, weights, stretches)?];
             tables.push(Terms { left, right, taps: count });
         }
         let taps = all.iter().product();
@@ -241,10 +246,13 @@ impl Bands {
     }
 }
 
-/// The places of these taps in each channel: those of the first, then all that there are so far once
-/// more, so many channels further on.
-fn steps(grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u32>, Error> {
-    let [channels, _, height, width] = grid.run_sizes();
+/// The places of these taps: channels last all channels of each; channels first those of the first
+/// channel, then all that there are so far once more, so many channels further on.
+fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u32>, Error> {
+    let (channels, [_, height, width], inner) = match (layout, grid.run_sizes()) {
+        (Layout::ChannelsFirst, [channels, kernel @ ..]) => (channels, kernel, 1),
+        (Layout::ChannelsLast, [d, h, w, channels]) => (channels, [d, h, w], channels),
+    };
     let [z, y, x] = stretches.map(|stretch| stretch.taps.clone());
     let count = z.len() * y.len() * x.len();
     let all = channels * count;
@@ -252,7 +260,8 @@ fn steps(grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u32>, Error> {
     for plane in z {
         for row in y.clone() {
             let first = (plane * height + row) * width;
-            steps.extend_from_slice(&grid.table()[first + x.start..first + x.end]);
+            let columns = (first + x.start) * inner..(first + x.end) * inner;
+            steps.extend_from_slice(&grid.table()[columns]);
         }
     }
     while steps.len() < all {

@@ -231,8 +231,7 @@ impl Gathering {
             Lanes::Channels => {
                 let (kernel, _) = kernels.tall_for(self.channels);
                 let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
-                let all = source.walks.map(|walk| walk.taps);
-                Bands::new(cut, all, &patches.taps, &weights)?
+                Bands::new(cut, &source, &patches.taps, &weights)?
             }
             Lanes::Pixels => None,
         };
