@@ -6,6 +6,7 @@
 //! the loops. Each part of a panel is copied for [`ROWS`] rows at once, and one job is changed from
 //! tile to tile.
 
+use super::grid::Offsets;
 use super::target::Cell;
 use super::{Aligned, End, Finish, Left, Panel, Right, TERMS, store};
 use crate::element::Element;
@@ -40,9 +41,9 @@ pub(super) fn pays<'a, T>(
     beside_a: bool,
 ) -> Option<&'a Gathering<T>> {
     let pays = |gathering: &&Gathering<T>| {
-        let few = !gathering.by_lane && left.terms.len() <= FEW_TERMS;
+        let few = !gathering.by_lane && left.terms.all().len() <= FEW_TERMS;
         let tiles = if few { TILES - 1 } else { TILES };
-        let many = left.rows.len() > (tiles - 1) * kernel.rows;
+        let many = left.rows.all().len() > (tiles - 1) * kernel.rows;
         right.panel_pitch.is_none() && many && (!gathering.by_lane || beside_a)
     };
     kernel.gathering.as_ref().filter(pays)
@@ -90,7 +91,8 @@ pub(super) unsafe fn multiply<T: Element>(
     let mut packed = MaybeUninit::<Aligned<[T; TERMS * LANES]>>::uninit();
     let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
-    let chunks = left.terms.len().div_ceil(TERMS);
+    let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
+    let chunks = steps_a.len().div_ceil(TERMS);
     // A sum is made in its place if it is stored as it is made, and added to what was there only
     // once.
     let in_place = cell.lane_pitch() == 1
@@ -101,7 +103,7 @@ pub(super) unsafe fn multiply<T: Element>(
     for first_row in (0..rows).step_by(ROWS) {
         let count = ROWS.min(rows - first_row);
         let offsets = &cell.row_offsets()[first_row..][..count];
-        let rows = &left.rows[first_row..][..count];
+        let rows = &row_steps[first_row..][..count];
         for panel in 0..panels {
             let panel = Panel::new(kernel, &right, lanes, panel, end);
             let Panel { from, vectors, skip, first, width } = panel;
@@ -134,7 +136,7 @@ pub(super) unsafe fn multiply<T: Element>(
                     }
                 }
             }
-            let both = left.terms.chunks(TERMS).zip(right.terms.chunks(TERMS));
+            let both = steps_a.chunks(TERMS).zip(steps_b.chunks(TERMS));
             for (chunk, (steps_a, steps_b)) in both.enumerate() {
                 let terms = steps_a.len();
                 let data = &right.data[from..];

@@ -18,6 +18,7 @@ use crate::kernel::{Kernel, MAX_TILE, Multiply, Store};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
+use grid::Offsets;
 use target::Cell;
 
 /// The most terms that any kernel's tile adds up before the sum joins those before it. An element's error is
@@ -40,8 +41,8 @@ const SUMS: usize = ROWS * 16;
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a, T> {
     pub(crate) data: &'a [T],
-    pub(crate) rows: &'a [u32],
-    pub(crate) terms: &'a [u32],
+    pub(crate) rows: Offsets<'a>,
+    pub(crate) terms: Offsets<'a>,
 }
 
 /// The right operand: lane `l` of panel `p` and term `t` meet at
@@ -53,7 +54,7 @@ pub(crate) struct Right<'a, T> {
     pub(crate) first: usize,
     /// Elements between panels that were packed; `None` where all lanes lie side by side.
     pub(crate) panel_pitch: Option<usize>,
-    pub(crate) terms: &'a [u32],
+    pub(crate) terms: Offsets<'a>,
 }
 
 /// What happens to a sum as it is stored.
@@ -166,12 +167,12 @@ pub(crate) fn multiply<T: Element>(
     finish: Finish<'_, T>,
 ) {
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
-    let reach = most(right.terms);
+    let reach = right.terms.most();
     let end = End::new(kernel, &right, lanes, reach);
     let panels = if end == End::Split { 2 } else { lanes.div_ceil(kernel.lanes) };
-    assert!(left.rows.len() == rows && left.terms.len() == right.terms.len());
-    assert!(most(left.rows) + most(left.terms) < left.data.len());
+    let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
+    assert!(row_steps.len() == rows && steps_a.len() == steps_b.len());
+    assert!(left.rows.most() + left.terms.most() < left.data.len());
     let last = Panel::new(kernel, &right, lanes, panels - 1, end);
     // Panels before the last are whole and end before it does.
     let last_lane = last.from + last.vectors * kernel.vector;
@@ -180,7 +181,7 @@ pub(crate) fn multiply<T: Element>(
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
     assert!(kernel.rows * kernel.lanes <= MAX_TILE && (1..=TERMS).contains(&kernel.block));
 
-    let beside_a = gathered::beside(kernel, left.terms);
+    let beside_a = gathered::beside(kernel, steps_a);
     if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
         // SAFETY: having the kernel proves its ISA, and it gathers. The asserts above hold every
         // row plus every step within a, and every step plus a panel's vectors within b; the biases
@@ -199,7 +200,7 @@ pub(crate) fn multiply<T: Element>(
     let lane_pitch = cell.lane_pitch();
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
     let terms = kernel.block;
-    let chunks = left.terms.len().div_ceil(terms).max(1);
+    let chunks = steps_a.len().div_ceil(terms).max(1);
     // Lanes that lie apart are stored in lines, which are longer than a tile has rows.
     let stored = if lane_pitch == 1 { height } else { 4 * height };
     let together =
@@ -215,11 +216,11 @@ pub(crate) fn multiply<T: Element>(
             count: 0,
             vectors,
             a: left.data.as_ptr(),
-            rows: left.rows.as_ptr(),
-            steps_a: left.terms.as_ptr(),
+            rows: row_steps.as_ptr(),
+            steps_a: steps_a.as_ptr(),
             beside_a,
             b: right.data[from..].as_ptr(),
-            steps_b: right.terms.as_ptr(),
+            steps_b: steps_b.as_ptr(),
             packed_b: false,
             terms: 0,
             tile: sums,
@@ -233,13 +234,13 @@ pub(crate) fn multiply<T: Element>(
             let some = first_row..rows.min(first_row + together);
             let mut done = some.start;
             for chunk in 0..chunks {
-                let steps = chunk * terms..left.terms.len().min((chunk + 1) * terms);
-                job.steps_a = left.terms[steps.clone()].as_ptr();
-                job.steps_b = right.terms[steps.clone()].as_ptr();
+                let steps = chunk * terms..steps_a.len().min((chunk + 1) * terms);
+                job.steps_a = steps_a[steps.clone()].as_ptr();
+                job.steps_b = steps_b[steps.clone()].as_ptr();
                 (job.terms, job.accumulate) = (steps.len(), chunk > 0 || biased);
                 for row in some.clone().step_by(height) {
                     let count = height.min(some.end - row);
-                    (job.count, job.rows) = (count, left.rows[row..].as_ptr());
+                    (job.count, job.rows) = (count, row_steps[row..].as_ptr());
                     job.tile = sums.wrapping_add((row - some.start) * tile_pitch);
                     if chunk == 0 && biased {
                         // SAFETY: from each of the `together` rows on, `sums` has `MAX_TILE` elements.

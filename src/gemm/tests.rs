@@ -1,6 +1,6 @@
 //! Grids, targets, panels and the product of every kernel, against loops that a child could write.
 
-use super::grid::{AXES, Grid, dense, fit_tables, run_box};
+use super::grid::{AXES, Grid, Offsets, dense, fit_tables, run_box};
 use super::pack::{Source, pack};
 use super::target::{Order, Target};
 use super::{Finish, Left, ROWS, Right, TERMS, multiply};
@@ -293,8 +293,11 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     let bounds = [T::from_f64(-20.0), T::from_f64(30.0)];
     {
         let mut cell = target.over(&mut c).next().unwrap();
-        let left = Left { data: &a, rows: &row_table, terms: &term_table };
-        let right = Right { data: &b, first, panel_pitch: packed.then_some(pitch), terms: &lines };
+        let [rows_of_a, terms_of_a, terms_of_b] =
+            [&row_table, &term_table, &lines].map(|table| Offsets::new(table));
+        let left = Left { data: &a, rows: rows_of_a, terms: terms_of_a };
+        let right =
+            Right { data: &b, first, panel_pitch: packed.then_some(pitch), terms: terms_of_b };
         let finish = Finish {
             lane_bias: job.bias[0].then_some(&*lane_bias),
             row_bias: job.bias[1].then_some(&*row_bias),

@@ -284,13 +284,18 @@ unsafe impl Vector for float32x4_t {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f32,
+        width: usize,
+        to: *mut f32,
+        step: isize,
+    ) {
         // SAFETY: the caller vouches for `width <= 4` elements at each of 4 pointers and for 4
         // elements in each of `width` rows.
         unsafe {
             let mut a = [vdupq_n_f32(0.0); 4];
             for i in 0..4 {
-                a[i] = Self::load_first(*rows.add(i), width);
+                a[i] = Self::load_first(row(i), width);
             }
             let (p, q) = (vzip1q_f32(a[0], a[2]), vzip1q_f32(a[1], a[3]));
             let (r, s) = (vzip2q_f32(a[0], a[2]), vzip2q_f32(a[1], a[3]));
@@ -428,12 +433,17 @@ unsafe impl Vector for float64x2_t {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f64,
+        width: usize,
+        to: *mut f64,
+        step: isize,
+    ) {
         // SAFETY: the caller vouches for `width <= 2` elements at each of 2 pointers and for 2
         // elements in each of `width` rows.
         unsafe {
-            let a = Self::load_first(*rows, width);
-            let b = Self::load_first(*rows.add(1), width);
+            let a = Self::load_first(row(0), width);
+            let b = Self::load_first(row(1), width);
             if width > 0 {
                 vst1q_f64(to, vzip1q_f64(a, b));
             }

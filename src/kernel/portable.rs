@@ -193,12 +193,12 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const T, width: usize, to: *mut T, step: isize) {
+    unsafe fn transpose(row: impl Fn(usize) -> *const T, width: usize, to: *mut T, step: isize) {
         for i in 0..L {
             for j in 0..width {
                 // SAFETY: the caller vouches for `width` elements at each of `L` pointers and
                 // for `L` elements at each of `width` rows.
-                unsafe { *to.offset(j as isize * step).add(i) = *(*rows.add(i)).add(j) }
+                unsafe { *to.offset(j as isize * step).add(i) = *row(i).add(j) }
             }
         }
     }

@@ -219,13 +219,18 @@ unsafe impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f32,
+        width: usize,
+        to: *mut f32,
+        step: isize,
+    ) {
         // SAFETY: the caller vouches for `width <= 4` elements at each of 4 pointers and for 4
         // elements in each of `width` rows.
         unsafe {
             let mut a = [Self::splat(0.0); 4];
             for i in 0..4 {
-                a[i] = Self::load_first(*rows.add(i), width);
+                a[i] = Self::load_first(row(i), width);
             }
             let ([p, q], [r, s]) = (a[0].interleave(a[2]), a[1].interleave(a[3]));
             let ([a, b], [c, d]) = (p.interleave(r), q.interleave(s));
@@ -347,12 +352,17 @@ unsafe impl Vector for F64x2 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f64,
+        width: usize,
+        to: *mut f64,
+        step: isize,
+    ) {
         // SAFETY: the caller vouches for `width <= 2` elements at each of 2 pointers and for 2
         // elements in each of `width` rows.
         unsafe {
-            let a = Self::load_first(*rows, width);
-            let b = Self::load_first(*rows.add(1), width);
+            let a = Self::load_first(row(0), width);
+            let b = Self::load_first(row(1), width);
             let [first, second] = a.interleave(b);
             if width > 0 {
                 first.store(to);

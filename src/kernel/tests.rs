@@ -435,7 +435,7 @@ mod vectors {
                     // SAFETY: `width` elements at each pointer, `width` rows in `to`.
                     unsafe {
                         let to = to.as_mut_ptr().add(first);
-                        V::transpose(pointers.as_ptr(), width, to, sign * step as isize);
+                        V::transpose(|r| pointers[r], width, to, sign * step as isize);
                     }
                     for (i, &x) in to.iter().enumerate() {
                         let (c, lane) = (i / step, i % step);

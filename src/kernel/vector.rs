@@ -171,10 +171,10 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
     /// `self` kept between `low` and `high`; NaN stays NaN.
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
-    /// Transposes: reads `width <= LANES` elements at each of the `LANES` pointers and writes
+    /// Transposes: reads `width <= LANES` elements at each of `LANES` places `row` and writes
     /// `width` rows of `LANES` elements, row `i` at `to + i * step`.
     unsafe fn transpose(
-        rows: *const *const Self::Element,
+        row: impl Fn(usize) -> *const Self::Element,
         width: usize,
         to: *mut Self::Element,
         step: isize,

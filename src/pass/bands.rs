@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::gemm::ROWS;
-use crate::gemm::grid::{Grid, Run};
+use crate::gemm::grid::{Grid, Offsets, Run, Table};
 use crate::patches::{Source, Walk};
 use crate::scratch::room;
 use crate::shape::Layout;
@@ -61,8 +61,8 @@ pub(super) struct Bands {
 /// The taps of stretches that meet, in the order of the layout: where they lie in both operands.
 #[derive(Debug, Clone)]
 struct Terms {
-    left: Vec<u32>,
-    right: Vec<u32>,
+    left: Table,
+    right: Table,
     /// Taps of a channel.
     taps: usize,
 }
@@ -201,7 +201,7 @@ impl Bands {
         pixels: &Run,
         taps: usize,
         step: usize,
-        mut multiply: impl FnMut(&[u32], [&[u32]; 2]),
+        mut multiply: impl FnMut(&[u32], [Offsets<'_>; 2]),
     ) {
         let [images, depths, height, width] = pixels.sizes;
         let [_, front, top, left] = pixels.start;
@@ -218,7 +218,8 @@ impl Bands {
                 let rows = within(row, top, height);
                 for (column, terms) in self.columns.iter().zip(&mut tables) {
                     let columns = within(column, left, width);
-                    let terms = [&terms.left, &terms.right].map(|t| &t[..channels * terms.taps]);
+                    let len = channels * terms.taps;
+                    let terms = [terms.left.first(len), terms.right.first(len)];
                     // As even as the steps allow.
                     let count = images * planes.len() * rows.len() * columns.len();
                     let calls = count.div_ceil(ROWS / step * step).max(1);
@@ -248,7 +249,7 @@ impl Bands {
 
 /// The places of these taps: channels last all channels of each; channels first those of the first
 /// channel, then all that there are so far once more, so many channels further on.
-fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u32>, Error> {
+fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Table, Error> {
     let (channels, [_, height, width], inner) = match (layout, grid.run_sizes()) {
         (Layout::ChannelsFirst, [channels, kernel @ ..]) => (channels, kernel, 1),
         (Layout::ChannelsLast, [d, h, w, channels]) => (channels, [d, h, w], channels),
@@ -270,7 +271,7 @@ fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u3
         steps.extend_from_within(..len.min(all - len));
         steps[len..].iter_mut().for_each(|step| *step += further);
     }
-    Ok(steps)
+    Ok(Table::new(steps))
 }
 
 /// All of an axis.

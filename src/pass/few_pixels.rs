@@ -18,6 +18,7 @@ use super::{Layer, Pass, Storing, Weights, Write};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{self, Operand, dots};
+use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
@@ -145,8 +146,13 @@ impl FewPixels {
         };
         let of_channels = [1, 1, groups, outputs];
         let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
+        // Where panels of cols are copied for a cell, it has rows enough to pay for that.
+        let at_once = match kernels.wide.gathering {
+            Some(_) if pixels > MOST_DOTS => ROWS_OF_CELL,
+            _ => CHANNELS,
+        };
         let run_of_channels = fit_tables(
-            [1, 1, 1, CHANNELS.min(outputs)],
+            [1, 1, 1, at_once.min(outputs)],
             &[channel_pitches(channel), channel_pitches(terms)],
         );
         let channel_grid =
@@ -362,14 +368,14 @@ impl FewPixels {
             let first = self.output_channels.place([0, 0, 0, channels.first]);
             let left = Left {
                 data: &grad_output[first..],
-                rows: &self.output_channels.table()[..channels.len],
-                terms: self.output_pixels.table(),
+                rows: self.output_channels.offsets(channels.len),
+                terms: self.output_pixels.offsets(self.pixels),
             };
             let right = Right {
                 data: &cols[self.block(channels.start[2], taps.index)..],
                 first: 0,
                 panel_pitch: None,
-                terms: self.rows.table(),
+                terms: self.rows.offsets(self.pixels),
             };
             let accumulate = write == Write::Accumulate;
             let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
@@ -447,14 +453,14 @@ impl FewPixels {
             let channel = self.output_channels.place([0, 0, 0, group * outputs]);
             let left = Left {
                 data: &grad_output[channel..],
-                rows: self.output_pixels.table(),
-                terms: self.output_channels.table(),
+                rows: self.output_pixels.offsets(self.pixels),
+                terms: self.output_channels.offsets(outputs),
             };
             let right = Right {
                 data: &weight[group * outputs * self.terms + first..],
                 first: 0,
                 panel_pitch: None,
-                terms: self.filters.table(),
+                terms: self.filters.offsets(outputs),
             };
             let accumulate = write == Write::Accumulate;
             let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };

@@ -17,7 +17,7 @@ use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::gathered::ROWS_OF_CELL;
-use crate::gemm::grid::{Grid, dense, fit_tables};
+use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, ROWS, Right, multiply};
 use crate::kernel::Kernels;
@@ -418,26 +418,22 @@ impl Gathering {
                 clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
             };
             let panel_pitch = Some(self.panel());
-            let places = patches.pixels.table();
             let Some(bands) = bands else {
-                let terms = &patches.taps.table()[..taps.len];
-                let left = Left { data: image, rows: &places[..pixels.len], terms };
-                let right = Right {
-                    data: panels,
-                    first: 0,
-                    panel_pitch,
-                    terms: &weights.table()[..taps.len],
-                };
+                let terms = patches.taps.offsets(taps.len);
+                let left = Left { data: image, rows: patches.pixels.offsets(pixels.len), terms };
+                let right =
+                    Right { data: panels, first: 0, panel_pitch, terms: weights.offsets(taps.len) };
                 multiply(kernel, &mut cell, left, right, finish);
                 continue;
             };
+            let places = patches.pixels.table();
             let mut buffers = [[0; ROWS]; 2];
             bands.for_each(&pixels, taps.len, kernel.rows, |numbers, [terms, of_weights]| {
                 let [rows, offsets] = &mut buffers;
                 let rows = &mut rows[..numbers.len()];
                 let place = |&number: &u32| places[number as usize];
                 rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
-                let left = Left { data: image, rows, terms };
+                let left = Left { data: image, rows: Offsets::new(rows), terms };
                 let right = Right { data: panels, first: 0, panel_pitch, terms: of_weights };
                 multiply(kernel, &mut cell.part(numbers, offsets), left, right, finish);
             });
@@ -461,13 +457,13 @@ impl Gathering {
             let place = rows.place(channels.start) + weights_base + weights.run(chunk).base;
             let left = Left {
                 data: &call.weight[place..],
-                rows: &rows.table()[..channels.len],
-                terms: &weights.table()[..taps.len],
+                rows: rows.offsets(channels.len),
+                terms: weights.offsets(taps.len),
             };
             let group = channels.start[2];
             let (data, first) =
                 patches.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
-            let terms = &patches.taps.table()[..taps.len];
+            let terms = patches.taps.offsets(taps.len);
             let right = Right { data, first, panel_pitch: None, terms };
             let finish = Finish {
                 lane_bias: None,

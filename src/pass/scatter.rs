@@ -267,10 +267,10 @@ impl Scatter {
                         self.patches.part(layer.kernels, view, group, &pixels, &taps, copy, held);
                     let left = Left {
                         data: &image[first..],
-                        rows: &self.patches.taps.table()[..taps.len],
-                        terms: &self.patches.pixels.table()[..pixels.len],
+                        rows: self.patches.taps.offsets(taps.len),
+                        terms: self.patches.pixels.offsets(pixels.len),
                     };
-                    let terms = &errors.table()[..pixels.len];
+                    let terms = errors.offsets(pixels.len);
                     let right =
                         Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), terms };
                     let finish =

@@ -259,13 +259,18 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f32,
+        width: usize,
+        to: *mut f32,
+        step: isize,
+    ) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
         // of `width` rows at `to` is good for 8 elements.
         unsafe {
             let mut a = [_mm256_setzero_ps(); 8];
             for i in 0..8 {
-                let row = *rows.add(i);
+                let row = row(i);
                 a[i] = if width == 8 { Self::load(row) } else { Self::load_first(row, width) };
             }
             let mut b = a;
@@ -466,13 +471,18 @@ unsafe impl Vector for __m256d {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f64,
+        width: usize,
+        to: *mut f64,
+        step: isize,
+    ) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 4 pointers; each
         // of `width` rows at `to` is good for 4 elements.
         unsafe {
             let mut a = [_mm256_setzero_pd(); 4];
             for i in 0..4 {
-                let row = *rows.add(i);
+                let row = row(i);
                 a[i] = if width == 4 { Self::load(row) } else { Self::load_first(row, width) };
             }
             let (p, q) = (_mm256_unpacklo_pd(a[0], a[1]), _mm256_unpackhi_pd(a[0], a[1]));

@@ -203,14 +203,19 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f32, width: usize, to: *mut f32, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f32,
+        width: usize,
+        to: *mut f32,
+        step: isize,
+    ) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 16 pointers; each
         // of `width` rows at `to` is good for 16 elements.
         unsafe {
             let mask = ((1u32 << width) - 1) as u16;
             let mut a = [_mm512_setzero_ps(); 16];
             for i in 0..16 {
-                a[i] = _mm512_maskz_loadu_ps(mask, *rows.add(i));
+                a[i] = _mm512_maskz_loadu_ps(mask, row(i));
             }
             // Pairs of rows, then fours, within 128 bits; then 128-bit pieces across.
             let mut b = a;
@@ -406,14 +411,19 @@ unsafe impl Vector for __m512d {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: *const *const f64, width: usize, to: *mut f64, step: isize) {
+    unsafe fn transpose(
+        row: impl Fn(usize) -> *const f64,
+        width: usize,
+        to: *mut f64,
+        step: isize,
+    ) {
         // SAFETY: the mask keeps the reads within `width` elements at each of 8 pointers; each
         // of `width` rows at `to` is good for 8 elements.
         unsafe {
             let mask = ((1u32 << width) - 1) as u8;
             let mut a = [_mm512_setzero_pd(); 8];
             for i in 0..8 {
-                a[i] = _mm512_maskz_loadu_pd(mask, *rows.add(i));
+                a[i] = _mm512_maskz_loadu_pd(mask, row(i));
             }
             let mut b = a;
             for i in 0..4 {
