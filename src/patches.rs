@@ -19,18 +19,15 @@
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::gemm::CROWDED;
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::kernel::Kernels;
 use crate::shape::{Layout, MAX_AXES, Shape};
-use copy::{CROWDED, Copy, Slots};
+use copy::{Copy, Slots};
 use core::fmt;
 use core::ops::Range;
 
 mod copy;
-
-/// Channels that one tile reads where they come from memory: of more, the processor doesn't foresee what comes
-/// next (64 channels to 3, 256x256, AVX2 on Zen 3: 4 GFLOP/s, 9 so). From a cache, all at once are faster.
-const STREAMS: usize = 16;
 
 /// Elements of an image that no cache is expected to hold.
 const FAR: usize = 2 << 20;
@@ -128,6 +125,11 @@ impl Source {
             all_channels: shape.out_channels(),
             walks,
         }
+    }
+
+    /// Whether no cache is expected to hold an image.
+    pub(crate) fn is_far(&self) -> bool {
+        self.channels.saturating_mul(self.pixels()) > FAR
     }
 
     /// Elements between neighbouring images, channels, and elements of each axis.
@@ -253,8 +255,9 @@ pub(crate) struct Limits {
     pub(crate) keep_taps: bool,
     /// Which pixels of a run lie side by side, so that they can be the lanes of a vector.
     pub(crate) beside: Beside,
-    /// Each element is read by one tile only, so that it matters little which of the cache's sets it
-    /// meets (64 channels to 2, 256x256: 11 GFLOP/s from a copy, 27 from the image).
+    /// Each element is read by one tile only, or by two from afar, so that it matters little which of the
+    /// cache's sets it meets, nor how many a run touches (64 channels to 2, 256x256: 11 GFLOP/s from a copy, 27 from
+    /// the image).
     pub(crate) once: bool,
 }
 
@@ -304,12 +307,6 @@ impl Patches {
         if flat {
             most_pixels = most_pixels.min(pixel_sizes[2] * pixel_sizes[3]);
         }
-        if flat && direct && limits.once && source.channels.saturating_mul(source.pixels()) > FAR {
-            let taps: usize = tap_sizes[1..].iter().product();
-            // In 16 runs or fewer: each adds a rounding (docs/numerics.md).
-            let channels = STREAMS.max(source.channels.div_ceil(16));
-            most_taps = most_taps.min(channels.saturating_mul(taps));
-        }
         let (mut pixel_run, mut tap_run, mut copy);
         loop {
             pixel_run = run_box(pixel_sizes, most_pixels);
@@ -317,7 +314,8 @@ impl Patches {
             copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
             // 64 by 64 is small enough whatever the strides are.
             let (pixels, taps) = (most_pixels > 64, most_taps > 64);
-            if copy.len <= limits.touched || !(pixels || taps) {
+            let once = flat && direct && limits.once;
+            if copy.len <= limits.touched || once || !(pixels || taps) {
                 break;
             }
             if pixels && (limits.keep_taps || !taps) {

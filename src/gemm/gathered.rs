@@ -63,7 +63,7 @@ pub(super) fn beside<T>(kernel: &Kernel<T>, steps: &[u32]) -> bool {
 }
 
 /// Elements between neighbouring rows, if they are the same between all.
-fn even_pitch(offsets: &[u32]) -> Option<usize> {
+pub(super) fn even_pitch(offsets: &[u32]) -> Option<usize> {
     let pitch = |pair: &[u32]| (pair[1] - pair[0]) as usize;
     let first = offsets.get(..2).map_or(0, pitch);
     offsets.windows(2).all(|pair| pitch(pair) == first).then_some(first)

@@ -8,6 +8,7 @@ pub(crate) mod dot;
 pub(crate) mod gathered;
 pub(crate) mod grid;
 pub(crate) mod pack;
+mod swept;
 pub(crate) mod target;
 #[cfg(feature = "testing")]
 pub(crate) mod tests;
@@ -24,6 +25,9 @@ use target::Cell;
 /// The most terms that any kernel's tile adds up before the sum joins those before it. An element's error is
 /// thereby that of `TERMS + terms / TERMS` additions, not of `terms`.
 pub(crate) const TERMS: usize = 384;
+
+/// Elements of f32 in 2 KiB: places a multiple of that apart meet in the same few sets of the caches.
+pub(crate) const CROWDED: usize = 512;
 
 /// Begins a line of the cache.
 #[repr(align(64))]
@@ -182,15 +186,19 @@ pub(crate) fn multiply<T: Element>(
     assert!(kernel.rows * kernel.lanes <= MAX_TILE && (1..=TERMS).contains(&kernel.block));
 
     let beside_a = gathered::beside(kernel, steps_a);
-    if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
-        // SAFETY: having the kernel proves its ISA, and it gathers. The asserts above hold every
-        // row plus every step within a, and every step plus a panel's vectors within b; the biases
-        // have their lengths, and the terms were looked at.
+    let swept = kernel.sweep.zip(swept::pays(kernel, cell, &right, &finish));
+    if let Some((sweep, swept)) = &swept {
+        // SAFETY: having the kernel proves its ISA, and it sweeps. The asserts above hold every row plus
+        // every step within a, and every step plus all panels' vectors within b; the bias has its length.
+        unsafe { swept::multiply((kernel, *sweep), cell, left, right, finish, swept) };
+    } else if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
+        // SAFETY: as above, but that it gathers; the terms were looked at.
         unsafe {
             gathered::multiply(kernel, gathering, cell, left, right, finish, (panels, end));
         }
         return;
     }
+    let swept = swept.map_or(0, |(_, swept)| swept.panels);
     // The tiles' rows are as even as the kernel's steps allow.
     let tiles = rows.div_ceil(kernel.rows);
     let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
@@ -205,7 +213,7 @@ pub(crate) fn multiply<T: Element>(
     let stored = if lane_pitch == 1 { height } else { 4 * height };
     let together =
         if chunks > 1 { ROWS.min(SUMS / kernel.lanes) / height * height } else { stored };
-    for panel in 0..panels {
+    for panel in swept..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;
         let tile_pitch = vectors * kernel.vector;

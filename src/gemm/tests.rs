@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Unit] = &[
     ("gemm::products_around_every_edge", products_around_every_edge),
     ("gemm::products_of_many_terms", products_of_many_terms),
     ("gemm::products_of_many_rows", products_of_many_rows),
+    ("gemm::products_that_are_swept", products_that_are_swept),
 ];
 
 /// Whether it panics, and says so; where a panic ends the process, nothing is run.
@@ -233,6 +234,8 @@ struct Job {
     straight: bool,
     /// b is packed in panels; otherwise its lanes lie side by side.
     packed: bool,
+    /// Elements between terms of b that isn't packed, at least.
+    apart: usize,
     bias: [bool; 2],
     accumulate: bool,
     clamp: bool,
@@ -250,7 +253,8 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     }
     let a = numbers::<T>(rng, 300 + 7 + terms.max(500));
     let panels = lanes.div_ceil(kernel.lanes);
-    let (line, pitch) = if packed { (kernel.lanes, terms * kernel.lanes) } else { (lanes + 3, 0) };
+    let (line, pitch) =
+        if packed { (kernel.lanes, terms * kernel.lanes) } else { ((lanes + 3).max(job.apart), 0) };
     // The last vector reaches back over lanes of panels before it; where there are too few of those
     // it reads on, or before the first lane, or there are enough for a vector.
     let excess = lanes.next_multiple_of(kernel.vector) - lanes;
@@ -362,7 +366,17 @@ fn check_edges<T: Element>() {
                     let [straight, accumulate, clamp] = [(); 3].map(|()| rng.random());
                     let bias = [[false; 2], [true, false], [false, true]][rng.random_range(0..3)];
                     let terms = rng.random_range(1..=9);
-                    let job = Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp };
+                    let job = Job {
+                        rows,
+                        lanes,
+                        terms,
+                        straight,
+                        packed,
+                        apart: 0,
+                        bias,
+                        accumulate,
+                        clamp,
+                    };
                     check_multiply(isa, kernel, job, &mut rng);
                 }
             }
@@ -386,8 +400,17 @@ fn check_long<T: Element>() {
                 let packed = packed || !free;
                 let (rows, lanes) = (2 * kernel.rows + 1, kernel.lanes + 1);
                 let (straight, accumulate) = (packed, !packed);
-                let job =
-                    Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp: false };
+                let job = Job {
+                    rows,
+                    lanes,
+                    terms,
+                    straight,
+                    packed,
+                    apart: 0,
+                    bias,
+                    accumulate,
+                    clamp: false,
+                };
                 check_multiply(isa, kernel, job, &mut rng);
             }
         }
@@ -408,7 +431,8 @@ fn check_many_rows<T: Element>() {
                 let lanes = if chunks == 0 { kernel.lanes } else { kernel.vector } + 1;
                 let terms = chunks * kernel.block + rng.random_range(1..=12);
                 let (straight, packed, clamp) = (rng.random(), !free, rng.random());
-                let job = Job { rows, lanes, terms, straight, packed, bias, accumulate, clamp };
+                let job =
+                    Job { rows, lanes, terms, straight, packed, apart: 0, bias, accumulate, clamp };
                 check_multiply(isa, kernel, job, &mut rng);
             }
         }
@@ -418,4 +442,45 @@ fn check_many_rows<T: Element>() {
 fn products_of_many_rows() {
     check_many_rows::<f32>();
     check_many_rows::<f64>();
+}
+
+/// Few rows, or few terms, of many lanes: some terms at a time, in place, whether or not terms of b meet in
+/// the same sets of a cache.
+fn check_swept<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(11);
+    for (isa, kernel, _) in kernels::<T>().filter(|(_, _, wide)| *wide) {
+        let sizes = (1..=kernel.rows).map(|rows| (rows, rng.random_range(1..=40))).chain([
+            (1, kernel.block * 17),
+            (kernel.rows + 1, 3),
+            (3 * kernel.rows + 2, 8),
+        ]);
+        let sizes: Vec<_> = sizes.map(|(rows, terms)| (rows, terms, 0)).collect();
+        let far = (kernel.rows + 1, 19, 60_000);
+        for (rows, terms, apart) in sizes.into_iter().chain([far]) {
+            for finish in 0..4 {
+                let lanes = rng.random_range(256..=256 + 2 * kernel.lanes);
+                let crowded = if rng.random() { 512 } else { 0 };
+                let bias = [false, finish % 2 > 0];
+                let [accumulate, clamp] = [rng.random(), finish / 2 > 0];
+                let apart = apart.max(crowded);
+                let job = Job {
+                    rows,
+                    lanes,
+                    terms,
+                    straight: true,
+                    packed: false,
+                    apart,
+                    bias,
+                    accumulate,
+                    clamp,
+                };
+                check_multiply(isa, kernel, job, &mut rng);
+            }
+        }
+    }
+}
+
+fn products_that_are_swept() {
+    check_swept::<f32>();
+    check_swept::<f64>();
 }

@@ -3,7 +3,9 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::Vector;
-use super::{CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{
+    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep,
+};
 use crate::element::Element;
 use core::arch::x86_64::*;
 
@@ -33,6 +35,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             multiply: multiply_narrow::<V>,
             pack: pack::<V, 1>,
             gathering: None,
+            sweep: None,
             ..tile::<V, T>(lanes)
         }),
         wide: tile::<V, T>(lanes),
@@ -65,6 +68,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         pack: pack::<V, 2>,
         store: store::<V>,
         gathering: Some(Gathering { gather: gather::<V>, by_lane: false, rows_of_one: 6 }),
+        sweep: Some(sweep::<V>),
     }
 }
 
@@ -93,6 +97,14 @@ unsafe fn multiply<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
 unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::multiply_narrow::<V>(job) }
+}
+
+/// # Safety
+/// As [`Sweep`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::sweep::<V, 2>(job) }
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::Vector;
-use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store};
+use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep};
 use crate::element::Element;
 use core::arch::x86_64::*;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -84,6 +84,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         pack: pack::<V, 1>,
         store: store::<V>,
         gathering: None,
+        sweep: None,
     };
     let pairs = Kernel {
         rows: 14,
@@ -96,6 +97,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         pack: pack::<V, 2>,
         store: store::<V>,
         gathering: None,
+        sweep: None,
     };
     let (tall, narrow) = if two_units { (pairs, Some(single)) } else { (single, None) };
     Kernels {
@@ -112,6 +114,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             pack: pack::<V, 4>,
             store: store::<V>,
             gathering: None,
+            sweep: Some(sweep::<V>),
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
         copy: copy::<V>,
@@ -192,6 +195,14 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
             _ => body::multiply_rows::<V, 4, false>(job),
         }
     }
+}
+
+/// # Safety
+/// As [`Sweep`].
+#[target_feature(enable = "avx512f")]
+unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::sweep::<V, 4>(job) }
 }
 
 /// # Safety

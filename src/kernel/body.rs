@@ -7,7 +7,7 @@
 )]
 
 use super::vector::Vector;
-use super::{DOTS, Dot, Multiply};
+use super::{DOTS, Dot, Multiply, Sweep};
 use crate::element::Element;
 
 mod moves;
@@ -20,6 +20,9 @@ const MAX_DOTS: usize = 24;
 /// Terms after which a vector of b will be read: its line is fetched, as rows of weights that lie far
 /// apart aren't foreseen by the processor (kernel_is_image_16 backward_data: 54 GFLOP/s, 80 so).
 const AHEAD: usize = 16;
+
+/// Panels after which a line of b will be read that is swept once.
+const PANELS_AHEAD: usize = 4;
 
 /// The most lanes of any vector: f32 under AVX-512.
 pub(super) const MAX_LANES: usize = 16;
@@ -233,11 +236,6 @@ unsafe fn add_term<
                 V::prefetch(ahead.wrapping_add(v * V::LANES));
             }
         }
-        if N == 2 && R <= 2 && !PACKED {
-            // So few rows wait for the memory alone: the line of a panel to come (1 or 2 outputs of 32 to
-            // 256 channels on Zen 3: 10 to 15 % faster).
-            V::prefetch(b.wrapping_add(4 * N * V::LANES));
-        }
         for v in 0..N {
             vectors[v] = V::load(b.add(v * V::LANES));
         }
@@ -250,6 +248,85 @@ unsafe fn add_term<
                 sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
                 if N == 1 {
                     sums[r][v].in_turn();
+                }
+            }
+        }
+    }
+}
+
+/// Up to 6 rows of panels of `N` vectors, as many as the job wants.
+///
+/// # Safety
+/// As [`Sweep`].
+#[inline(always)]
+pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(job: &Sweep<V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.count {
+            1 => sweep_exact::<V, 1, N>(job),
+            2 => sweep_exact::<V, 2, N>(job),
+            3 => sweep_exact::<V, 3, N>(job),
+            4 => sweep_exact::<V, 4, N>(job),
+            5 => sweep_exact::<V, 5, N>(job),
+            _ => sweep_exact::<V, 6, N>(job),
+        }
+    }
+}
+
+/// `R` rows of panels of `N` vectors. These wait for memory: the lines of a panel to come are fetched.
+///
+/// # Safety
+/// As [`Sweep`], for `R` rows.
+#[inline(always)]
+unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usize>(
+    job: &Sweep<V::Element>,
+) {
+    // SAFETY: the caller vouches for the job; what is fetched need not be good.
+    unsafe {
+        let rows = starts::<_, R>(job.a, job.rows);
+        let width = N * V::LANES;
+        for panel in 0..job.panels {
+            let (b, to) = (job.b.add(panel * width), job.to.add(panel * width));
+            let mut sums = [[V::splat(V::Element::ZERO); N]; R];
+            for term in 0..job.terms {
+                let step_a = *job.steps_a.add(term) as usize;
+                let b = b.add(*job.steps_b.add(term) as usize);
+                for line in (0..width).step_by(line_of::<V>()) {
+                    V::prefetch(b.wrapping_add(PANELS_AHEAD * width + line));
+                }
+                let vectors: [V; N] = core::array::from_fn(|v| V::load(b.add(v * V::LANES)));
+                for r in 0..R {
+                    if N == 2 {
+                        V::in_order();
+                    }
+                    let a = V::splat(*rows[r].add(step_a));
+                    for v in 0..N {
+                        sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
+                    }
+                }
+            }
+            // One thing after the other: of a longer loop the compiler keeps the sums in memory.
+            if job.accumulate {
+                for r in 0..R {
+                    for v in 0..N {
+                        let at = to.add(r * job.to_pitch + v * V::LANES);
+                        sums[r][v] = sums[r][v].add(V::load(at));
+                    }
+                }
+            }
+            if let Some(bias) = job.bias {
+                for r in 0..R {
+                    sums[r] = sums[r].map(|sum| sum.add(V::splat(*bias.add(r))));
+                }
+            }
+            if let Some([low, high]) = job.clamp {
+                for r in 0..R {
+                    sums[r] = sums[r].map(|sum| sum.clamp(V::splat(low), V::splat(high)));
+                }
+            }
+            for r in 0..R {
+                for v in 0..N {
+                    sums[r][v].store(to.add(r * job.to_pitch + v * V::LANES));
                 }
             }
         }

@@ -153,6 +153,8 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) store: unsafe fn(&Store<T>),
     /// For kernels that are so much the faster with panels copied that it pays for some tiles.
     pub(crate) gathering: Option<Gathering<T>>,
+    /// Sums tiles side by side, each in its place.
+    pub(crate) sweep: Option<unsafe fn(&Sweep<T>)>,
 }
 
 /// What a kernel has that wants its panels copied: it also sums tiles in place, of exactly the rows
@@ -236,6 +238,29 @@ pub(crate) struct Multiply<T> {
     pub(crate) prefetch: *const T,
     pub(crate) prefetch_pitch: usize,
     pub(crate) prefetch_lines: usize,
+}
+
+/// `to[r * to_pitch + lane] (+)= bias[r] + Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`
+/// and all lanes of `panels` panels side by side, clamped at last if asked.
+///
+/// Asked of the caller: `rows` has `count` entries, no more than the kernel's rows, and so has `bias` if there is
+/// one; `a` is good at each of them plus every step of a; `b` is good for the panels at every step of b;
+/// both tables have `terms` entries; so many lanes of each of `count` rows of `to` are ours, initialised if
+/// `accumulate`, and nothing else refers to them.
+pub(crate) struct Sweep<T> {
+    pub(crate) count: usize,
+    pub(crate) panels: usize,
+    pub(crate) a: *const T,
+    pub(crate) rows: *const u32,
+    pub(crate) steps_a: *const u32,
+    pub(crate) b: *const T,
+    pub(crate) steps_b: *const u32,
+    pub(crate) terms: usize,
+    pub(crate) to: *mut T,
+    pub(crate) to_pitch: usize,
+    pub(crate) accumulate: bool,
+    pub(crate) bias: Option<*const T>,
+    pub(crate) clamp: Option<[T; 2]>,
 }
 
 /// `to[t * vectors + lane] = from[steps[t] + lane]`, where `vectors` are as many elements.

@@ -35,6 +35,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: body::pack::<V, 4>,
             store: body::store::<V>,
             gathering: None,
+            sweep: None,
         },
         narrow: None,
         // A product with a register's lane needs no broadcast, but the terms have to lie side by
@@ -54,6 +55,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
                 by_lane: true,
                 rows_of_one: 12,
             }),
+            sweep: Some(body::sweep::<V, 4>),
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V> },
         copy: copy_rows::<V>,

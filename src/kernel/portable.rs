@@ -26,6 +26,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: body::pack::<V, 2>,
             store: body::store::<V>,
             gathering: None,
+            sweep: None,
         },
         // An odd shape, which shakes what is built on it.
         narrow: None,
@@ -39,6 +40,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: body::pack::<V, 3>,
             store: body::store::<V>,
             gathering: None,
+            sweep: Some(body::sweep::<V, 3>),
         },
         dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
         copy: body::copy_rows::<V>,

@@ -57,6 +57,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         pack: body::pack::<V, 2>,
         store: body::store::<V>,
         gathering: None,
+        sweep: Some(body::sweep::<V, 2>),
     }
 }
 

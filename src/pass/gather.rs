@@ -252,6 +252,7 @@ impl Gathering {
         let flat = self.lanes == Lanes::Pixels;
         let [.., h, w] = source.pixel_sizes();
         let shallow = self.is_shallow(kernels);
+        let tiles = self.channels.div_ceil(kernels.wide.rows);
         // Fewer pixels make more cells where those of a run have no others.
         let work = terms.saturating_mul(self.channels);
         let enough = (CELL_WORK / work).max(1).next_multiple_of(256);
@@ -266,7 +267,7 @@ impl Gathering {
             touched: TOUCHED,
             keep_taps: !shallow,
             beside: if flat { Beside::Planes } else { Beside::None },
-            once: flat && self.channels <= kernels.wide.rows,
+            once: flat && (tiles == 1 || (tiles == 2 && source.is_far())),
         }
     }
 

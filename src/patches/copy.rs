@@ -2,6 +2,7 @@
 
 use super::{Beside, Patches, Pitches, Source};
 use crate::element::Element;
+use crate::gemm::CROWDED;
 use crate::gemm::copy::{Rows, copy_rows};
 use crate::gemm::grid::Run;
 use crate::kernel::Kernels;
@@ -153,9 +154,6 @@ impl Copy {
         }
     }
 }
-
-/// Elements of f32 in 2 KiB.
-pub(super) const CROWDED: usize = 512;
 
 /// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
 fn spread(len: usize) -> usize {

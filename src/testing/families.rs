@@ -143,6 +143,16 @@ pub fn families() -> Vec<Family> {
             extra: 0..=20,
             ..Family::dense()
         },
+        Family {
+            name: "heads",
+            batch: 1..=2,
+            channels: [1..=40, 1..=14],
+            kernel: 1..=1,
+            stride: 1..=1,
+            pad: 0..=0,
+            extra: 15..=20,
+            ..Family::dense()
+        },
         Family { name: "sparse", kernel: 1..=2, stride: 3..=6, extra: 0..=14, ..Family::dense() },
         Family {
             name: "phases",

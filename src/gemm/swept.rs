@@ -1,0 +1,137 @@
+//! [`multiply`](super::multiply) where there is more to read or to write than to multiply: few rows, or few terms.
+//!
+//! A processor fetches by itself what follows the places that are read one after the other, if those are few.
+//! So a few terms at a time are added for many panels, not all terms for one panel; the sums grow in their
+//! places in the destination. 64 channels of 256x256 pixels to 2 (AVX2, Zen 3): 8 GFLOP/s panel by panel, 21
+//! so; 32 of 250x250 to 6: 11 and 58. The other way round rows are written one after the other, not a line of each:
+//! 6 channels to 32: 15 and 42.
+
+use super::gathered::even_pitch;
+use super::grid::Offsets;
+use super::target::Cell;
+use super::{CROWDED, Finish, Left, Right};
+use crate::element::Element;
+use crate::kernel::{Kernel, Sweep};
+
+/// Places that are read one after the other. All terms of so many are added at once, whatever the rows.
+const PLACES: usize = 16;
+
+/// The same where they meet in the same sets of the caches, of which a line each has a way.
+const CROWDED_PLACES: usize = 8;
+
+/// Elements from which on the next term's is another place.
+const APART: u32 = 64;
+
+/// Elements between the terms which no cache is expected to hold: two tiles of rows are few there, too (64
+/// channels of 250x250 pixels to 12: 27 GFLOP/s, 43 so; 128 of 64x64: 41 and 24).
+const FAR: usize = 1 << 20;
+
+/// Lanes that meet some terms before the next terms.
+const LANES: usize = 1536;
+
+/// The same for several tiles of rows, of which all but the first find b in the L1 cache.
+const LANES_AGAIN: usize = 256;
+
+/// The fewest lanes that are worth it.
+const FEWEST: usize = 256;
+
+/// How often sums grow at most, each time with a rounding (docs/numerics.md): many terms have more places at once.
+const TIMES: usize = 64;
+
+/// The panels of a product that are summed so.
+pub(super) struct Swept {
+    pub(super) panels: usize,
+    /// Places whose terms are added at once.
+    places: usize,
+    /// From a row of the destination to the next.
+    to_pitch: usize,
+}
+
+/// All whole panels of this product, if it is such a one.
+pub(super) fn pays<T: Element>(
+    kernel: &Kernel<T>,
+    cell: &Cell<'_, T>,
+    right: &Right<'_, T>,
+    finish: &Finish<'_, T>,
+) -> Option<Swept> {
+    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
+    let in_place = cell.lane_pitch() == 1 && cell.is_even() && finish.lane_bias.is_none();
+    let steps = right.terms.all();
+    if !in_place || right.panel_pitch.is_some() || lanes < FEWEST || steps.is_empty() {
+        return None;
+    }
+    let crowded = steps.windows(2).any(|pair| is_crowded(pair[1].abs_diff(pair[0])));
+    let places = if crowded { CROWDED_PLACES } else { PLACES };
+    let tiles = rows.div_ceil(kernel.rows);
+    let few = tiles == 1 || (tiles == 2 && right.terms.most() > FAR);
+    if !few && terms_of(kernel, steps, places) < steps.len() {
+        return None;
+    }
+    let places = places.max(steps.len().div_ceil(TIMES));
+    let to_pitch = even_pitch(cell.row_offsets())?;
+    Some(Swept { panels: lanes / kernel.lanes, places, to_pitch })
+}
+
+/// Sums these panels of `cell`, its first.
+///
+/// # Safety
+/// The machine has the ISA of the kernel, whose `sweep` this is, and `swept` is what [`pays`] for this product.
+/// Every row and step of `left` is within its data, and so is every vector of these panels at every step of
+/// `right`. A bias has an element for each row.
+pub(super) unsafe fn multiply<T: Element>(
+    (kernel, sweep): (&Kernel<T>, unsafe fn(&Sweep<T>)),
+    cell: &mut Cell<'_, T>,
+    left: Left<'_, T>,
+    right: Right<'_, T>,
+    finish: Finish<'_, T>,
+    &Swept { panels, places, to_pitch }: &Swept,
+) {
+    let [rows, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
+    let (offsets, start) = (cell.row_offsets(), cell.start());
+    // The tiles' rows are as even as may be.
+    let tiles = rows.len().div_ceil(kernel.rows);
+    let height = rows.len().div_ceil(tiles);
+    let lanes = if tiles == 1 { LANES } else { LANES_AGAIN };
+    let at_once = (lanes / kernel.lanes).max(1);
+    for first in (0..panels).step_by(at_once) {
+        let lane = first * kernel.lanes;
+        let mut done = 0;
+        while done < steps_b.len() {
+            let terms = terms_of(kernel, &steps_b[done..], places);
+            let bias = finish.row_bias.filter(|_| done == 0);
+            for row in (0..rows.len()).step_by(height) {
+                let job = Sweep {
+                    count: height.min(rows.len() - row),
+                    panels: at_once.min(panels - first),
+                    a: left.data.as_ptr(),
+                    rows: rows[row..].as_ptr(),
+                    steps_a: steps_a[done..].as_ptr(),
+                    b: right.data[right.first + lane..].as_ptr(),
+                    steps_b: steps_b[done..].as_ptr(),
+                    terms,
+                    to: start.wrapping_add(offsets[row] as usize + lane),
+                    to_pitch,
+                    accumulate: finish.accumulate || done > 0,
+                    bias: bias.map(|bias| bias[row..].as_ptr()),
+                    clamp: finish.clamp.filter(|_| done + terms == steps_b.len()),
+                };
+                // SAFETY: the caller vouches for the ISA and the operands. The lanes of these panels are the
+                // cell's, side by side in each row; they were written before they are accumulated to.
+                unsafe { sweep(&job) };
+            }
+            done += terms;
+        }
+    }
+}
+
+/// Whether places so far apart meet in the same sets.
+fn is_crowded(apart: u32) -> bool {
+    apart >= APART && (apart as usize).is_multiple_of(CROWDED)
+}
+
+/// How many terms are added at once: the first that have no more than so many places.
+fn terms_of<T>(kernel: &Kernel<T>, steps: &[u32], places: usize) -> usize {
+    let steps = &steps[..steps.len().min(kernel.block)];
+    let is_next = |&at: &usize| steps[at].abs_diff(steps[at - 1]) >= APART;
+    (1..steps.len()).filter(is_next).nth(places - 1).unwrap_or(steps.len())
+}
