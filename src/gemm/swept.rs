@@ -22,9 +22,9 @@ const CROWDED_PLACES: usize = 8;
 /// Elements from which on the next term's is another place.
 const APART: u32 = 64;
 
-/// Elements between the terms which no cache is expected to hold: two tiles of rows are few there, too (64
-/// channels of 250x250 pixels to 12: 27 GFLOP/s, 43 so; 128 of 64x64: 41 and 24).
-const FAR: usize = 1 << 20;
+/// Terms from which on two tiles of rows are few, too (64 channels of 112x112 pixels to 8: 46 GFLOP/s, 58 so; 27 terms
+/// of a copy to 10: 39 and 28).
+const MANY: usize = 64;
 
 /// Lanes that meet some terms before the next terms.
 const LANES: usize = 1536;
@@ -63,7 +63,7 @@ pub(super) fn pays<T: Element>(
     let crowded = steps.windows(2).any(|pair| is_crowded(pair[1].abs_diff(pair[0])));
     let places = if crowded { CROWDED_PLACES } else { PLACES };
     let tiles = rows.div_ceil(kernel.rows);
-    let few = tiles == 1 || (tiles == 2 && right.terms.most() > FAR);
+    let few = tiles == 1 || (tiles == 2 && steps.len() >= MANY);
     if !few && terms_of(kernel, steps, places) < steps.len() {
         return None;
     }
