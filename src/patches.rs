@@ -307,6 +307,7 @@ impl Patches {
         if flat {
             most_pixels = most_pixels.min(pixel_sizes[2] * pixel_sizes[3]);
         }
+        let once = flat && direct && limits.once;
         let (mut pixel_run, mut tap_run, mut copy);
         loop {
             pixel_run = run_box(pixel_sizes, most_pixels);
@@ -314,7 +315,6 @@ impl Patches {
             copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
             // 64 by 64 is small enough whatever the strides are.
             let (pixels, taps) = (most_pixels > 64, most_taps > 64);
-            let once = flat && direct && limits.once;
             if copy.len <= limits.touched || once || !(pixels || taps) {
                 break;
             }
