@@ -45,25 +45,34 @@ pub(super) fn other_f64() -> &'static Kernels<f64> {
     &F64[usize::from(!two_units())]
 }
 
-/// Whether to expect two multiplications of whole vectors in a cycle: Intel's servers, not Zen 4.
+/// Whether to expect two multiplications of whole vectors in a cycle: Intel's servers and Zen 5, not Zen 4.
 /// The loads of a tile of one vector, a pointer and an element for each multiplication, are then
 /// too many (Sapphire Rapids, operands in the L1 cache: 28x1 runs at 167 GFLOP/s, 14x2 at 214,
-/// 14x2 of rows side by side at 237; the peak is 240). With one unit both reach the peak, and 28x1 leaves fewer lanes empty.
+/// 14x2 of rows side by side at 237; the peak is 240. Zen 5, r50_4b_3x3: 182 and 238 of 269). With one unit both
+/// reach the peak, and 28x1 leaves fewer lanes empty.
 ///
 /// Asked once, as the standard library asks for features: in a virtual machine the instruction ends
 /// in its host, and took 9 of the 10 us of planning a depthwise layer.
 fn two_units() -> bool {
+    /// AMD's number of the first family whose units are as wide as the vectors.
+    const ZEN_5: u32 = 0x1a;
     /// 0 before it is known, then 1 or 2: every thread that comes first writes the same.
     static ANSWER: AtomicU8 = AtomicU8::new(0);
     match ANSWER.load(Relaxed) {
         0 => {
             // SAFETY: every x86-64 has the instruction.
             #[allow(unused_unsafe, reason = "safe since Rust 1.94, and we build with 1.89")]
-            let vendor = unsafe { __cpuid(0) };
+            let [vendor, version] = unsafe { [__cpuid(0), __cpuid(1)] };
             let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
-            let intel = vendor.as_flattened() == b"GenuineIntel";
-            ANSWER.store(1 + u8::from(intel), Relaxed);
-            intel
+            // A base and its extension, which are added up.
+            let family = (version.eax >> 8 & 0xf) + (version.eax >> 20 & 0xff);
+            let two = match vendor.as_flattened() {
+                b"GenuineIntel" => true,
+                b"AuthenticAMD" => family >= ZEN_5,
+                _ => false,
+            };
+            ANSWER.store(1 + u8::from(two), Relaxed);
+            two
         }
         answer => answer == 2,
     }
