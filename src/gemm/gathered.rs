@@ -3,7 +3,7 @@
 //! lets it a tile is summed in its place.
 //!
 //! What is left beside the products was counted on aarch64 (docs/counts.md): that is the order of
-//! the loops. Each part of a panel is copied for [`ROWS`] rows at once, and one job is changed from
+//! the loops. Each part of a panel is copied for up to [`ROWS`] rows at once, and one job is changed from
 //! tile to tile.
 
 use super::grid::Offsets;
@@ -13,23 +13,19 @@ use crate::element::Element;
 use crate::kernel::{Gather, Gathering, Kernel, Multiply};
 use core::mem::MaybeUninit;
 
-/// Rows that meet one part of a panel before the next part.
+/// Rows that meet one part of a panel before the next part, in panels of so many lanes; fewer in wider ones.
 const ROWS: usize = 192;
+const SUMS: usize = 96 * 64;
 
-/// Rows that a cell should have, where there are so many: copying a panel then costs 1.5 % of the
-/// products, and 3 % with half as many.
+/// Rows that a cell should have, where there are so many: copying a panel then costs 1.5 % of the products, and 3 %
+/// with half as many. Also panels that are read as they lie come from the L2 cache for each cell anew (128 channels,
+/// 3x3, AVX-512 on Zen 5: 200 GFLOP/s by 6 or 12 rows, 228 so).
 pub(crate) const ROWS_OF_CELL: usize = 96;
 
-/// Lanes of the widest panel.
-const LANES: usize = 16;
+/// Bytes of the part of a panel that is copied at once: half of a L1 cache of 48 KiB.
+const PART: usize = 24 << 10;
 
-/// Tiles of rows for which copying a panel pays: on NEON it costs some 6 instructions a term, and
-/// saves 2 in each tile. On AVX2 it saves more: terms that lie a plane of the image apart cost a quarter
-/// of a tile's time (1x1 layers on Zen 3: 55 GFLOP/s, 84 so).
-const TILES: usize = 3;
-
-/// Terms up to which it pays there for a tile less (1x1, 56x56 pixels to 12 channels: from 128 channels 51 GFLOP/s,
-/// 58 so; from 512 57, 52 so).
+/// Terms up to which [`Gathering::fewest`] is the first of its two.
 const FEW_TERMS: usize = 256;
 
 /// What copies the panels of this product, if it would be faster with them copied; `beside_a` is that of
@@ -41,9 +37,8 @@ pub(super) fn pays<'a, T>(
     beside_a: bool,
 ) -> Option<&'a Gathering<T>> {
     let pays = |gathering: &&Gathering<T>| {
-        let few = !gathering.by_lane && left.terms.all().len() <= FEW_TERMS;
-        let tiles = if few { TILES - 1 } else { TILES };
-        let many = left.rows.all().len() > (tiles - 1) * kernel.rows;
+        let fewest = gathering.fewest[usize::from(left.terms.all().len() > FEW_TERMS)];
+        let many = left.rows.all().len().div_ceil(kernel.rows) >= fewest;
         right.panel_pitch.is_none() && many && (!gathering.by_lane || beside_a)
     };
     kernel.gathering.as_ref().filter(pays)
@@ -84,15 +79,17 @@ pub(super) unsafe fn multiply<T: Element>(
     finish: Finish<'_, T>,
     (panels, end): (usize, End),
 ) {
-    let Gathering { gather, by_lane, rows_of_one } = *gathering;
-    assert!(kernel.lanes <= LANES);
+    let Gathering { gather, by_lane, rows_of_one, .. } = *gathering;
+    let together = ROWS.min(SUMS / kernel.lanes);
+    let part = TERMS.min(PART / (kernel.lanes * size_of::<T>()));
+    assert!(together > 0 && part > 0);
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let mut sums = MaybeUninit::<Aligned<[T; ROWS * LANES]>>::uninit();
-    let mut packed = MaybeUninit::<Aligned<[T; TERMS * LANES]>>::uninit();
+    let mut sums = MaybeUninit::<Aligned<[T; SUMS]>>::uninit();
+    let mut packed = MaybeUninit::<Aligned<[u8; PART]>>::uninit();
     let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
     let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
     let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
-    let chunks = steps_a.len().div_ceil(TERMS);
+    let chunks = steps_a.len().div_ceil(part);
     // A sum is made in its place if it is stored as it is made, and added to what was there only
     // once.
     let in_place = cell.lane_pitch() == 1
@@ -100,8 +97,8 @@ pub(super) unsafe fn multiply<T: Element>(
         && finish.clamp.is_none()
         && (!finish.accumulate || (chunks == 1 && !biased));
     let pitch = even_pitch(cell.row_offsets()).filter(|_| in_place);
-    for first_row in (0..rows).step_by(ROWS) {
-        let count = ROWS.min(rows - first_row);
+    for first_row in (0..rows).step_by(together) {
+        let count = together.min(rows - first_row);
         let offsets = &cell.row_offsets()[first_row..][..count];
         let rows = &row_steps[first_row..][..count];
         for panel in 0..panels {
@@ -136,12 +133,12 @@ pub(super) unsafe fn multiply<T: Element>(
                     }
                 }
             }
-            let both = steps_a.chunks(TERMS).zip(steps_b.chunks(TERMS));
+            let both = steps_a.chunks(part).zip(steps_b.chunks(part));
             for (chunk, (steps_a, steps_b)) in both.enumerate() {
                 let terms = steps_a.len();
                 let data = &right.data[from..];
                 // SAFETY: the caller vouches for these vectors at every step. `packed` has room
-                // for `TERMS` terms of `LANES` lanes.
+                // for `part` terms of a panel.
                 unsafe {
                     gather(&Gather {
                         from: data.as_ptr(),

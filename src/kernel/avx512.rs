@@ -3,7 +3,9 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::Vector;
-use super::{CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep};
+use super::{
+    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep,
+};
 use crate::element::Element;
 use core::arch::x86_64::*;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -122,7 +124,14 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             multiply: multiply_wide::<V>,
             pack: pack::<V, 4>,
             store: store::<V>,
-            gathering: None,
+            // Of few terms, for then a tile is summed in its place at once (on Zen 5 32 channels of 16000 pixels
+            // to 256: 181 GFLOP/s, 207 so; 256 channels, 3x3, 14x14 pixels: 230, and 206 so).
+            gathering: Some(Gathering {
+                gather: gather::<V>,
+                by_lane: false,
+                rows_of_one: 6,
+                fewest: [6, usize::MAX],
+            }),
             sweep: Some(sweep::<V>),
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
@@ -197,11 +206,15 @@ unsafe fn multiply_pairs<V: Vector<Element: Element>>(job: &Multiply<V::Element>
 unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match job.vectors {
-            1 => body::multiply_rows::<V, 1, false>(job),
-            2 => body::multiply_rows::<V, 2, false>(job),
-            3 => body::multiply_rows::<V, 3, false>(job),
-            _ => body::multiply_rows::<V, 4, false>(job),
+        match (job.vectors, job.packed_b) {
+            (1, false) => body::multiply_rows::<V, 1, false>(job),
+            (2, false) => body::multiply_rows::<V, 2, false>(job),
+            (3, false) => body::multiply_rows::<V, 3, false>(job),
+            (_, false) => body::multiply_rows::<V, 4, false>(job),
+            (1, true) => body::multiply_rows::<V, 1, true>(job),
+            (2, true) => body::multiply_rows::<V, 2, true>(job),
+            (3, true) => body::multiply_rows::<V, 3, true>(job),
+            (_, true) => body::multiply_rows::<V, 4, true>(job),
         }
     }
 }
@@ -212,6 +225,14 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::sweep::<V, 4>(job) }
+}
+
+/// # Safety
+/// As [`Gather`].
+#[target_feature(enable = "avx512f")]
+unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { body::gather::<V>(job) }
 }
 
 /// # Safety

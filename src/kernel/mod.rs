@@ -167,6 +167,8 @@ pub(crate) struct Gathering<T: 'static> {
     pub(crate) by_lane: bool,
     /// Rows of the largest tile that is one vector wide, if [`packed_b`](Multiply::packed_b).
     pub(crate) rows_of_one: usize,
+    /// Tiles of rows from which on copying a panel pays: of few terms, and of more.
+    pub(crate) fewest: [usize; 2],
 }
 
 /// A tile of dot products: its largest sizes, and the function that sums it.

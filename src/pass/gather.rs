@@ -281,13 +281,13 @@ impl Gathering {
         };
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
         let most = (work / of_channel.max(1)).next_multiple_of(step).max(step);
-        // Where panels of pixels are copied for a cell, it has rows enough to pay for that.
-        match kernels.wide.gathering {
-            Some(_) if self.lanes == Lanes::Pixels => {
+        // Panels of pixels are copied, or come from the L2 cache, for each cell anew.
+        match self.lanes {
+            Lanes::Pixels => {
                 let parts = self.channels.div_ceil(ROWS_OF_CELL);
                 most.max(self.channels.div_ceil(parts).next_multiple_of(step))
             }
-            _ => most,
+            Lanes::Channels => most,
         }
     }
 

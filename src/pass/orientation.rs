@@ -28,10 +28,12 @@ struct Costs {
     stored: [f64; 2],
     /// The same where they are those of a phase.
     scattered: [f64; 2],
+    /// Pixels that lie apart, read as they lie by lanes that are channels: fewer of them to a line of the cache.
+    apart: f64,
 }
 
 impl Costs {
-    fn of(isa: Isa) -> Self {
+    fn of<T: Element>(kernels: &Kernels<T>) -> Self {
         // Measured on Zen 4 with AVX-512, where a vector of products takes one cycle.
         let wide = Self {
             cycle: 1.0,
@@ -40,8 +42,20 @@ impl Costs {
             gathering: 0.0,
             stored: [5.0, 11.0],
             scattered: [24.0, 28.0],
+            apart: 0.03,
         };
-        match isa {
+        match kernels.isa {
+            // Fitted to both ways of 408 products on Zen 5: 18 of them take the way that is more than 10 % slower,
+            // and all together 1.1 % more time than the better ones would.
+            Isa::Avx512 if kernels.narrow.is_some() => Self {
+                cycle: 1.28,
+                broadcast: 1.07,
+                lone_taps: 0.01,
+                gathering: 2.3,
+                stored: [1.0, 20.0],
+                scattered: [22.0, 32.0],
+                apart: 0.0,
+            },
             // Fitted to both ways of 150 layers on Zen 3: 12 of them take the way that is more than 10 %
             // slower, and all together 2 % more time than the better ones would.
             Isa::Avx2 => Self {
@@ -51,6 +65,7 @@ impl Costs {
                 gathering: 3.4,
                 stored: [6.0, 35.0],
                 scattered: [39.0, 79.0],
+                apart: 0.03,
             },
             // Counted: by lane 192 of 224 instructions are products, else 24 of 37; a panel's copy
             // costs 3 %.
@@ -71,7 +86,7 @@ impl Lanes {
         scattered: bool,
     ) -> Result<Self, Error> {
         let Some(first) = sources.first() else { return Ok(Lanes::Channels) };
-        let costs = Costs::of(kernels.isa);
+        let costs = Costs::of(kernels);
         let (vector, depth, products) =
             (kernels.wide.vector, channels as f64, sources.len() as f64);
         let (tall, cost) = kernels.tall_for(channels);
@@ -93,8 +108,7 @@ impl Lanes {
         let lone = if first.walks[2].taps == 1 { costs.lone_taps } else { 0.0 };
         let sum = cost * kept + lone + transposed / terms;
         let rows = copying(Beside::None);
-        // Pixels that lie apart, read as they lie: fewer of them to a line of the cache.
-        let apart = if rows == 0.0 && first.walks[2].stride > 1 { 0.03 } else { 0.0 };
+        let apart = if rows == 0.0 && first.walks[2].stride > 1 { costs.apart } else { 0.0 };
         let of_channels = share(channels, tall.lanes) * sum + packing + rows + apart;
         // A lone row waits for its broadcasts.
         let broadcast = if channels == 1 { 1.25 } else { costs.broadcast };
