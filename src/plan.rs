@@ -28,7 +28,9 @@ pub enum Algorithm {
     Auto,
     /// The textbook: cols is written out and multiplied by the crate `matrixmultiply`.
     Explicit,
-    /// The library's own GEMM reads the patches straight from the image: cols never exists.
+    /// The library's own GEMM reads the patches straight from the image: cols never exists. One pass of some
+    /// layers is the textbook's all the same, an image and a group at a time: `backward_data` of large strides
+    /// with kernels as large, which would take more than 64 products ([`explain`](Plan::explain) says so).
     Implicit,
 }
 
