@@ -423,8 +423,8 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize>(job: &Dot<V::Element>)
         let rows = &*job.rows.cast::<[*const V::Element; R]>();
         let columns = &*job.columns.cast::<[*const V::Element; C]>();
         let mut sums = [[V::splat(V::Element::ZERO); C]; R];
-        // One loop for whole vectors and the last where that costs nothing.
-        let whole = if V::MASKED { 0 } else { job.len - job.len % V::LANES };
+        // Two loops: a mask for each vector made 4x6 tiles a fifth slower (AVX-512 on Zen 5).
+        let whole = job.len - job.len % V::LANES;
         for step in 0..job.steps {
             let a = *job.steps_a.add(step) as usize;
             let b = *job.steps_b.add(step) as usize;

@@ -129,9 +129,6 @@ pub(crate) unsafe trait Vector: Copy {
     /// Whether a round of a product's loop has two terms.
     const PAIRED: bool = false;
 
-    /// Whether [`load_first`](Self::load_first) is as fast as [`load`](Self::load), its mask aside.
-    const MASKED: bool = false;
-
     /// Whether [`permute_within`](Self::permute_within) is faster than [`permute`](Self::permute).
     const WITHIN: bool = false;
 

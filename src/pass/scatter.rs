@@ -15,7 +15,7 @@ use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
-use crate::kernel::{Kernel, Kernels};
+use crate::kernel::{Isa, Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Axis, Layout, Shape};
@@ -30,9 +30,17 @@ const TAPS: usize = 616;
 /// Units of work that a layer should have, where it can.
 const CELLS: usize = 8;
 
-/// The shortest row of pixels that is worth a vector, and pixels of a run of such rows.
+/// The shortest row of pixels that is worth a vector.
 const DOT_ROW: usize = 6;
-const DOT_PIXELS: usize = 4096;
+
+/// Elements that the rows and columns of a tile of dot products have in a run, 96 KiB of f32: in part they are the
+/// same lines (AVX-512 on Zen 5, 128 of 48x48 to 12, 3x3: 148 GFLOP/s with 160 KiB, 169 so).
+const DOT_ELEMENTS: usize = 24 << 10;
+
+/// Taps that are few for so many output channels, and for any number.
+const FEW_TAPS: usize = 48;
+const FEW_OUTPUTS: usize = 64;
+const FEWEST_TAPS: usize = 16;
 
 /// Elements of the image that a run may touch.
 const TOUCHED: usize = 128 << 10;
@@ -83,10 +91,18 @@ impl Scatter {
         // More of them, where nearly all vectors are whole (AVX2, 6 of 64x64 pixels, 3x3: 37 GFLOP/s in panels, 68 in
         // dot products; 7 of 28x28: 45 and 32).
         let whole = row.output.is_multiple_of(kernel.vector) || row.output >= 8 * kernel.vector;
-        let some = shape.group_out() <= kernel.vector.min(8) && row.stride == 1 && whole;
-        let few = 2 * shape.group_out() <= kernel.lanes || some;
+        let outputs = shape.group_out();
+        // On AVX-512, too, where a lane of a panel is empty, or where errors that were packed would meet few taps
+        // (Zen 5, 64 of 64x64 to 12, 3x3: 126 GFLOP/s in panels, 175 in dot products; 3 of 224x224 to 64: 119 and 178).
+        let taps = shape.patch_len();
+        let thin = kernels.isa == Isa::Avx512
+            && (outputs < kernel.vector
+                || taps <= FEWEST_TAPS
+                || (taps <= FEW_TAPS && outputs <= FEW_OUTPUTS));
+        let some = (outputs <= kernel.vector.min(8) || thin) && row.stride == 1 && whole;
+        let few = 2 * outputs <= kernel.lanes || some;
         if few && row.output >= DOT_ROW && shape.layout() == Layout::ChannelsFirst {
-            return Self::dots(shape);
+            return Self::dots(shape, kernels.dots.columns);
         }
         let turned = is_turned(shape);
         let input = Source::input(shape);
@@ -127,10 +143,11 @@ impl Scatter {
     }
 
     /// The product in dot products, of channels-first tensors.
-    fn dots(shape: &Shape) -> Result<Self, Error> {
+    fn dots(shape: &Shape, columns: &[usize]) -> Result<Self, Error> {
         let source = Source::input(shape);
+        let (rows, columns) = (columns.len(), columns.last().copied().unwrap_or(1));
         let limits = Limits {
-            pixels: DOT_PIXELS,
+            pixels: DOT_ELEMENTS / (rows + columns),
             taps: TAPS,
             touched: TOUCHED,
             keep_taps: false,

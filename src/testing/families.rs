@@ -164,6 +164,19 @@ pub fn families() -> Vec<Family> {
             dilation: 1..=3,
             ..Family::dense()
         },
+        // Around as many phases of backward_data as are a product each.
+        Family {
+            name: "cut-into-patches",
+            axes: 2..=2,
+            batch: 1..=2,
+            groups: 1..=2,
+            channels: [1..=3, 10..=40],
+            kernel: 7..=10,
+            stride: 8..=10,
+            dilation: 1..=1,
+            pad: 0..=2,
+            extra: 0..=50,
+        },
         Family::tiny(),
         Family {
             name: "wide",

@@ -47,7 +47,6 @@ unsafe impl Vector for __m512 {
     type Element = f32;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
-    const MASKED: bool = true;
     #[inline(always)]
     fn in_order() {
         // SAFETY: no instruction at all.
@@ -266,7 +265,6 @@ unsafe impl Vector for __m512d {
     type Element = f64;
     const LANES: usize = 8;
     const REGISTERS: usize = 32;
-    const MASKED: bool = true;
     #[inline(always)]
     fn in_order() {
         // SAFETY: no instruction at all.
