@@ -39,7 +39,7 @@ pub enum Algorithm {
 /// Every pass takes dense slices with the lengths that [`shape`](Self::shape) gives, in the
 /// order of its [`Layout`](crate::Layout), and checks them before it writes anything. The plain form of a pass
 /// allocates its scratch; `*_with_scratch` takes the caller's, of any content, and allocates
-/// nothing itself (the explicit algorithm's `matrixmultiply` takes its packing buffers).
+/// nothing itself (`matrixmultiply`, in passes that are the textbook's, takes its packing buffers).
 ///
 /// Where there is no memory, making a plan, packing weights and every pass are
 /// [`Error::OutOfMemory`], with nothing written. What isn't ours ends the process: the packing

@@ -158,13 +158,20 @@ fn no_memory_for_a_plan_is_an_error() {
     });
 }
 
+/// Whether `matrixmultiply` takes buffers for this pass.
+fn is_textbook<T: Element>(plan: &Plan<T>, pass: Pass) -> bool {
+    let many_phases = pass == Pass::BackwardData && plan.explain().contains("many phases");
+    plan.algorithm() == Algorithm::Explicit || many_phases
+}
+
 /// The `n`-th allocation of a call fails: an error for every `n` that it has, nothing written,
 /// and the same plan works as soon as there is memory again.
 fn check_passes<T: Element>(params: Params, algorithm: Algorithm) -> usize {
     let layer = Layer::<T>::new(params, Fill::Integers);
     let plan = Plan::new(layer.shape, algorithm, Parallelism::Serial).unwrap();
     let mut allocations = 0;
-    for (pass, write) in calls() {
+    let ours = |&(pass, _): &(Pass, Write)| !is_textbook(&plan, pass);
+    for (pass, write) in calls().into_iter().filter(ours) {
         let old = vec![T::from_f64(7.0); layer.destination_len(pass)];
         let right = {
             let mut to = old.clone();
