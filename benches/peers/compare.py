@@ -46,17 +46,17 @@ enum { SUMS = 12 };
 LOOP(loop512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps)
 LOOP(loop256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps)
 
-/* Operations of `rounds` rounds of the widest loop that the machine has. */
-double peak(long rounds) {
-    if (__builtin_cpu_supports("avx512f")) return loop512(rounds), 2.0 * 16 * SUMS * rounds;
+/* Operations of `rounds` rounds of the widest loop that the machine has, or of vectors of 256 bits. */
+double peak(long rounds, int halves) {
+    if (!halves && __builtin_cpu_supports("avx512f")) return loop512(rounds), 2.0 * 16 * SUMS * rounds;
     if (__builtin_cpu_supports("fma")) return loop256(rounds), 2.0 * 8 * SUMS * rounds;
     return 0;
 }
 """
 
 
-def measure_peak():
-    """Operations per second of one thread's FMA units; None where that isn't known."""
+def measure_peak(isa):
+    """Operations per second of one thread's FMA units, held to an ISA or not; None where that isn't known."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -68,11 +68,11 @@ def measure_peak():
             print(f"no peak: {error}", file=sys.stderr)
             return None
         peak = ctypes.CDLL(str(library)).peak
-        peak.restype, peak.argtypes = ctypes.c_double, [ctypes.c_long]
+        peak.restype, peak.argtypes = ctypes.c_double, [ctypes.c_long, ctypes.c_int]
         best = 0.0
         for _ in range(20):
             start = time.perf_counter()
-            flops = peak(200_000)
+            flops = peak(200_000, isa in ("avx2", "portable"))
             best = max(best, flops / (time.perf_counter() - start))
     return best or None
 
@@ -374,7 +374,7 @@ def main():
     library.check(library.calls.im2col_set_num_threads(args.threads))
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    one = measure_peak()
+    one = measure_peak(args.isa)
     peak = one and one * args.threads / 1e9
     threads = f"{args.threads} thread" + "s" * (args.threads > 1)
     setting = f"f32, {args.layout.upper()}, {threads}, {library.isa()}, PyTorch {torch.__version__.split('+')[0]}"
