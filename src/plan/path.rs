@@ -78,7 +78,7 @@ impl Path {
         if let Some(depthwise) = Depthwise::new(shape)? {
             return Ok(Path::Depthwise(depthwise));
         }
-        if let Some(last) = ChannelsLast::new(shape, kernels)? {
+        if !many_phases && let Some(last) = ChannelsLast::new(shape, kernels)? {
             return Ok(Path::ChannelsLast(last));
         }
         if let Some(few) = FewPixels::new(shape, kernels)? {
@@ -89,10 +89,12 @@ impl Path {
                 Some(grouped) => Gather::Grouped(grouped),
                 None => Gather::Product(Gathering::forward(shape, kernels)?),
             },
-            backward_data: match Grouped::backward_data(shape, kernels)? {
-                _ if many_phases => None,
-                Some(grouped) => Some(Gather::Grouped(grouped)),
-                None => Some(Gather::Product(Gathering::backward_data(shape, kernels)?)),
+            backward_data: if many_phases {
+                None
+            } else if let Some(grouped) = Grouped::backward_data(shape, kernels)? {
+                Some(Gather::Grouped(grouped))
+            } else {
+                Some(Gather::Product(Gathering::backward_data(shape, kernels)?))
             },
             backward_weight: Scatter::new(shape, kernels)?,
         }))
