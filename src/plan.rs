@@ -28,9 +28,9 @@ pub enum Algorithm {
     Auto,
     /// The textbook: cols is written out and multiplied by the crate `matrixmultiply`.
     Explicit,
-    /// The library's own GEMM reads the patches straight from the image: cols never exists. One pass of some
-    /// layers is the textbook's all the same, an image and a group at a time: `backward_data` of large strides
-    /// with kernels as large, which would take more than 64 products ([`explain`](Plan::explain) says so).
+    /// The library's own GEMM reads the patches straight from the image: cols never exists. The textbook, an
+    /// image and a group at a time, has `backward_data` of large strides with kernels as large all the same, which would
+    /// take more than 64 products, and all passes of such layers with a filter per channel ([`explain`](Plan::explain) says so).
     Implicit,
 }
 

@@ -171,7 +171,7 @@ fn check_passes<T: Element>(params: Params, algorithm: Algorithm) -> usize {
     let plan = Plan::new(layer.shape, algorithm, Parallelism::Serial).unwrap();
     let mut allocations = 0;
     let ours = |&(pass, _): &(Pass, Write)| !is_textbook(&plan, pass);
-    for (pass, write) in calls().into_iter().filter(ours) {
+    for (pass, write) in calls().filter(ours) {
         let old = vec![T::from_f64(7.0); layer.destination_len(pass)];
         let right = {
             let mut to = old.clone();

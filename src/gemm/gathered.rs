@@ -28,6 +28,11 @@ const PART: usize = 24 << 10;
 /// Terms up to which [`Gathering::fewest`] is the first of its two.
 const FEW_TERMS: usize = 256;
 
+/// Tiles of rows from which on panels of so many terms are copied.
+pub(crate) fn fewest<T>(gathering: &Gathering<T>, terms: usize) -> usize {
+    gathering.fewest[usize::from(terms > FEW_TERMS)]
+}
+
 /// What copies the panels of this product, if it would be faster with them copied; `beside_a` is that of
 /// the left operand.
 pub(super) fn pays<'a, T>(
@@ -37,7 +42,7 @@ pub(super) fn pays<'a, T>(
     beside_a: bool,
 ) -> Option<&'a Gathering<T>> {
     let pays = |gathering: &&Gathering<T>| {
-        let fewest = gathering.fewest[usize::from(left.terms.all().len() > FEW_TERMS)];
+        let fewest = fewest(gathering, left.terms.all().len());
         let many = left.rows.all().len().div_ceil(kernel.rows) >= fewest;
         right.panel_pitch.is_none() && many && (!gathering.by_lane || beside_a)
     };

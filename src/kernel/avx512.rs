@@ -124,7 +124,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             multiply: multiply_wide::<V>,
             pack: pack::<V, 4>,
             store: store::<V>,
-            // Of few terms, for then a tile is summed in its place at once (on Zen 5 32 channels of 16000 pixels
+            // Of few terms, for then a tile is summed in its place, in a few parts at most (on Zen 5 32 channels of 16000 pixels
             // to 256: 181 GFLOP/s, 207 so; 256 channels, 3x3, 14x14 pixels: 230, and 206 so).
             gathering: Some(Gathering {
                 gather: gather::<V>,

@@ -224,7 +224,8 @@ unsafe fn add_term<
             false => job.b.add(*job.steps_b.add(term) as usize),
         };
         let mut vectors = [V::splat(V::Element::ZERO); N];
-        if N >= 3 {
+        // What was packed lies in the L1 cache.
+        if N >= 3 && !PACKED {
             // Few rows are done before a line comes: there, that of the next panel.
             let ahead = if R > 2 {
                 let later = (term + AHEAD).min(job.terms - 1);

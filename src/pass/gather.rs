@@ -45,6 +45,9 @@ const OWN_PANEL: usize = 96 << 10;
 /// worth handing out: some 50 µs.
 const CELL_WORK: usize = 3 << 20;
 
+/// Cells that a layer should have, where its rows are enough.
+const CELLS: usize = 8;
+
 /// Where the weights that the kernels read come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packing {
@@ -207,7 +210,8 @@ impl Gathering {
         if !flat && self.alone && patches.pixels.runs() == 1 && self.panel() <= OWN_PANEL {
             self.packing = Packing::PerCell;
         }
-        let most = self.channels_of_cell(kernels, pixels.saturating_mul(terms));
+        let runs = patches.pixels.runs();
+        let most = self.channels_of_cell(kernels, pixels.saturating_mul(terms), runs);
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
         let run = [1, 1, 1, most.min(self.channels)];
@@ -271,9 +275,9 @@ impl Gathering {
         }
     }
 
-    /// Channels of a cell, whose products each have so many multiplications: few, until there is work
-    /// for everybody.
-    fn channels_of_cell<T>(&self, kernels: &Kernels<T>, of_channel: usize) -> usize {
+    /// Channels of a cell, whose products each have so many multiplications, for each of so many runs of
+    /// pixels: few, until there is work for everybody.
+    fn channels_of_cell<T>(&self, kernels: &Kernels<T>, of_channel: usize, runs: usize) -> usize {
         let step = match self.lanes {
             Lanes::Pixels if self.is_shallow(kernels) => self.channels,
             Lanes::Pixels => kernels.wide.rows,
@@ -281,10 +285,13 @@ impl Gathering {
         };
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
         let most = (work / of_channel.max(1)).next_multiple_of(step).max(step);
-        // Panels of pixels are copied, or come from the L2 cache, for each cell anew.
+        // Panels of pixels are copied, or come from the L2 cache, for each cell anew: more cells have half as many.
         match self.lanes {
             Lanes::Pixels => {
                 let parts = self.channels.div_ceil(ROWS_OF_CELL);
+                let enough = runs.saturating_mul(self.groups).saturating_mul(parts) >= CELLS;
+                let parts =
+                    if enough { parts } else { parts.max(self.channels / (ROWS_OF_CELL / 2)) };
                 most.max(self.channels.div_ceil(parts).next_multiple_of(step))
             }
             Lanes::Channels => most,

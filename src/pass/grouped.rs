@@ -11,6 +11,7 @@ use super::depthwise::{backward_stencils, forward_stencil};
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
+use crate::gemm::gathered::fewest;
 use crate::kernel::Kernels;
 use crate::kernel::stencil::{self, MOST_BLOCK, Planes, Stencil};
 use crate::scratch::{Need, room};
@@ -104,11 +105,19 @@ impl Grouped {
         // A product of gathered panels has each weight broadcast from memory for two vectors or four, not for one
         // (forward on Zen 3 with AVX2: mnist_stem 21 GFLOP/s, 45 as a product; c3d_1 43, 73; 16 channels a
         // group 48, 60; on Zen 5 with AVX-512: mnist_stem 85, 144).
-        if kernels.wide.gathering.is_some() && outputs > 2 * kernels.wide.rows {
+        let wide = &kernels.wide;
+        let fewest = wide.gathering.as_ref().map(|g| fewest(g, taps.saturating_mul(inputs)).max(3));
+        if fewest.is_some_and(|fewest| outputs.div_ceil(wide.rows) >= fewest) {
             return Ok(None);
         }
         let stencils = stencils()?;
         let Some(block) = best_block(kernels, &stencils, outputs) else { return Ok(None) };
+        // Large filters leave registers for small blocks only, and strides have more to load (AVX-512 on Zen 5, forward to
+        // 24 channels, 7x7: 168 GFLOP/s, 214 as a product; 3x3 by 2: 97, 120; 3x3: 175, 157).
+        let hard = block < MOST_BLOCK || shape.axes3()[2].stride > 1;
+        if wide.gathering.is_some() && outputs > 2 * wide.rows && hard {
+            return Ok(None);
+        }
         // Lanes past the end of a row and filters past the last are summed in vain.
         let width = stencils[0][0].map_or(1, |s| s.outputs[2]);
         let lanes = kernels.tall.vector;

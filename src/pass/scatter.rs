@@ -2,7 +2,7 @@
 //!
 //! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
 //! output channels, in panels transposed from the outputs' errors run by run. Few output channels
-//! would leave such panels empty: there, pixels lie side by side in both operands, and tiles of
+//! would leave such panels empty, and few taps wouldn't pay for them: there, pixels lie side by side in both operands, and tiles of
 //! dot products sum them. Where every pixel meets one tap, image and errors are alike, and
 //! the image is the one that is transposed if it has at most half as many channels.
 
@@ -213,7 +213,9 @@ impl Scatter {
             Sums::Panels { width, turned: true, .. } => {
                 write!(f, "rows are output channels, lanes are taps, {width} to a panel")?;
             }
-            Sums::Dots { .. } => write!(f, "few output channels: dot products along the pixels")?,
+            Sums::Dots { .. } => {
+                write!(f, "few output channels or taps: dot products along the pixels")?
+            }
         }
         write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)
     }

@@ -72,7 +72,8 @@ impl Path {
             shape.cols_len()?;
         }
         // Stencils, too, have tables for each phase.
-        if algorithm == Algorithm::Explicit || (many_phases && shape.group_in() == 1) {
+        let depthwise = shape.groups() > 1 && shape.group_in() == 1;
+        if algorithm == Algorithm::Explicit || (many_phases && depthwise) {
             return Ok(Path::Textbook);
         }
         if let Some(depthwise) = Depthwise::new(shape)? {
