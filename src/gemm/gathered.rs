@@ -8,14 +8,13 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, End, Finish, Left, Panel, Right, TERMS, store};
+use super::{Aligned, End, Finish, Left, Panel, Right, SUMS, TERMS, store};
 use crate::element::Element;
 use crate::kernel::{Gather, Gathering, Kernel, Multiply};
 use core::mem::MaybeUninit;
 
-/// Rows that meet one part of a panel before the next part, in panels of so many lanes; fewer in wider ones.
+/// Rows that meet one part of a panel before the next part; fewer where their sums would be more than [`SUMS`].
 const ROWS: usize = 192;
-const SUMS: usize = 96 * 64;
 
 /// Rows that a cell should have, where there are so many: copying a panel then costs 1.5 % of the products, and 3 %
 /// with half as many. Also panels that are read as they lie come from the L2 cache for each cell anew (128 channels,

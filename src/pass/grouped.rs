@@ -105,9 +105,9 @@ impl Grouped {
         // A product of gathered panels has each weight broadcast from memory for two vectors or four, not for one
         // (forward on Zen 3 with AVX2: mnist_stem 21 GFLOP/s, 45 as a product; c3d_1 43, 73; 16 channels a
         // group 48, 60; on Zen 5 with AVX-512: mnist_stem 85, 144).
-        let wide = &kernels.wide;
-        let fewest = wide.gathering.as_ref().map(|g| fewest(g, taps.saturating_mul(inputs)).max(3));
-        if fewest.is_some_and(|fewest| outputs.div_ceil(wide.rows) >= fewest) {
+        let tiles = outputs.div_ceil(kernels.wide.rows);
+        let rival = kernels.wide.gathering.as_ref().filter(|_| tiles > 2);
+        if rival.is_some_and(|rival| tiles >= fewest(rival, taps.saturating_mul(inputs))) {
             return Ok(None);
         }
         let stencils = stencils()?;
@@ -115,7 +115,7 @@ impl Grouped {
         // Large filters leave registers for small blocks only, and strides have more to load (AVX-512 on Zen 5, forward to
         // 24 channels, 7x7: 168 GFLOP/s, 214 as a product; 3x3 by 2: 97, 120; 3x3: 175, 157).
         let hard = block < MOST_BLOCK || shape.axes3()[2].stride > 1;
-        if wide.gathering.is_some() && outputs > 2 * wide.rows && hard {
+        if rival.is_some() && hard {
             return Ok(None);
         }
         // Lanes past the end of a row and filters past the last are summed in vain.
