@@ -200,8 +200,9 @@ pub(crate) fn multiply<T: Element>(
     }
     let swept = swept.map_or(0, |(_, swept)| swept.panels);
     // The tiles' rows are as even as the kernel's steps allow.
-    let tiles = rows.div_ceil(kernel.rows);
-    let height = rows.div_ceil(tiles).next_multiple_of(kernel.row_step).min(kernel.rows);
+    let threes = kernel.rows_in_threes.filter(|_| are_in_threes(row_steps));
+    let (most, step) = threes.map_or((kernel.rows, kernel.row_step), |rows| (rows, 3));
+    let height = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(step).min(most);
     // The last tile may have more rows than are wanted.
     let mut sums = MaybeUninit::<Aligned<([T; SUMS], [T; MAX_TILE])>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
@@ -225,6 +226,7 @@ pub(crate) fn multiply<T: Element>(
             vectors,
             a: left.data.as_ptr(),
             rows: row_steps.as_ptr(),
+            threes: threes.is_some(),
             steps_a: steps_a.as_ptr(),
             beside_a,
             b: right.data[from..].as_ptr(),
@@ -268,7 +270,8 @@ pub(crate) fn multiply<T: Element>(
                     // plus every step within a, and every step plus a panel's vectors within b;
                     // both tables have `terms` entries; the tile is a part of `sums`, which has room
                     // for `together` rows and a tile more, and was written before it is accumulated to:
-                    // rows of it that aren't wanted, too.
+                    // rows of it that aren't wanted, too. Where all rows are in threes, so are those of
+                    // a tile, which has a multiple of three.
                     unsafe { (kernel.multiply)(&job) };
                     let end = row + count;
                     if chunk + 1 == chunks && (end - done >= stored || end == some.end) {
@@ -283,6 +286,13 @@ pub(crate) fn multiply<T: Element>(
             }
         }
     }
+}
+
+/// Whether rows come in threes that lie side by side.
+fn are_in_threes(rows: &[u32]) -> bool {
+    let (threes, rest) = rows.as_chunks::<3>();
+    let beside = |&[a, b, c]: &[u32; 3]| b == a.wrapping_add(1) && c == a.wrapping_add(2);
+    rest.is_empty() && threes.iter().all(beside)
 }
 
 /// Writes the lanes wanted of a tile's rows to their places, line by line.

@@ -247,7 +247,17 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     let places = |rng: &mut SmallRng, count: usize, most: u32| -> Vec<u32> {
         (0..count).map(|_| rng.random_range(0..most)).collect()
     };
-    let (row_table, mut term_table) = (places(rng, rows, 300), places(rng, terms, 500));
+    let (mut row_table, mut term_table) = (places(rng, rows, 300), places(rng, terms, 500));
+    if rng.random() {
+        // Rows in threes that lie side by side, or all but one of them.
+        for three in row_table.chunks_mut(3) {
+            let first = three[0].min(297);
+            three.copy_from_slice(&[first, first + 1, first + 2][..three.len()]);
+        }
+        if rng.random() {
+            row_table[rng.random_range(0..rows)] += 1;
+        }
+    }
     if rng.random() {
         term_table = (7..7 + terms as u32).collect();
     }

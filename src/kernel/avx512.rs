@@ -87,6 +87,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
     let single = Kernel {
         rows: 28,
         row_step: 2,
+        rows_in_threes: Some(27),
         lanes,
         vector: lanes,
         // On Zen 4 3x3 layers were 3 % slower by 192.
@@ -100,6 +101,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
     let pairs = Kernel {
         rows: 14,
         row_step: 2,
+        rows_in_threes: None,
         lanes: 2 * lanes,
         vector: lanes,
         // On Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 so.
@@ -118,6 +120,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         wide: Kernel {
             rows: 6,
             row_step: 1,
+            rows_in_threes: None,
             lanes: 4 * lanes,
             vector: lanes,
             block: 192,
@@ -148,7 +151,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
-/// multiplication itself. Fewer rows in steps of 2.
+/// multiplication itself. Fewer rows in steps of 2, or of 3 in threes.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -156,6 +159,19 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
+        if job.threes {
+            return match job.count / 3 {
+                1 => body::multiply_threes::<V, 3>(job),
+                2 => body::multiply_threes::<V, 6>(job),
+                3 => body::multiply_threes::<V, 9>(job),
+                4 => body::multiply_threes::<V, 12>(job),
+                5 => body::multiply_threes::<V, 15>(job),
+                6 => body::multiply_threes::<V, 18>(job),
+                7 => body::multiply_threes::<V, 21>(job),
+                8 => body::multiply_threes::<V, 24>(job),
+                _ => body::multiply_threes::<V, 27>(job),
+            };
+        }
         match job.count.div_ceil(2) {
             1 => body::multiply_beside::<V, 2, 1>(job),
             2 => body::multiply_beside::<V, 4, 1>(job),

@@ -101,7 +101,7 @@ unsafe fn multiply_exact<
     job: &Multiply<V::Element>,
 ) {
     // SAFETY: the caller vouches for the job.
-    unsafe { multiply_of::<V, R, N, false, PACKED>(job, &starts(job.a, job.rows)) }
+    unsafe { multiply_of::<V, R, N, 1, PACKED>(job, &starts(job.a, job.rows)) }
 }
 
 /// Whether there are `R` rows, each of which begins one element after the one before it.
@@ -134,14 +134,30 @@ pub(super) unsafe fn multiply_beside<
     // SAFETY: the caller vouches for the job.
     unsafe {
         if are_beside::<_, R>(job) {
-            return multiply_of::<V, R, N, true, false>(job, &starts(job.a, job.rows));
+            return multiply_of::<V, R, N, R, false>(job, &starts(job.a, job.rows));
         }
         // Those past the last that is wanted repeat it.
         let row = |r: usize| job.a.add(*job.rows.add(r.min(job.count - 1)) as usize);
         let rows = core::array::from_fn(row);
         // They stay in memory, from where they are read one by one: the compiler would move many of
         // them at once, with vectors that the sums need.
-        multiply_of::<V, R, N, false, false>(job, core::hint::black_box(&rows));
+        multiply_of::<V, R, N, 1, false>(job, core::hint::black_box(&rows));
+    }
+}
+
+/// `R` rows of one vector, all of them wanted, in threes that lie side by side: a third of the pointers, which are
+/// half of what 24x1 loads (Zen 5, operands in the L1 cache: 190 GFLOP/s with a pointer for each row, 240 so).
+///
+/// # Safety
+/// As [`Multiply`], for `R` rows that are in threes.
+#[inline(always)]
+pub(super) unsafe fn multiply_threes<V: Vector<Element: Element>, const R: usize>(
+    job: &Multiply<V::Element>,
+) {
+    const { assert!(R.is_multiple_of(3)) };
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        multiply_of::<V, R, 1, 3, false>(job, core::hint::black_box(&starts(job.a, job.rows)))
     }
 }
 
@@ -153,14 +169,14 @@ pub(super) unsafe fn multiply_beside<
 /// all of a first: [`Vector::in_order`] stops it.
 ///
 /// # Safety
-/// As [`Multiply`]; the tile has `R` rows of `N` vectors, and those of a begin at `rows`. If `BESIDE`,
-/// row `r` begins `r` elements after the first; if `PACKED`, so is b.
+/// As [`Multiply`]; the tile has `R` rows of `N` vectors, and those of a begin at `rows`. Each
+/// `BESIDE` rows lie side by side: a row begins one element after the one before it; if `PACKED`, so is b.
 #[inline(always)]
 unsafe fn multiply_of<
     V: Vector<Element: Element>,
     const R: usize,
     const N: usize,
-    const BESIDE: bool,
+    const BESIDE: usize,
     const PACKED: bool,
 >(
     job: &Multiply<V::Element>,
@@ -206,7 +222,7 @@ unsafe fn add_term<
     V: Vector<Element: Element>,
     const R: usize,
     const N: usize,
-    const BESIDE: bool,
+    const BESIDE: usize,
     const PACKED: bool,
 >(
     job: &Multiply<V::Element>,
@@ -214,11 +230,10 @@ unsafe fn add_term<
     sums: &mut [[V; N]; R],
     term: usize,
 ) {
-    // SAFETY: the caller vouches that each of the rows is good for every step of a, and that b is
-    // good for N vectors at every step of b.
+    // SAFETY: the caller vouches that each of the rows is good for every step of a, those that lie beside
+    // one of them too, and that b is good for N vectors at every step of b.
     unsafe {
         let step_a = *job.steps_a.add(term) as usize;
-        let first = rows[0].add(step_a);
         let b = match PACKED {
             true => job.b.add(term * N * V::LANES),
             false => job.b.add(*job.steps_b.add(term) as usize),
@@ -240,15 +255,18 @@ unsafe fn add_term<
         for v in 0..N {
             vectors[v] = V::load(b.add(v * V::LANES));
         }
-        for r in 0..R {
-            if N == 2 {
-                V::in_order();
-            }
-            let a = V::splat(if BESIDE { *first.add(r) } else { *rows[r].add(step_a) });
-            for v in 0..N {
-                sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
-                if N == 1 {
-                    sums[r][v].in_turn();
+        for first in (0..R).step_by(BESIDE) {
+            let row = rows[first].add(step_a);
+            for r in 0..BESIDE {
+                if N == 2 {
+                    V::in_order();
+                }
+                let a = V::splat(*row.add(r));
+                for v in 0..N {
+                    sums[first + r][v] = a.mul_add(vectors[v], sums[first + r][v]);
+                    if N == 1 {
+                        sums[first + r][v].in_turn();
+                    }
                 }
             }
         }

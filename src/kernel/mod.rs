@@ -138,6 +138,8 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) rows: usize,
     /// Smaller tiles have a multiple of this many rows.
     pub(crate) row_step: usize,
+    /// Rows of the largest tile of rows [in threes](Multiply::threes), if there are such.
+    pub(crate) rows_in_threes: Option<usize>,
     /// Lanes of the widest tile: the width of a panel.
     pub(crate) lanes: usize,
     /// Lanes of a vector; narrower tiles have a multiple of it.
@@ -216,6 +218,10 @@ pub(crate) struct Multiply<T> {
     pub(crate) vectors: usize,
     pub(crate) a: *const T,
     pub(crate) rows: *const u32,
+    /// The rows come in threes that lie side by side, such as the taps of a row of a filter; only if the kernel has
+    /// tiles of them.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "read by AVX-512's alone"))]
+    pub(crate) threes: bool,
     pub(crate) steps_a: *const u32,
     /// Each step of a is one more than the one before it.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
