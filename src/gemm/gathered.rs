@@ -157,7 +157,7 @@ pub(super) unsafe fn multiply<T: Element>(
                     vectors,
                     a: left.data.as_ptr(),
                     rows: rows.as_ptr(),
-                    threes: false,
+                    stretch: 1,
                     steps_a: steps_a.as_ptr(),
                     beside_a: by_lane,
                     b: packed,

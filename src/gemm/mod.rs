@@ -200,8 +200,8 @@ pub(crate) fn multiply<T: Element>(
     }
     let swept = swept.map_or(0, |(_, swept)| swept.panels);
     // The tiles' rows are as even as the kernel's steps allow.
-    let threes = kernel.rows_in_threes.filter(|_| are_in_threes(row_steps));
-    let (most, step) = threes.map_or((kernel.rows, kernel.row_step), |rows| (rows, 3));
+    let stretch = kernel.stretches.iter().find(|[len, _]| are_in_stretches(row_steps, *len));
+    let [step, most] = *stretch.unwrap_or(&[kernel.row_step, kernel.rows]);
     let height = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(step).min(most);
     // The last tile may have more rows than are wanted.
     let mut sums = MaybeUninit::<Aligned<([T; SUMS], [T; MAX_TILE])>>::uninit();
@@ -226,7 +226,7 @@ pub(crate) fn multiply<T: Element>(
             vectors,
             a: left.data.as_ptr(),
             rows: row_steps.as_ptr(),
-            threes: threes.is_some(),
+            stretch: stretch.map_or(1, |[len, _]| *len),
             steps_a: steps_a.as_ptr(),
             beside_a,
             b: right.data[from..].as_ptr(),
@@ -270,8 +270,8 @@ pub(crate) fn multiply<T: Element>(
                     // plus every step within a, and every step plus a panel's vectors within b;
                     // both tables have `terms` entries; the tile is a part of `sums`, which has room
                     // for `together` rows and a tile more, and was written before it is accumulated to:
-                    // rows of it that aren't wanted, too. Where all rows are in threes, so are those of
-                    // a tile, which has a multiple of three.
+                    // rows of it that aren't wanted, too. Where all rows are in stretches, so are those of
+                    // a tile, which has whole ones.
                     unsafe { (kernel.multiply)(&job) };
                     let end = row + count;
                     if chunk + 1 == chunks && (end - done >= stored || end == some.end) {
@@ -288,11 +288,11 @@ pub(crate) fn multiply<T: Element>(
     }
 }
 
-/// Whether rows come in threes that lie side by side.
-fn are_in_threes(rows: &[u32]) -> bool {
-    let (threes, rest) = rows.as_chunks::<3>();
-    let beside = |&[a, b, c]: &[u32; 3]| b == a.wrapping_add(1) && c == a.wrapping_add(2);
-    rest.is_empty() && threes.iter().all(beside)
+/// Whether `len` rows lie side by side, then as many others.
+fn are_in_stretches(rows: &[u32], len: usize) -> bool {
+    let beside = |pair: &[u32]| pair[1] == pair[0].wrapping_add(1);
+    let stretches = rows.chunks_exact(len);
+    stretches.remainder().is_empty() && stretches.into_iter().all(|s| s.windows(2).all(beside))
 }
 
 /// Writes the lanes wanted of a tile's rows to their places, line by line.

@@ -249,10 +249,11 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
     };
     let (mut row_table, mut term_table) = (places(rng, rows, 300), places(rng, terms, 500));
     if rng.random() {
-        // Rows in threes that lie side by side, or all but one of them.
-        for three in row_table.chunks_mut(3) {
-            let first = three[0].min(297);
-            three.copy_from_slice(&[first, first + 1, first + 2][..three.len()]);
+        // Rows in stretches that lie side by side, or all but one of them.
+        let stretch = rng.random_range(2..=8);
+        for rows in row_table.chunks_mut(stretch) {
+            let first = rows[0].min(292);
+            rows.iter_mut().zip(first..).for_each(|(row, place)| *row = place);
         }
         if rng.random() {
             row_table[rng.random_range(0..rows)] += 1;

@@ -59,7 +59,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
     Kernel {
         rows: 6,
         row_step: 1,
-        rows_in_threes: None,
+        stretches: &[],
         lanes: 2 * lanes,
         vector: lanes,
         // Channels first, few of the elements that tiles read share a line: 24 KiB of b left no room for

@@ -87,7 +87,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
     let single = Kernel {
         rows: 28,
         row_step: 2,
-        rows_in_threes: Some(27),
+        stretches: &[[7, 28], [5, 25], [4, 28], [3, 27]],
         lanes,
         vector: lanes,
         // On Zen 4 3x3 layers were 3 % slower by 192.
@@ -101,7 +101,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
     let pairs = Kernel {
         rows: 14,
         row_step: 2,
-        rows_in_threes: None,
+        stretches: &[],
         lanes: 2 * lanes,
         vector: lanes,
         // On Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 so.
@@ -120,7 +120,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         wide: Kernel {
             rows: 6,
             row_step: 1,
-            rows_in_threes: None,
+            stretches: &[],
             lanes: 4 * lanes,
             vector: lanes,
             block: 192,
@@ -151,7 +151,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
-/// multiplication itself. Fewer rows in steps of 2, or of 3 in threes.
+/// multiplication itself. Fewer rows in steps of 2, or of a stretch.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -159,19 +159,45 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        if job.threes {
-            return match job.count / 3 {
-                1 => body::multiply_threes::<V, 3>(job),
-                2 => body::multiply_threes::<V, 6>(job),
-                3 => body::multiply_threes::<V, 9>(job),
-                4 => body::multiply_threes::<V, 12>(job),
-                5 => body::multiply_threes::<V, 15>(job),
-                6 => body::multiply_threes::<V, 18>(job),
-                7 => body::multiply_threes::<V, 21>(job),
-                8 => body::multiply_threes::<V, 24>(job),
-                _ => body::multiply_threes::<V, 27>(job),
-            };
+        match (job.stretch, job.count) {
+            (7, 7) => body::multiply_stretches::<V, 7, 7>(job),
+            (7, 14) => body::multiply_stretches::<V, 14, 7>(job),
+            (7, 21) => body::multiply_stretches::<V, 21, 7>(job),
+            (7, 28) => body::multiply_stretches::<V, 28, 7>(job),
+            (5, 5) => body::multiply_stretches::<V, 5, 5>(job),
+            (5, 10) => body::multiply_stretches::<V, 10, 5>(job),
+            (5, 15) => body::multiply_stretches::<V, 15, 5>(job),
+            (5, 20) => body::multiply_stretches::<V, 20, 5>(job),
+            (5, 25) => body::multiply_stretches::<V, 25, 5>(job),
+            (4, 4) => body::multiply_stretches::<V, 4, 4>(job),
+            (4, 8) => body::multiply_stretches::<V, 8, 4>(job),
+            (4, 12) => body::multiply_stretches::<V, 12, 4>(job),
+            (4, 16) => body::multiply_stretches::<V, 16, 4>(job),
+            (4, 20) => body::multiply_stretches::<V, 20, 4>(job),
+            (4, 24) => body::multiply_stretches::<V, 24, 4>(job),
+            (4, 28) => body::multiply_stretches::<V, 28, 4>(job),
+            (3, 3) => body::multiply_stretches::<V, 3, 3>(job),
+            (3, 6) => body::multiply_stretches::<V, 6, 3>(job),
+            (3, 9) => body::multiply_stretches::<V, 9, 3>(job),
+            (3, 12) => body::multiply_stretches::<V, 12, 3>(job),
+            (3, 15) => body::multiply_stretches::<V, 15, 3>(job),
+            (3, 18) => body::multiply_stretches::<V, 18, 3>(job),
+            (3, 21) => body::multiply_stretches::<V, 21, 3>(job),
+            (3, 24) => body::multiply_stretches::<V, 24, 3>(job),
+            (3, 27) => body::multiply_stretches::<V, 27, 3>(job),
+            _ => multiply_apart::<V>(job),
         }
+    }
+}
+
+/// [`multiply_tall`] of rows that aren't in stretches.
+///
+/// # Safety
+/// As [`Multiply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_apart<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe {
         match job.count.div_ceil(2) {
             1 => body::multiply_beside::<V, 2, 1>(job),
             2 => body::multiply_beside::<V, 4, 1>(job),

@@ -28,7 +28,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         tall: Kernel {
             rows: 6,
             row_step: 1,
-            rows_in_threes: None,
+            stretches: &[],
             lanes: 4 * lanes,
             vector: lanes,
             block: 384,
@@ -45,7 +45,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         wide: Kernel {
             rows: 6,
             row_step: 1,
-            rows_in_threes: None,
+            stretches: &[],
             lanes: 4 * lanes,
             vector: lanes,
             block: 384,

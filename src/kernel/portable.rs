@@ -19,7 +19,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         tall: Kernel {
             rows: 6,
             row_step: 1,
-            rows_in_threes: None,
+            stretches: &[],
             lanes: 2 * lanes,
             vector: lanes,
             block: 384,
@@ -34,7 +34,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         wide: Kernel {
             rows: 3,
             row_step: 1,
-            rows_in_threes: None,
+            stretches: &[],
             lanes: 3 * lanes,
             vector: lanes,
             block: 256,

@@ -50,7 +50,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
     Kernel {
         rows: 5,
         row_step: 1,
-        rows_in_threes: None,
+        stretches: &[],
         lanes: 2 * lanes,
         vector: lanes,
         block: 384,

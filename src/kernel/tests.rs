@@ -68,7 +68,7 @@ fn check_identity<T: Element>() {
                         vectors,
                         a: a.as_ptr(),
                         rows: rows.as_ptr(),
-                        threes: false,
+                        stretch: 1,
                         steps_a: steps_a.as_ptr(),
                         beside_a: false,
                         b: b.as_ptr(),
@@ -101,7 +101,7 @@ fn a_times_identity_is_a() {
     check_identity::<f64>();
 }
 
-/// Rows that lie side by side, all of them or in threes, are summed as others are, and so are those that nearly do: two
+/// Rows that lie side by side, all of them or in stretches, are summed as others are, and so are those that nearly do: two
 /// of them are one.
 fn check_beside<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(8);
@@ -110,20 +110,19 @@ fn check_beside<T: Element>() {
         // Not an element more than the rows have.
         let a: Vec<T> = (0..3 * terms).map(|_| number(&mut rng)).collect();
         let b: Vec<T> = (0..terms * kernel.lanes).map(|_| number(&mut rng)).collect();
-        let steps = [(kernel.rows, kernel.row_step, false)].into_iter();
-        let steps = steps.chain(kernel.rows_in_threes.map(|rows| (rows, 3, true)));
-        let counts = steps.flat_map(|(rows, step, threes)| {
-            (step..=rows).step_by(step).map(move |count| (count, threes))
+        let apart = (1..=kernel.rows).filter(|count| count % kernel.row_step == 0);
+        let stretches = kernel.stretches.iter().flat_map(|&[stretch, most]| {
+            (stretch..=most).step_by(stretch).map(move |count| (count, stretch))
         });
-        for (count, threes) in counts {
+        for (count, stretch) in apart.map(|count| (count, 1)).chain(stretches) {
             let most = a.len() - count;
             let steps_a: Vec<u32> =
                 (0..terms).map(|t| if t == 0 { most } else { 7 * t % most } as u32).collect();
             let steps_b: Vec<u32> = (0..terms).map(|t| (t * kernel.lanes) as u32).collect();
             let rows: Vec<u32> = (0..count as u32).collect();
             let twice = |at: usize| rows.iter().map(|&r| r - u32::from(r as usize >= at)).collect();
-            // In threes, those of one and the first of the next.
-            let near = (1..count).filter(|at| !threes || at % 3 == 0).map(twice);
+            // The last of a stretch, and the first of the next.
+            let near = (1..count).filter(|at| at % stretch == 0).map(twice);
             for rows in core::iter::once(rows.clone()).chain(near) {
                 let mut tile = vec![nan::<T>(); kernel.rows * kernel.lanes];
                 let job = Multiply {
@@ -131,7 +130,7 @@ fn check_beside<T: Element>() {
                     vectors,
                     a: a.as_ptr(),
                     rows: rows.as_ptr(),
-                    threes,
+                    stretch,
                     steps_a: steps_a.as_ptr(),
                     beside_a: false,
                     b: b.as_ptr(),
@@ -214,7 +213,7 @@ fn check_gathered<T: Element>() {
                         vectors,
                         a: a.as_ptr(),
                         rows: rows.as_ptr(),
-                        threes: false,
+                        stretch: 1,
                         steps_a: steps_a.as_ptr(),
                         beside_a: true,
                         b: if packed_b { b.as_ptr() } else { from.as_ptr() },
