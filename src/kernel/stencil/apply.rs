@@ -124,7 +124,13 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
                         for row in 0..ROWS {
                             if row < height - y {
                                 let to = to.add(row * s.output_pitches[1]);
-                                write(&job.storing, sums[row], to, count, s.output_pitches[2]);
+                                write(
+                                    Some(&job.storing),
+                                    sums[row],
+                                    to,
+                                    count,
+                                    s.output_pitches[2],
+                                );
                             }
                         }
                     }
@@ -163,9 +169,15 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
                             if row < height - y {
                                 let [a, b] = even[row].interleave(odd[row]);
                                 let to = to.add(row * s.output_pitches[1]);
-                                write(&job.storing, a, to, count.min(V::LANES), 1);
+                                write(Some(&job.storing), a, to, count.min(V::LANES), 1);
                                 if count > V::LANES {
-                                    write(&job.storing, b, to.add(V::LANES), count - V::LANES, 1);
+                                    write(
+                                        Some(&job.storing),
+                                        b,
+                                        to.add(V::LANES),
+                                        count - V::LANES,
+                                        1,
+                                    );
                                 }
                             }
                         }
@@ -211,7 +223,7 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
         let to = plane.output.add(to);
         for x in (0..start).step_by(V::LANES) {
             let [sum] = sum::<V, 1, 1>(job, s, [z, y, x]);
-            write(&job.storing, sum, to.add(x), V::LANES, 1);
+            write(Some(&job.storing), sum, to.add(x), V::LANES, 1);
         }
         let mut x = start;
         while x + VECTORS * V::LANES <= end {
@@ -226,7 +238,7 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
                 }
             }
             for v in 0..VECTORS {
-                write(&job.storing, sums[v], to.add(x + v * V::LANES), V::LANES, 1);
+                write(Some(&job.storing), sums[v], to.add(x + v * V::LANES), V::LANES, 1);
             }
             x += VECTORS * V::LANES;
         }

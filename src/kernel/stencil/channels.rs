@@ -339,7 +339,7 @@ impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V,
     #[inline(always)]
     unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
         let Self { job, step, taps, output, .. } = *self;
-        let channels = job.channels;
+        let (channels, storing) = (job.channels, job.storing.changes());
         // SAFETY: the caller vouches for these channels of every pixel and tap.
         unsafe {
             let mut init = V::splat(V::Element::ZERO);
@@ -361,7 +361,7 @@ impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V,
             let to = output.add(channel);
             for pixel in 0..PIXELS {
                 let to = to.wrapping_add(pixel.wrapping_mul(job.pitch));
-                write(&job.storing, sums[pixel], to, lanes.count(), 1);
+                write(storing, sums[pixel], to, lanes.count(), 1);
             }
         }
     }

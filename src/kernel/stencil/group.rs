@@ -123,7 +123,7 @@ impl<
     #[inline(always)]
     unsafe fn run(self) {
         let Self { job, combs } = self;
-        let s = combs[0];
+        let (s, storing) = (combs[0], job.storing.changes());
         let [_, height, width] = s.source;
         for x in (0..s.outputs[2]).step_by(V::LANES) {
             // SAFETY: windows keep lanes within a row, rows outside the source are left out; outputs
@@ -177,13 +177,13 @@ impl<
                             }
                             let to = (*job.outputs.as_ptr().add(k)).add(place);
                             if COMBS == 1 {
-                                write(&job.storing, done[0][k], to, count.min(V::LANES), 1);
+                                write(storing, done[0][k], to, count.min(V::LANES), 1);
                             } else {
                                 let [a, b] = done[0][k].interleave(done[last][k]);
-                                write(&job.storing, a, to, count.min(V::LANES), 1);
+                                write(storing, a, to, count.min(V::LANES), 1);
                                 if count > V::LANES {
                                     let count = (count - V::LANES).min(V::LANES);
-                                    write(&job.storing, b, to.add(V::LANES), count, 1);
+                                    write(storing, b, to.add(V::LANES), count, 1);
                                 }
                             }
                         }

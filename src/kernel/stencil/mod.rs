@@ -196,6 +196,13 @@ pub(crate) struct Storing<T> {
     pub(crate) clamp: Option<[T; 2]>,
 }
 
+impl<T> Storing<T> {
+    /// Itself, if it does more than overwrite the outputs.
+    fn changes(&self) -> Option<&Self> {
+        (self.accumulate || self.clamp.is_some()).then_some(self)
+    }
+}
+
 impl<T: Element> Stencils<T> {
     /// Writes (or adds to) the outputs of some filters, each over a plane of its own, which lie
     /// `pitches` apart as [`Apply`] has them. A twin's outputs are those between the stencil's, so that
@@ -614,7 +621,7 @@ fn rows_together(left: usize) -> usize {
 /// `to` is good for these elements.
 #[inline(always)]
 unsafe fn write<V: Vector>(
-    storing: &Storing<V::Element>,
+    storing: Option<&Storing<V::Element>>,
     mut sum: V,
     to: *mut V::Element,
     count: usize,
@@ -625,11 +632,13 @@ unsafe fn write<V: Vector>(
         if pitch != 1 {
             return write_apart(storing, sum, to, count, pitch);
         }
-        if storing.accumulate {
-            sum = V::load_first(to, count).add(sum);
-        }
-        if let Some([low, high]) = storing.clamp {
-            sum = sum.clamp(V::splat(low), V::splat(high));
+        if let Some(&Storing { accumulate, clamp }) = storing {
+            if accumulate {
+                sum = V::load_first(to, count).add(sum);
+            }
+            if let Some([low, high]) = clamp {
+                sum = sum.clamp(V::splat(low), V::splat(high));
+            }
         }
         sum.store_first(to, count);
     }
@@ -641,7 +650,7 @@ unsafe fn write<V: Vector>(
 /// As `write`.
 #[cold]
 unsafe fn write_apart<V: Vector>(
-    storing: &Storing<V::Element>,
+    storing: Option<&Storing<V::Element>>,
     sum: V,
     to: *mut V::Element,
     count: usize,
@@ -653,8 +662,12 @@ unsafe fn write_apart<V: Vector>(
         sum.store(lanes.as_mut_ptr());
         for (lane, &sum) in lanes[..count].iter().enumerate() {
             let to = to.add(lane * pitch);
-            let sum = if storing.accumulate { *to + sum } else { sum };
-            *to = storing.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+            let Some(Storing { accumulate, clamp }) = storing else {
+                *to = sum;
+                continue;
+            };
+            let sum = if *accumulate { *to + sum } else { sum };
+            *to = clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
         }
     }
 }
