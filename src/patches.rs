@@ -51,7 +51,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Whether every tap of every output reads the image itself.
-    fn is_inside(&self) -> bool {
+    pub(crate) fn is_inside(&self) -> bool {
         let last = (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation;
         self.origin >= 0 && self.origin as usize + last < self.source
     }
@@ -143,6 +143,31 @@ impl Source {
                 Pitches { image, channel: 1, axes: [h * w * c, w * c, c] }
             }
         }
+    }
+
+    /// The pitches of the pixels' grid and of the taps' where the image is read as it lies.
+    fn direct_pitches(&self) -> ([usize; 4], [usize; 4]) {
+        let pitches = self.pitches();
+        let each = |value: fn(&Walk) -> usize| {
+            [0, 1, 2].map(|a| value(&self.walks[a]).saturating_mul(pitches.axes[a]))
+        };
+        let [d, h, w] = each(|walk| walk.stride);
+        let taps = self.by_layout(pitches.channel, each(|walk| walk.dilation));
+        ([pitches.image, d, h, w], taps)
+    }
+
+    /// Whether what the rows of a tile read lies a multiple of 2 KiB apart, and meets in the same few sets of the
+    /// L1 cache: 28 such rows run at a quarter of the speed. Rows are channels, or pixels.
+    fn is_crowded(&self) -> bool {
+        let pitches = self.pitches();
+        let apart = match self.layout {
+            Layout::ChannelsFirst if self.channels > 1 => pitches.channel,
+            Layout::ChannelsLast if self.walks[2].outputs > 1 => {
+                self.walks[2].stride.saturating_mul(pitches.axes[2])
+            }
+            _ => 1,
+        };
+        apart.is_multiple_of(CROWDED)
     }
 
     /// Whether rows of the image follow each other as those of the outputs do, for each tap.
@@ -282,17 +307,7 @@ impl Patches {
         with_taps: &[[usize; 4]],
     ) -> Result<Self, Error> {
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
-        let pitches = source.pitches();
-        // What the rows of a tile read a multiple of 2 KiB apart meets in the same few sets of the
-        // L1 cache: 28 such rows run at a quarter of the speed. Rows are channels, or pixels.
-        let apart = match source.layout {
-            Layout::ChannelsFirst if source.channels > 1 => pitches.channel,
-            Layout::ChannelsLast if source.walks[2].outputs > 1 => {
-                source.walks[2].stride.saturating_mul(pitches.axes[2])
-            }
-            _ => 1,
-        };
-        let crowded = apart.is_multiple_of(CROWDED);
+        let crowded = source.is_crowded();
         let flat = limits.beside == Beside::Planes;
         let beside = match limits.beside {
             Beside::None => true,
@@ -324,13 +339,7 @@ impl Patches {
                 most_taps = most_taps.min(tap_run.iter().product()) * 7 / 8;
             }
         }
-        let axis = |a: usize, value: fn(&Walk) -> usize, pitches: &Pitches| {
-            value(&source.walks[a]).saturating_mul(pitches.axes[a])
-        };
-        let each = |value: fn(&Walk) -> usize| [0, 1, 2].map(|a| axis(a, value, &pitches));
-        let [d, h, w] = each(|walk| walk.stride);
-        let direct_pixels = [pitches.image, d, h, w];
-        let direct_taps = source.by_layout(pitches.channel, each(|walk| walk.dilation));
+        let (direct_pixels, direct_taps) = source.direct_pitches();
         if direct {
             let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
@@ -356,13 +365,28 @@ impl Patches {
         self.unread = unread;
     }
 
+    /// Reads the image as it lies where the tables allow it: whoever reads it leaves out all taps that meet
+    /// padding, and what the tables count from may lie before it.
+    pub(crate) fn in_place(&mut self) -> Result<(), Error> {
+        let (pixels, taps) = self.source.direct_pitches();
+        let (pixel_run, tap_run) = (self.pixels.run_sizes(), self.taps.run_sizes());
+        let fit = |run, pitches| fit_tables(run, &[pitches]) == run;
+        if self.source.is_crowded() || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
+            return Ok(());
+        }
+        self.pixels = Grid::new(self.source.pixel_sizes(), pixels, pixel_run)?;
+        self.taps = Grid::new(self.source.tap_sizes(), taps, tap_run)?;
+        self.copy = None;
+        Ok(())
+    }
+
     /// Elements of scratch for a copy; 0 where the image is read as it lies.
     pub(crate) fn copy_len(&self) -> usize {
         self.copy.map_or(0, |copy| copy.len)
     }
 
     /// The slice that the tables of these runs index, from the channels of `group` on, and the place in
-    /// it from which they count.
+    /// it from which they count, modulo a word if that lies [before the image](Self::in_place).
     ///
     /// `scratch` has [`copy_len`](Self::copy_len) elements; `held` says what is in it already.
     #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
@@ -379,11 +403,11 @@ impl Patches {
         let pitches = self.source.pitches();
         let first = group * self.source.channels * pitches.channel;
         let Some(copy) = &self.copy else {
-            let origin = |a: usize| self.source.walks[a].origin as usize * pitches.axes[a];
+            let origin = |a: usize| self.source.walks[a].origin * pitches.axes[a] as isize;
             let origin = origin(0) + origin(1) + origin(2);
             // The runs may be another grid's, of the same positions.
             let place = self.pixels.place(pixels.start) + self.taps.place(taps.start);
-            return (image, first + origin + place);
+            return (image, (first + place).wrapping_add_signed(origin));
         };
         let wanted = Held(Some([group, pixels.first, taps.first]));
         if *held != wanted {

@@ -58,9 +58,11 @@ pub(super) struct Bands {
     taps: usize,
 }
 
-/// The taps of stretches that meet, in the order of the layout: where they lie in both operands.
+/// The taps of stretches that meet, in the order of the layout: where they lie in both operands, in the left one from
+/// the first of them on.
 #[derive(Debug, Clone)]
 struct Terms {
+    first: u32,
     left: Table,
     right: Table,
     /// Taps of a channel.
@@ -143,6 +145,26 @@ impl Cut {
     }
 }
 
+impl Cut {
+    /// Whether it leaves out every tap that meets padding.
+    pub(super) fn is_inside(&self, source: &Source) -> bool {
+        let inside = |(walk, axis): (&Walk, &Vec<Stretch>)| axis.len() > 1 || walk.is_inside();
+        source.walks.iter().zip(&self.axes).all(inside)
+    }
+
+    /// Whether runs of these taps can be cut so, and are.
+    pub(super) fn is_taken(&self, source: &Source, taps: &Grid) -> bool {
+        let all = source.walks.map(|walk| walk.taps);
+        // A run of taps that hasn't all of a channel's has other rows; channels last, so has one of some
+        // channels.
+        let whole = match (source.layout, taps.run_sizes()) {
+            (Layout::ChannelsFirst, [_, kernel @ ..]) => kernel == all,
+            (Layout::ChannelsLast, run) => run == source.tap_sizes(),
+        };
+        whole && self.axes.iter().any(|axis| axis.len() > 1)
+    }
+}
+
 impl Stretch {
     fn area(&self, other: &Stretch) -> f64 {
         self.outputs.len() as f64 * other.outputs.len() as f64
@@ -154,38 +176,31 @@ impl Stretch {
 }
 
 impl Bands {
-    /// The bands of a cut, if it is one; `taps` and `weights` are the grids that a whole product
+    /// The bands of a cut that [is taken](Cut::is_taken); `taps` and `weights` are the grids that a whole product
     /// of the view multiplies.
     pub(super) fn new(
         cut: Cut,
         source: &Source,
         taps: &Grid,
         weights: &Grid,
-    ) -> Result<Option<Self>, Error> {
-        let all = source.walks.map(|walk| walk.taps);
-        let whole = match (source.layout, taps.run_sizes()) {
-            (Layout::ChannelsFirst, [_, kernel @ ..]) => kernel == all,
-            (Layout::ChannelsLast, run) => run == source.tap_sizes(),
-        };
+    ) -> Result<Self, Error> {
         let [planes, rows, columns] = cut.axes;
         let count = planes.len() * rows.len() * columns.len();
-        // A run of taps that hasn't all of a channel's has other rows; channels last, so has one of some
-        // channels.
-        if !whole || count == 1 {
-            return Ok(None);
-        }
         let pairs = planes.iter().flat_map(|plane| rows.iter().map(move |row| (plane, row)));
         let triples =
             pairs.flat_map(|(plane, row)| columns.iter().map(move |column| [plane, row, column]));
         let mut tables = room(count)?;
         for stretches in triples {
             let count = stretches.iter().map(|stretch| stretch.taps.len()).product();
-            let [left, right] =
-                [steps(source.layout, taps, stretches)?, steps(source.layout, weights, stretches)?];
-            tables.push(Terms { left, right, taps: count });
+            let mut left = steps(source.layout, taps, stretches)?;
+            let right = Table::new(steps(source.layout, weights, stretches)?);
+            // Taps ascend.
+            let first = left[0];
+            left.iter_mut().for_each(|step| *step -= first);
+            tables.push(Terms { first, left: Table::new(left), right, taps: count });
         }
-        let taps = all.iter().product();
-        Ok(Some(Self { planes, rows, columns, tables, taps }))
+        let taps = source.walks.map(|walk| walk.taps).iter().product();
+        Ok(Self { planes, rows, columns, tables, taps })
     }
 
     /// Whether the rows are cut, and the columns: whether padding between them is never read.
@@ -194,14 +209,14 @@ impl Bands {
     }
 
     /// Calls `multiply` for the pixels of a run that meet the same taps, some [`ROWS`] at a time:
-    /// their numbers within the run, and where the first `taps` taps of the run lie that they meet,
-    /// in both operands. Pixels come in multiples of `step`, but for the last of each kind.
+    /// their numbers within the run, the place of the first tap of the run that they meet, and where the first
+    /// `taps` taps of the run lie that they meet, in the left operand from that place on. Pixels come in multiples of `step`, but for the last of each kind.
     pub(super) fn for_each(
         &self,
         pixels: &Run,
         taps: usize,
         step: usize,
-        mut multiply: impl FnMut(&[u32], [Offsets<'_>; 2]),
+        mut multiply: impl FnMut(&[u32], usize, [Offsets<'_>; 2]),
     ) {
         let [images, depths, height, width] = pixels.sizes;
         let [_, front, top, left] = pixels.start;
@@ -219,6 +234,7 @@ impl Bands {
                 for (column, terms) in self.columns.iter().zip(&mut tables) {
                     let columns = within(column, left, width);
                     let len = channels * terms.taps;
+                    let place = terms.first as usize;
                     let terms = [terms.left.first(len), terms.right.first(len)];
                     // As even as the steps allow.
                     let count = images * planes.len() * rows.len() * columns.len();
@@ -232,14 +248,14 @@ impl Bands {
                                 numbers[filled] = number as u32;
                                 filled += 1;
                                 if filled == most {
-                                    multiply(&numbers[..filled], terms);
+                                    multiply(&numbers[..filled], place, terms);
                                     filled = 0;
                                 }
                             }
                         }
                     }
                     if filled > 0 {
-                        multiply(&numbers[..filled], terms);
+                        multiply(&numbers[..filled], place, terms);
                     }
                 }
             }
@@ -249,7 +265,7 @@ impl Bands {
 
 /// The places of these taps: channels last all channels of each; channels first those of the first
 /// channel, then all that there are so far once more, so many channels further on.
-fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Table, Error> {
+fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u32>, Error> {
     let (channels, [_, height, width], inner) = match (layout, grid.run_sizes()) {
         (Layout::ChannelsFirst, [channels, kernel @ ..]) => (channels, kernel, 1),
         (Layout::ChannelsLast, [d, h, w, channels]) => (channels, [d, h, w], channels),
@@ -271,7 +287,7 @@ fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Table,
         steps.extend_from_within(..len.min(all - len));
         steps[len..].iter_mut().for_each(|step| *step += further);
     }
-    Ok(Table::new(steps))
+    Ok(steps)
 }
 
 /// All of an axis.

@@ -216,16 +216,18 @@ impl Gathering {
                 (target, rows)
             }
         };
-        let bands = match self.lanes {
-            Lanes::Channels => {
-                let (kernel, _) = kernels.tall_for(self.channels);
-                let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
-                Bands::new(cut, &source, &patches.taps, &weights)?
+        let mut bands = None;
+        if !flat {
+            let (kernel, _) = kernels.tall_for(self.channels);
+            let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
+            if cut.is_taken(&source, &patches.taps) {
+                if cut.is_inside(&source) {
+                    patches.in_place()?;
+                }
+                let cut = Bands::new(cut, &source, &patches.taps, &weights)?;
+                patches.without_padding(cut.unread());
+                bands = Some(cut);
             }
-            Lanes::Pixels => None,
-        };
-        if let Some(bands) = &bands {
-            patches.without_padding(bands.unread());
         }
         self.products.push(Product { patches, target, weights, weights_base, rows, bands });
         Ok(())
@@ -350,7 +352,6 @@ impl Gathering {
             let taps = patches.taps.run(chunk);
             let (image, first) =
                 patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
-            let image = &image[first..];
             let panels = &panels[weights_base + weights.run(chunk).base..];
             let finish = Finish {
                 lane_bias: bias.filter(|_| chunk == 0),
@@ -361,7 +362,8 @@ impl Gathering {
             let panel_pitch = Some(self.panel());
             let Some(bands) = bands else {
                 let terms = patches.taps.offsets(taps.len);
-                let left = Left { data: image, rows: patches.pixels.offsets(pixels.len), terms };
+                let rows = patches.pixels.offsets(pixels.len);
+                let left = Left { data: &image[first..], rows, terms };
                 let right =
                     Right { data: panels, first: 0, panel_pitch, terms: weights.offsets(taps.len) };
                 multiply(kernel, &mut cell, left, right, finish);
@@ -369,12 +371,15 @@ impl Gathering {
             };
             let places = patches.pixels.table();
             let mut buffers = [[0; ROWS]; 2];
-            bands.for_each(&pixels, taps.len, kernel.rows, |numbers, [terms, of_weights]| {
+            bands.for_each(&pixels, taps.len, kernel.rows, |numbers, tap, [terms, of_weights]| {
                 let [rows, offsets] = &mut buffers;
                 let rows = &mut rows[..numbers.len()];
-                let place = |&number: &u32| places[number as usize];
+                // Pixels ascend; where the first of these meets the first of their taps is in the image.
+                let pixel = places[numbers[0] as usize];
+                let place = |&number: &u32| places[number as usize] - pixel;
                 rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
-                let left = Left { data: image, rows: Offsets::new(rows), terms };
+                let data = &image[first.wrapping_add(pixel as usize + tap)..];
+                let left = Left { data, rows: Offsets::new(rows), terms };
                 let right = Right { data: panels, first: 0, panel_pitch, terms: of_weights };
                 multiply(kernel, &mut cell.part(numbers, offsets), left, right, finish);
             });
