@@ -197,7 +197,9 @@ pub(crate) struct Storing<T> {
 }
 
 impl<T> Storing<T> {
-    /// Itself, if it does more than overwrite the outputs.
+    /// Itself, if it does more than overwrite the outputs. To be asked before a loop that writes: the compiler
+    /// can't know that outputs aren't what says so. Blocks of rows (`apply`) look it up as they write all the same:
+    /// asked before, unet_head forward was at 76 GFLOP/s, and at 81 so (AVX-512 on Zen 5).
     fn changes(&self) -> Option<&Self> {
         (self.accumulate || self.clamp.is_some()).then_some(self)
     }
@@ -656,17 +658,15 @@ unsafe fn write_apart<V: Vector>(
     count: usize,
     pitch: usize,
 ) {
+    let accumulate = storing.is_some_and(|storing| storing.accumulate);
+    let clamp = storing.and_then(|storing| storing.clamp);
     let mut lanes = [V::Element::ZERO; MAX_LANES];
     // SAFETY: no vector has more than `MAX_LANES` lanes; the caller vouches for `to`.
     unsafe {
         sum.store(lanes.as_mut_ptr());
         for (lane, &sum) in lanes[..count].iter().enumerate() {
             let to = to.add(lane * pitch);
-            let Some(Storing { accumulate, clamp }) = storing else {
-                *to = sum;
-                continue;
-            };
-            let sum = if *accumulate { *to + sum } else { sum };
+            let sum = if accumulate { *to + sum } else { sum };
             *to = clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
         }
     }
