@@ -112,7 +112,7 @@ impl FewPixels {
             pixels: MOST_PIXELS,
             taps,
             touched: usize::MAX,
-            keep_taps: true,
+            kept: 0,
             beside: Beside::None,
             once: false,
         };

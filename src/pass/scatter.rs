@@ -112,7 +112,7 @@ impl Scatter {
             pixels: PIXELS,
             taps: TAPS,
             touched: TOUCHED,
-            keep_taps: false,
+            kept: usize::MAX,
             beside: Beside::None,
             once: false,
         };
@@ -150,7 +150,7 @@ impl Scatter {
             pixels: DOT_ELEMENTS / (rows + columns),
             taps: TAPS,
             touched: TOUCHED,
-            keep_taps: false,
+            kept: usize::MAX,
             beside: Beside::Rows,
             once: true,
         };
