@@ -158,7 +158,7 @@ impl Source {
 
     /// Whether what the rows of a tile read lies a multiple of 2 KiB apart, and meets in the same few sets of the
     /// L1 cache: 28 such rows run at a quarter of the speed. Rows are channels, or pixels.
-    fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         let pitches = self.pitches();
         let apart = match self.layout {
             Layout::ChannelsFirst if self.channels > 1 => pitches.channel,
@@ -223,7 +223,7 @@ impl Source {
     }
 
     /// The channel's and the axes' values of four in the order of the layout: the reverse of [`by_layout`](Self::by_layout).
-    fn split_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
+    pub(crate) fn split_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
         match self.layout {
             Layout::ChannelsFirst => (a, [b, c, d]),
             Layout::ChannelsLast => (d, [a, b, c]),

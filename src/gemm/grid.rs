@@ -20,20 +20,42 @@ pub(crate) const AXES: usize = 4;
 pub(crate) struct Table {
     offsets: Vec<u32>,
     most: u32,
+    /// None is less than the one before it.
+    ascends: bool,
 }
 
 impl Table {
     /// A table of these.
     pub(crate) fn new(offsets: Vec<u32>) -> Self {
         let most = Offsets::new(&offsets).most;
-        Self { offsets, most }
+        // No branch ends it early: this is a vector's work.
+        let ascends = offsets.windows(2).fold(true, |all, pair| all & (pair[0] <= pair[1]));
+        Self { offsets, most, ascends }
+    }
+
+    /// Those of a box of positions, in row-major order.
+    pub(crate) fn of_box(sizes: [usize; AXES], pitches: [usize; AXES]) -> Result<Self, Error> {
+        assert!(sizes.contains(&0) || fits_table(sizes, pitches), "{sizes:?} x {pitches:?}");
+        let mut offsets = room(sizes.iter().product())?;
+        let (mut most, mut ascends) = (0, true);
+        if !sizes.contains(&0) {
+            offsets.push(0);
+            for axis in (0..AXES).rev().filter(|&axis| sizes[axis] > 1) {
+                repeat(&mut offsets, sizes[axis], pitches[axis]);
+                ascends &= pitches[axis] >= most;
+                most += (sizes[axis] - 1) * pitches[axis];
+            }
+        }
+        Ok(Self { offsets, most: most as u32, ascends })
     }
 
     /// The first `len` of them.
     pub(crate) fn first(&self, len: usize) -> Offsets<'_> {
-        match len == self.offsets.len() {
-            true => Offsets { all: &self.offsets, most: self.most },
-            false => Offsets::new(&self.offsets[..len]),
+        let all = &self.offsets[..len];
+        match all.last() {
+            _ if len == self.offsets.len() => Offsets { all, most: self.most },
+            Some(&most) if self.ascends => Offsets { all, most },
+            _ => Offsets::new(all),
         }
     }
 }
@@ -48,7 +70,7 @@ pub(crate) struct Offsets<'a> {
 impl<'a> Offsets<'a> {
     /// These offsets, all of which are looked at.
     pub(crate) fn new(all: &'a [u32]) -> Self {
-        Self { all, most: all.iter().copied().max().unwrap_or(0) }
+        Self { all, most: all.iter().fold(0, |most, &offset| most.max(offset)) }
     }
 
     /// The offsets.
@@ -142,6 +164,18 @@ pub(crate) fn run_box(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
     run
 }
 
+/// Repeats offsets until there are `count` times as many, each time `step` further on.
+pub(crate) fn repeat(offsets: &mut Vec<u32>, count: usize, step: usize) {
+    let (len, all) = (offsets.len(), offsets.len() * count);
+    while offsets.len() < all {
+        // All that there are so far, at once.
+        let begin = offsets.len();
+        let further = (begin / len * step) as u32;
+        offsets.extend_from_within(..begin.min(all - begin));
+        offsets[begin..].iter_mut().for_each(|offset| *offset += further);
+    }
+}
+
 /// `pitches` of a dense row-major array.
 pub(crate) fn dense(sizes: [usize; AXES]) -> [usize; AXES] {
     let mut pitches = [1; AXES];
@@ -158,17 +192,8 @@ impl Grid {
         pitches: [usize; AXES],
         run: [usize; AXES],
     ) -> Result<Self, Error> {
-        assert!(fits_table(run, pitches), "{run:?} x {pitches:?}");
-        let mut table = room(run.iter().product())?;
-        for a in 0..run[0] {
-            for b in 0..run[1] {
-                for c in 0..run[2] {
-                    let row = a * pitches[0] + b * pitches[1] + c * pitches[2];
-                    table.extend((0..run[3]).map(|d| (row + d * pitches[3]) as u32));
-                }
-            }
-        }
-        Ok(Self { sizes, pitches, run, table: Table::new(table) })
+        let table = Table::of_box(run, pitches)?;
+        Ok(Self { sizes, pitches, run, table })
     }
 
     /// A grid of which only the runs are wanted, not their tables.

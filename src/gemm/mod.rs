@@ -7,6 +7,7 @@ pub(crate) mod copy;
 pub(crate) mod dot;
 pub(crate) mod gathered;
 pub(crate) mod grid;
+pub(crate) mod kinds;
 pub(crate) mod pack;
 mod swept;
 pub(crate) mod target;

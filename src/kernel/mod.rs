@@ -208,11 +208,11 @@ pub(crate) struct Dot<T> {
 ///
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
 /// `rows` has `count > 0` entries, and `a` is good at each of them plus every step of a; `b` is good
-/// for `vectors` vectors at every step of b; both tables have `terms` entries; `tile` has the kernel's
-/// `rows` times that many elements, initialised if `accumulate`, that nothing else refers to. If the
-/// kernel gathers such a product, there are only `count` rows, and those of the tile are `tile_pitch` apart.
+/// for `vectors` vectors at every step of b; both tables have `terms` entries; nothing else refers to the vectors of the
+/// tile's rows, which are `tile_pitch` elements apart and initialised if `accumulate`: `count` of them, or the next
+/// multiple of the kernel's `row_step` (if the kernel gathers such a product, or there are stretches, just `count`).
 pub(crate) struct Multiply<T> {
-    /// Rows wanted; those past them are computed or not, as the kernel likes.
+    /// Rows wanted; those past them that complete a step are computed or not, as the kernel likes.
     pub(crate) count: usize,
     /// Vectors wanted: the lanes of the tile, and of b at every step. A tall kernel has one panel
     /// width only.
@@ -238,8 +238,7 @@ pub(crate) struct Multiply<T> {
     pub(crate) packed_b: bool,
     pub(crate) terms: usize,
     pub(crate) tile: *mut T,
-    /// Elements between rows of the tile: those of `vectors` vectors, or any if the kernel gathers
-    /// such a product.
+    /// Elements between rows of the tile, no fewer than `vectors` vectors have.
     pub(crate) tile_pitch: usize,
     /// Add to the tile rather than overwrite it.
     pub(crate) accumulate: bool,

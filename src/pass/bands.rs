@@ -58,13 +58,12 @@ pub(super) struct Bands {
     taps: usize,
 }
 
-/// The taps of stretches that meet, in the order of the layout: where they lie in both operands, in the left one from
-/// the first of them on.
+/// The taps of stretches that meet, in the order of the layout: where the first of them lies in both operands, and all of
+/// them from there on.
 #[derive(Debug, Clone)]
 struct Terms {
-    first: u32,
-    left: Table,
-    right: Table,
+    first: [usize; 2],
+    places: [Table; 2],
     /// Taps of a channel.
     taps: usize,
 }
@@ -191,13 +190,17 @@ impl Bands {
             pairs.flat_map(|(plane, row)| columns.iter().map(move |column| [plane, row, column]));
         let mut tables = room(count)?;
         for stretches in triples {
-            let count = stretches.iter().map(|stretch| stretch.taps.len()).product();
-            let mut left = steps(source.layout, taps, stretches)?;
-            let right = Table::new(steps(source.layout, weights, stretches)?);
-            // Taps ascend.
-            let first = left[0];
-            left.iter_mut().for_each(|step| *step -= first);
-            tables.push(Terms { first, left: Table::new(left), right, taps: count });
+            let met = stretches.map(|stretch| stretch.taps.clone());
+            let channels = source.split_layout(taps.run_sizes()).0;
+            let sizes = source.by_layout(channels, met.each_ref().map(|taps| taps.len()));
+            let start = source.by_layout(0, met.each_ref().map(|taps| taps.start));
+            let place = |grid: &Grid| grid.place(start);
+            let table = |grid: &Grid| Table::of_box(sizes, grid.pitches());
+            tables.push(Terms {
+                first: [place(taps), place(weights)],
+                places: [table(taps)?, table(weights)?],
+                taps: met.iter().map(|taps| taps.len()).product(),
+            });
         }
         let taps = source.walks.map(|walk| walk.taps).iter().product();
         Ok(Self { planes, rows, columns, tables, taps })
@@ -209,14 +212,14 @@ impl Bands {
     }
 
     /// Calls `multiply` for the pixels of a run that meet the same taps, some [`ROWS`] at a time:
-    /// their numbers within the run, the place of the first tap of the run that they meet, and where the first
-    /// `taps` taps of the run lie that they meet, in the left operand from that place on. Pixels come in multiples of `step`, but for the last of each kind.
+    /// their numbers within the run, where the first tap of the run that they meet lies in both operands, and where
+    /// from there on all of the first `taps` lie that they meet. Pixels come in multiples of `step`, but for the last of each kind.
     pub(super) fn for_each(
         &self,
         pixels: &Run,
         taps: usize,
         step: usize,
-        mut multiply: impl FnMut(&[u32], usize, [Offsets<'_>; 2]),
+        mut multiply: impl FnMut(&[u32], [usize; 2], [Offsets<'_>; 2]),
     ) {
         let [images, depths, height, width] = pixels.sizes;
         let [_, front, top, left] = pixels.start;
@@ -234,8 +237,8 @@ impl Bands {
                 for (column, terms) in self.columns.iter().zip(&mut tables) {
                     let columns = within(column, left, width);
                     let len = channels * terms.taps;
-                    let place = terms.first as usize;
-                    let terms = [terms.left.first(len), terms.right.first(len)];
+                    let place = terms.first;
+                    let terms = terms.places.each_ref().map(|places| places.first(len));
                     // As even as the steps allow.
                     let count = images * planes.len() * rows.len() * columns.len();
                     let calls = count.div_ceil(ROWS / step * step).max(1);
@@ -261,33 +264,6 @@ impl Bands {
             }
         }
     }
-}
-
-/// The places of these taps: channels last all channels of each; channels first those of the first
-/// channel, then all that there are so far once more, so many channels further on.
-fn steps(layout: Layout, grid: &Grid, stretches: [&Stretch; 3]) -> Result<Vec<u32>, Error> {
-    let (channels, [_, height, width], inner) = match (layout, grid.run_sizes()) {
-        (Layout::ChannelsFirst, [channels, kernel @ ..]) => (channels, kernel, 1),
-        (Layout::ChannelsLast, [d, h, w, channels]) => (channels, [d, h, w], channels),
-    };
-    let [z, y, x] = stretches.map(|stretch| stretch.taps.clone());
-    let count = z.len() * y.len() * x.len();
-    let all = channels * count;
-    let mut steps = room(all)?;
-    for plane in z {
-        for row in y.clone() {
-            let first = (plane * height + row) * width;
-            let columns = (first + x.start) * inner..(first + x.end) * inner;
-            steps.extend_from_slice(&grid.table()[columns]);
-        }
-    }
-    while steps.len() < all {
-        let len = steps.len();
-        let further = (len / count * grid.pitches()[0]) as u32;
-        steps.extend_from_within(..len.min(all - len));
-        steps[len..].iter_mut().for_each(|step| *step += further);
-    }
-    Ok(steps)
 }
 
 /// All of an axis.

@@ -371,7 +371,8 @@ impl Gathering {
             };
             let places = patches.pixels.table();
             let mut buffers = [[0; ROWS]; 2];
-            bands.for_each(&pixels, taps.len, kernel.rows, |numbers, tap, [terms, of_weights]| {
+            bands.for_each(&pixels, taps.len, kernel.rows, |numbers, first_taps, all_taps| {
+                let ([tap, weight], [terms, of_weights]) = (first_taps, all_taps);
                 let [rows, offsets] = &mut buffers;
                 let rows = &mut rows[..numbers.len()];
                 // Pixels ascend; where the first of these meets the first of their taps is in the image.
@@ -380,7 +381,7 @@ impl Gathering {
                 rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
                 let data = &image[first.wrapping_add(pixel as usize + tap)..];
                 let left = Left { data, rows: Offsets::new(rows), terms };
-                let right = Right { data: panels, first: 0, panel_pitch, terms: of_weights };
+                let right = Right { data: panels, first: weight, panel_pitch, terms: of_weights };
                 multiply(kernel, &mut cell.part(numbers, offsets), left, right, finish);
             });
         }

@@ -16,6 +16,7 @@ pub(crate) mod few_pixels;
 pub(crate) mod forward;
 pub(crate) mod gather;
 pub(crate) mod grouped;
+mod inside;
 mod orientation;
 pub(crate) mod phases;
 pub(crate) mod scatter;

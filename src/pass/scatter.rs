@@ -7,11 +7,13 @@
 //! the image is the one that is transposed if it has at most half as many channels.
 
 use super::backward_weight::{PARTIALS, join};
+use super::inside::Inside;
 use super::{Layer, Write};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{self, Operand, dots};
 use crate::gemm::grid::{Grid, Run, dense, fit_tables};
+use crate::gemm::kinds::{self, Operands};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
@@ -72,6 +74,8 @@ enum Sums {
         lanes: usize,
         /// The view is of the errors, and rows are output channels: lanes are the image's channels.
         turned: bool,
+        /// What each tap meets, where that is worth looking at.
+        inside: Option<Inside>,
     },
     /// Rows are output channels, columns are taps, and rows of pixels are steps.
     Dots {
@@ -108,24 +112,27 @@ impl Scatter {
         let input = Source::input(shape);
         // Every pixel's tap reads the errors as it reads the image.
         let source = if turned { Source::errors(shape, input.walks) } else { input };
-        let limits = Limits {
-            pixels: PIXELS,
-            taps: TAPS,
-            touched: TOUCHED,
-            kept: usize::MAX,
-            beside: Beside::None,
-            once: false,
-        };
-        let patches = Patches::new(source, limits, &[], &[])?;
-        let taps = &patches.taps;
         // The weights' pitches of the lanes' channels and of the rows'.
         let (count, pitch, rows) = match turned {
             true => (shape.group_in(), 1, source.by_layout(shape.patch_len(), [0; 3])),
             false => (shape.group_out(), shape.patch_len(), dense(source.tap_sizes())),
         };
+        let kernel = kernels.tall_for(count).0;
+        let inside = Inside::pays(&source, kernel);
+        let limits = Limits {
+            pixels: PIXELS,
+            taps: if inside { Inside::taps_of_run(&source, kernel, TAPS) } else { TAPS },
+            touched: TOUCHED,
+            kept: usize::MAX,
+            beside: Beside::None,
+            once: false,
+        };
+        let mut patches = Patches::new(source, limits, &[], &[])?;
+        let inside = if inside { Inside::new(&source, &mut patches, kernel.lanes)? } else { None };
+        let taps = &patches.taps;
         let rows = Grid::new(source.tap_sizes(), rows, taps.run_sizes())?;
         let run = patches.pixels.table().len();
-        let width = kernels.tall_for(count).0.lanes;
+        let width = kernel.lanes;
         // Enough cells for many threads, as long as they have panels of their own.
         let mut lanes = count.next_multiple_of(width).min(8 * width);
         while lanes > width && rows.runs() * shape.groups() * count.div_ceil(lanes) < CELLS {
@@ -138,7 +145,8 @@ impl Scatter {
         );
         let target = Target::new(rows, channels, 0, pitch, Order::RowsOutside);
         let parts = parts(shape, &target, &patches);
-        let sums = Sums::Panels { errors: Grid::line(run, width, run)?, width, lanes, turned };
+        let sums =
+            Sums::Panels { errors: Grid::line(run, width, run)?, width, lanes, turned, inside };
         Ok(Self { patches, target, sums, parts })
     }
 
@@ -217,7 +225,11 @@ impl Scatter {
                 write!(f, "few output channels or taps: dot products along the pixels")?
             }
         }
-        write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)
+        write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)?;
+        if let Sums::Panels { inside: Some(_), .. } = &self.sums {
+            write!(f, "; each tap leaves out the pixels where it meets padding")?;
+        }
+        Ok(())
     }
 
     /// Runs the product.
@@ -269,7 +281,7 @@ impl Scatter {
             let pixels = self.patches.pixels.run(index);
             let accumulate = index > first || write == Write::Accumulate;
             match &self.sums {
-                Sums::Panels { errors, width, turned, .. } => {
+                Sums::Panels { errors, width, turned, inside, .. } => {
                     let (taps, lanes) = (cell.rows(), cell.lanes());
                     let (view, other, [count, all]) = match turned {
                         true => (grad_output, input, [shape.group_in(), shape.in_channels()]),
@@ -288,6 +300,17 @@ impl Scatter {
                     let group = lanes.start[2];
                     let (image, first) =
                         self.patches.part(layer.kernels, view, group, &pixels, &taps, copy, held);
+                    if let Some(inside) = inside {
+                        let operands = Operands {
+                            data: image,
+                            rows: inside.channels(taps.len),
+                            panels,
+                            panel_pitch,
+                        };
+                        let kinds = inside.kinds(&pixels, first);
+                        kinds::multiply(kernel, &mut cell, operands, kinds, accumulate);
+                        continue;
+                    }
                     let left = Left {
                         data: &image[first..],
                         rows: self.patches.taps.offsets(taps.len),

@@ -1,0 +1,184 @@
+//! [`multiply`](super::multiply) for rows of several kinds, each of which meets terms of its own.
+//!
+//! Row `r` is of kind `r % kinds`. A tile has rows of one kind, so that terms which only others meet cost it nothing.
+//! Its sums are kept where its rows have their places among all, and those of all kinds are written together, line
+//! by line.
+
+use super::grid::Offsets;
+use super::target::Cell;
+use super::{Aligned, Finish, Panel, SUMS as FEW_SUMS, TERMS, store};
+use crate::element::Element;
+use crate::kernel::{Kernel, Multiply};
+use core::mem::MaybeUninit;
+
+#[cfg(feature = "testing")]
+pub(crate) mod tests;
+
+/// Kinds at most.
+const KINDS: usize = 32;
+
+/// Parts of a panel at most.
+const PARTS: usize = 8;
+
+/// Sums that there is room for. No more than [`FEW_SUMS`] are kept if those are enough for a tile of each kind.
+const SUMS: usize = 2 * FEW_SUMS;
+
+/// Elements of a line that the destination fetches with one tile.
+const FETCHED: usize = 32;
+
+/// What the sums of so many kinds have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Tile after tile of each kind.
+    ForAll,
+    /// One tile of each, though more is kept than is good for the L1 cache.
+    ForOneTile,
+    /// Not that.
+    None,
+}
+
+impl Room {
+    pub(crate) fn of<T>(kernel: &Kernel<T>, kinds: usize) -> Self {
+        let sums = kinds.saturating_mul(kernel.rows * kernel.lanes);
+        if kinds > KINDS || sums > SUMS {
+            Self::None
+        } else if sums > FEW_SUMS {
+            Self::ForOneTile
+        } else {
+            Self::ForAll
+        }
+    }
+}
+
+/// The terms of one kind.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind<'a> {
+    /// Where its first row begins in the left operand, and its terms in a panel.
+    pub(crate) first: [usize; 2],
+    /// The terms' places from there on, in both; those in a panel ascend.
+    pub(crate) terms: [Offsets<'a>; 2],
+}
+
+/// Both operands: row `r` of a kind and its term `t` meet at `data[first + rows[r] + terms[t]]`, that term and lane `l`
+/// of panel `p` at `panels[p * panel_pitch + first + terms[t] + l]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) rows: Offsets<'a>,
+    pub(crate) panels: &'a [T],
+    pub(crate) panel_pitch: usize,
+}
+
+/// Fills `cell` with the products of all kinds, or adds them to it.
+///
+/// # Panics
+/// If an operand leaves its slice, the kinds have no [`Room`], or the cell hasn't the rows of all: the caller's tables
+/// are wrong.
+pub(crate) fn multiply<'a, T: Element>(
+    kernel: &Kernel<T>,
+    cell: &mut Cell<'_, T>,
+    operands: Operands<'_, T>,
+    each: impl Iterator<Item = Kind<'a>>,
+    accumulate: bool,
+) {
+    let Operands { data, rows, panels, panel_pitch } = operands;
+    let (count, lanes) = (rows.all().len(), cell.lanes().len);
+    let part = TERMS * kernel.lanes;
+    let parts = panel_pitch.div_ceil(part).max(1);
+    assert!(parts <= PARTS && lanes > 0);
+    let last_panel = (lanes.div_ceil(kernel.lanes) - 1) * panel_pitch;
+    // All kinds meet a part of a panel before the next part: each has so many terms up to where it ends.
+    let mut kinds = [None; KINDS];
+    let mut number = 0;
+    for kind in each {
+        let Kind { first: [a, b], terms: [left, right] } = kind;
+        let steps = right.all();
+        assert!(left.all().len() == steps.len());
+        if !steps.is_empty() {
+            assert!(a < data.len() && rows.most() + left.most() < data.len() - a);
+            assert!(last_panel + b + right.most() + kernel.lanes <= panels.len());
+        }
+        let mut ends = [steps.len(); PARTS];
+        for (index, end) in ends[..parts - 1].iter_mut().enumerate() {
+            *end = steps.partition_point(|&step| b + (step as usize) < (index + 1) * part);
+        }
+        kinds[number] = Some((kind, ends));
+        number += 1;
+    }
+    assert!(cell.row_count() == count * number && Room::of(kernel, number) != Room::None);
+    assert!(rows.most() < data.len());
+    // The tiles' rows are as even as the kernel's steps allow.
+    let height = count.div_ceil(count.div_ceil(kernel.rows));
+    let height = height.next_multiple_of(kernel.row_step).min(kernel.rows);
+    let tile_pitch = number * kernel.lanes;
+    let together = (FEW_SUMS / tile_pitch / height).max(1) * height;
+    let mut sums = MaybeUninit::<Aligned<[T; SUMS]>>::uninit();
+    let sums = sums.as_mut_ptr().cast::<T>();
+    let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+    let (row_steps, offsets) = (rows.all(), cell.row_offsets());
+    for (index, first) in (0..lanes).step_by(kernel.lanes).enumerate() {
+        let width = kernel.lanes.min(lanes - first);
+        let start = cell.start().wrapping_add(cell.lane_place(first)).cast_const();
+        let (from, vectors) = (index * panel_pitch, kernel.lanes / kernel.vector);
+        let panel = Panel { from, vectors, skip: 0, first, width };
+        // One job is changed from tile to tile.
+        let mut job = Multiply {
+            count: 0,
+            vectors,
+            a: data.as_ptr(),
+            rows: row_steps.as_ptr(),
+            stretch: 1,
+            steps_a: row_steps.as_ptr(),
+            beside_a: false,
+            b: panels.as_ptr(),
+            steps_b: row_steps.as_ptr(),
+            packed_b: false,
+            terms: 0,
+            tile: sums,
+            tile_pitch,
+            accumulate: false,
+            prefetch: start,
+            prefetch_pitch: cell.lane_pitch(),
+            prefetch_lines: 0,
+        };
+        for first_row in (0..count).step_by(together) {
+            let some = together.min(count - first_row);
+            let places = &offsets[first_row * number..][..some * number];
+            let mut fetched = places.iter().step_by(FETCHED);
+            for part in 0..parts {
+                for (k, (kind, ends)) in kinds.iter().flatten().enumerate() {
+                    let begin = if part == 0 { 0 } else { ends[part - 1] };
+                    let terms = begin..ends[part];
+                    // Sums of a kind without any terms are zero.
+                    if terms.is_empty() && (begin > 0 || part + 1 < parts) {
+                        continue;
+                    }
+                    let [a, b] = if terms.is_empty() { [0; 2] } else { kind.first };
+                    (job.a, job.b) = (data[a..].as_ptr(), panels[from + b..].as_ptr());
+                    let [steps_a, steps_b] = kind.terms.map(|steps| &steps.all()[terms.clone()]);
+                    (job.steps_a, job.steps_b) = (steps_a.as_ptr(), steps_b.as_ptr());
+                    (job.terms, job.accumulate) = (terms.len(), begin > 0);
+                    for row in (0..some).step_by(height) {
+                        job.count = height.min(some - row);
+                        job.rows = row_steps[first_row + row..].as_ptr();
+                        job.tile = sums.wrapping_add(row * tile_pitch + k * kernel.lanes);
+                        // The lines of the destination are fetched while the last sums are made.
+                        let fetched = if part + 1 == parts { fetched.next() } else { None };
+                        job.prefetch_lines = if fetched.is_some() { width } else { 0 };
+                        job.prefetch =
+                            start.wrapping_add(fetched.map_or(0, |&place| place as usize));
+                        // SAFETY: having the kernel proves its ISA. The asserts above hold every row plus every step
+                        // within a, and every step plus a panel within b, for a kind that has terms; both tables have
+                        // so many. Rows `row..row + count` of all kinds, and one more where a step of the kernel's
+                        // rows ends with it, are fewer than `together`, or as many: `sums` has room for them.
+                        // `accumulate` says that those of this kind were written for earlier terms.
+                        unsafe { (kernel.multiply)(&job) };
+                    }
+                }
+            }
+            // SAFETY: the sums of all kinds were written, for `some` rows of each with all lanes of a panel, a row after
+            // the other; `places` are those of as many rows of the cell.
+            unsafe { store(kernel, cell, &panel, (sums, kernel.lanes), places, &finish) };
+        }
+    }
+}
