@@ -261,7 +261,10 @@ impl<T: Element> Plan<T> {
         scratch: &mut [T],
     ) {
         let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
-        (T::passes().forward)(&self.path, &self.layer(), input, weights, store, output, scratch);
+        let (path, layer) = (&self.path, self.layer());
+        self.parallelism.within(|| {
+            (T::passes().forward)(path, &layer, input, weights, store, output, scratch);
+        });
     }
 
     fn check_forward(
@@ -375,7 +378,10 @@ impl<T: Element> Plan<T> {
         scratch: &mut [T],
     ) {
         let (path, layer) = (&self.path, self.layer());
-        (T::passes().backward_data)(path, &layer, weights, grad_output, grad_input, write, scratch);
+        let pass = T::passes().backward_data;
+        self.parallelism.within(|| {
+            pass(path, &layer, weights, grad_output, grad_input, write, scratch);
+        });
     }
 
     fn check_backward_data(&self, weight: &[T], dg: &[T], dv: &[T]) -> Result<(), Error> {
@@ -421,7 +427,8 @@ impl<T: Element> Plan<T> {
         self.check_backward_weight(input, grad_output, grad_weight)?;
         self.check_scratch(Pass::BackwardWeight, scratch)?;
         let (path, layer, sources) = (&self.path, self.layer(), [input, grad_output]);
-        (T::passes().backward_weight)(path, &layer, sources, grad_weight, write, scratch);
+        let pass = T::passes().backward_weight;
+        self.parallelism.within(|| pass(path, &layer, sources, grad_weight, write, scratch));
         Ok(())
     }
 
