@@ -26,18 +26,19 @@ impl Parallelism {
         }
     }
 
-    /// Runs a pass on a thread of the pool, so that no part of its work has to come there from outside: a thread that
-    /// isn't of the pool would sleep and be woken for each (two threads on Zen 5, of one: cifar_3x3 backward_data 1.81,
-    /// 1.89 so; r50_2c_1x1 1.81, 1.88).
-    pub(crate) fn within(self, pass: impl FnOnce() + Send) {
+    /// Runs a pass that has so much scratch. One that several workers share goes to a thread of the pool, so that no part of
+    /// its work has to come there from outside: a thread that isn't of the pool would sleep and be woken for each (two
+    /// threads on Zen 5, of one: cifar_3x3 backward_data 1.81, 1.89 so; r50_2c_1x1 1.81, 1.88).
+    pub(crate) fn within(self, need: Need, scratch: usize, pass: impl FnOnce() + Send) {
         #[cfg(feature = "rayon")]
-        if self == Parallelism::Rayon
+        if self.workers(need) > 1
+            && scratch >= need.len(2)
             && rayon::current_thread_index().is_none()
-            && rayon::current_num_threads() > 1
         {
             rayon::join(pass, || ());
             return;
         }
+        let _ = (need, scratch);
         pass();
     }
 

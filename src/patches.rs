@@ -340,7 +340,7 @@ impl Patches {
                 most_taps = most_taps.min(tap_run.iter().product()) * 7 / 8;
             }
         }
-        let cut = (0..4).find(|&axis| tap_run[axis] < tap_sizes[axis]);
+        let cut = (0..4).rfind(|&axis| tap_run[axis] < tap_sizes[axis]);
         if let Some(axis) = cut.filter(|_| flat) {
             // Else the last run is shorter, and the others touch more than they need to (30 passes on Zen 5: 2 %).
             let parts = tap_sizes[axis].div_ceil(tap_run[axis]);
@@ -378,7 +378,12 @@ impl Patches {
         let (pixels, taps) = self.source.direct_pitches();
         let (pixel_run, tap_run) = (self.pixels.run_sizes(), self.taps.run_sizes());
         let fit = |run, pitches| fit_tables(run, &[pitches]) == run;
-        if self.source.is_crowded() || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
+        // Outputs that meet nothing may lie anywhere: no pitch between them may have been cut off.
+        let reach = |sizes, pitches| grid::reach(sizes, pitches).unwrap_or(usize::MAX);
+        let all = reach(self.source.pixel_sizes(), pixels)
+            .saturating_add(reach(self.source.tap_sizes(), taps));
+        let near = all <= isize::MAX as usize;
+        if self.source.is_crowded() || !near || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
             return Ok(());
         }
         self.pixels = Grid::new(self.source.pixel_sizes(), pixels, pixel_run)?;

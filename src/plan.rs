@@ -173,6 +173,12 @@ impl<T: Element> Plan<T> {
         self.path.need(&self.shape, pass).len(1)
     }
 
+    /// Runs a pass where its workers are.
+    fn within(&self, pass: Pass, scratch: &mut [T], run: impl FnOnce(&mut [T]) + Send) {
+        let need = self.path.need(&self.shape, pass);
+        self.parallelism.within(need, scratch.len(), || run(scratch));
+    }
+
     fn layer(&self) -> Layer<'_, T> {
         let Self { shape, kernels, parallelism, .. } = self;
         Layer { shape, kernels, parallelism: *parallelism }
@@ -262,7 +268,7 @@ impl<T: Element> Plan<T> {
     ) {
         let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
         let (path, layer) = (&self.path, self.layer());
-        self.parallelism.within(|| {
+        self.within(Pass::Forward, scratch, |scratch| {
             (T::passes().forward)(path, &layer, input, weights, store, output, scratch);
         });
     }
@@ -379,7 +385,7 @@ impl<T: Element> Plan<T> {
     ) {
         let (path, layer) = (&self.path, self.layer());
         let pass = T::passes().backward_data;
-        self.parallelism.within(|| {
+        self.within(Pass::BackwardData, scratch, |scratch| {
             pass(path, &layer, weights, grad_output, grad_input, write, scratch);
         });
     }
@@ -428,7 +434,9 @@ impl<T: Element> Plan<T> {
         self.check_scratch(Pass::BackwardWeight, scratch)?;
         let (path, layer, sources) = (&self.path, self.layer(), [input, grad_output]);
         let pass = T::passes().backward_weight;
-        self.parallelism.within(|| pass(path, &layer, sources, grad_weight, write, scratch));
+        self.within(Pass::BackwardWeight, scratch, |scratch| {
+            pass(path, &layer, sources, grad_weight, write, scratch);
+        });
         Ok(())
     }
 

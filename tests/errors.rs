@@ -171,6 +171,30 @@ fn slots_of_a_copy_past_the_last_have_no_place() {
     }
 }
 
+/// The second row of outputs meets the image with a stride that no row of it has room for, the first meets nothing: an image
+/// that is read as it lies has to be one whose places can be counted.
+#[test]
+fn rows_of_outputs_further_apart_than_memory() {
+    for (height, pad) in [(3, power(61) - 1), (1, power(61))] {
+        let layer = Params {
+            in_channels: 32,
+            out_channels: 64,
+            input: [height, 1000, 1],
+            kernel: [1, 3, 1],
+            stride: [power(61), 1, 1],
+            pad_begin: [pad, 1, 0],
+            pad_end: [0, 1, 0],
+            ..Params::default()
+        };
+        let layer = Layer::<f32>::new(layer, Fill::Integers);
+        for expected in layer.all_answers() {
+            for plan in plans(layer.shape) {
+                expected.assert_plan(&plan, Tolerance::Exact);
+            }
+        }
+    }
+}
+
 /// Padding lets a few numbers have far more outputs and taps than memory: what plans make of both
 /// at once can overflow. A plan or an error, whatever the sizes.
 /// (Found by the fuzzer: a layer with 2⁵³ taps and more; its cells were sized by pixels times terms.)

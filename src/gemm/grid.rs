@@ -127,7 +127,7 @@ impl Run {
 }
 
 /// How far the last position of a box lies from the first.
-fn reach(sizes: [usize; AXES], pitches: [usize; AXES]) -> Option<usize> {
+pub(crate) fn reach(sizes: [usize; AXES], pitches: [usize; AXES]) -> Option<usize> {
     (0..AXES).try_fold(0usize, |sum, axis| {
         (sizes[axis] - 1).checked_mul(pitches[axis]).and_then(|n| sum.checked_add(n))
     })

@@ -6,7 +6,7 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, Finish, Panel, SUMS as FEW_SUMS, TERMS, store};
+use super::{Aligned, Finish, Panel, TERMS, store};
 use crate::element::Element;
 use crate::kernel::{Kernel, Multiply};
 use core::mem::MaybeUninit;
@@ -20,29 +20,29 @@ const KINDS: usize = 32;
 /// Parts of a panel at most.
 const PARTS: usize = 8;
 
-/// Sums that there is room for. No more than [`FEW_SUMS`] are kept if those are enough for a tile of each kind.
-const SUMS: usize = 2 * FEW_SUMS;
+/// Bytes of the sums that there is room for.
+const ROOM: usize = 2 * FEW;
 
-/// Elements of a line that the destination fetches with one tile.
-const FETCHED: usize = 32;
+/// No more are kept at once if they are enough for a tile of each kind: with parts of both operands, what a L1 cache holds.
+const FEW: usize = super::SUMS * size_of::<f32>();
 
-/// What the sums of so many kinds have room for.
+/// How much room there is for the sums of so many kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// Tile after tile of each kind.
+    /// For tile after tile of each kind.
     ForAll,
-    /// One tile of each, though more is kept than is good for the L1 cache.
+    /// For one tile of each, though that is more than is good for the L1 cache.
     ForOneTile,
-    /// Not that.
+    /// Not even that.
     None,
 }
 
 impl Room {
     pub(crate) fn of<T>(kernel: &Kernel<T>, kinds: usize) -> Self {
-        let sums = kinds.saturating_mul(kernel.rows * kernel.lanes);
-        if kinds > KINDS || sums > SUMS {
+        let bytes = kinds.saturating_mul(kernel.rows * kernel.lanes * size_of::<T>());
+        if kinds > KINDS || bytes > ROOM {
             Self::None
-        } else if sums > FEW_SUMS {
+        } else if bytes > FEW {
             Self::ForOneTile
         } else {
             Self::ForAll
@@ -95,8 +95,10 @@ pub(crate) fn multiply<'a, T: Element>(
         let steps = right.all();
         assert!(left.all().len() == steps.len());
         if !steps.is_empty() {
-            assert!(a < data.len() && rows.most() + left.most() < data.len() - a);
-            assert!(last_panel + b + right.most() + kernel.lanes <= panels.len());
+            let last = a.saturating_add(rows.most()).saturating_add(left.most());
+            assert!(last < data.len());
+            let last = last_panel.saturating_add(b).saturating_add(right.most());
+            assert!(last.saturating_add(kernel.lanes) <= panels.len());
         }
         let mut ends = [steps.len(); PARTS];
         for (index, end) in ends[..parts - 1].iter_mut().enumerate() {
@@ -111,8 +113,8 @@ pub(crate) fn multiply<'a, T: Element>(
     let height = count.div_ceil(count.div_ceil(kernel.rows));
     let height = height.next_multiple_of(kernel.row_step).min(kernel.rows);
     let tile_pitch = number * kernel.lanes;
-    let together = (FEW_SUMS / tile_pitch / height).max(1) * height;
-    let mut sums = MaybeUninit::<Aligned<[T; SUMS]>>::uninit();
+    let together = (FEW / size_of::<T>() / tile_pitch / height).max(1) * height;
+    let mut sums = MaybeUninit::<Aligned<[u8; ROOM]>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
     let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
     let (row_steps, offsets) = (rows.all(), cell.row_offsets());
@@ -144,7 +146,8 @@ pub(crate) fn multiply<'a, T: Element>(
         for first_row in (0..count).step_by(together) {
             let some = together.min(count - first_row);
             let places = &offsets[first_row * number..][..some * number];
-            let mut fetched = places.iter().step_by(FETCHED);
+            // A tile fetches as much of each line as it is wide.
+            let mut fetched = places.iter().step_by(kernel.lanes);
             for part in 0..parts {
                 for (k, (kind, ends)) in kinds.iter().flatten().enumerate() {
                     let begin = if part == 0 { 0 } else { ends[part - 1] };

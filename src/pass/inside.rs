@@ -19,11 +19,17 @@ use core::ops::Range;
 /// A tile with fewer rows takes as long as one with so many: its sums wait for themselves.
 const LOW: f64 = 4.5;
 
-/// How much of the work may be left, so that it pays: of tiles with one vector, which are faster with taps side by
-/// side for rows; where a tile of each tap has more sums than are kept else; where the image is copied all the same.
-/// Each was 3 to 8 % slower with none left out.
+/// How much of the work may be left in tiles of one vector, which are faster with taps side by side for rows; others
+/// pay if only they needn't be copied, or even (Zen 5: whisper_s2 214 GFLOP/s with taps for rows, 242 so).
 const LEFT_OF_ONE: f64 = 0.95;
+
+/// The same where a tile of each tap has more sums than are kept else (with none left out 2 to 8 % slower).
 const LEFT_OF_MANY: f64 = 0.97;
+
+/// Both: 5 % slower with 0.89 left, 3 % with 0.86.
+const LEFT_OF_BOTH: f64 = 0.83;
+
+/// The same where the image is copied all the same (with 0.98 left 3 % slower).
 const LEFT_OF_COPY: f64 = 0.97;
 
 /// The pixels of a run that each tap of a channel meets.
@@ -31,7 +37,7 @@ const LEFT_OF_COPY: f64 = 0.97;
 pub(super) struct Inside {
     source: Source,
     /// The axis of pixels that runs have a part of: they have one position of those outside it, and all of those
-    /// within it.
+    /// within it. The last, if they have one of each.
     cut: usize,
     /// Elements of the view, and of a panel, from one step of that axis to the next.
     pitch: usize,
@@ -53,7 +59,7 @@ struct Terms {
 }
 
 impl Inside {
-    /// Whether it pays to leave padding out, or at least not to copy it.
+    /// Whether it pays that each tap has terms of its own.
     pub(super) fn pays<T>(source: &Source, kernel: &Kernel<T>) -> bool {
         let walks = &source.walks;
         let taps = walks.iter().fold(1, |taps: usize, walk| taps.saturating_mul(walk.taps));
@@ -67,18 +73,26 @@ impl Inside {
         };
         let height = source.channels.div_ceil(source.channels.div_ceil(kernel.rows));
         let left = walks.iter().map(met).product::<f64>() * (LOW / height as f64).max(1.0);
-        let one = if kernel.lanes == kernel.vector { LEFT_OF_ONE } else { 1.0 };
-        let many = if room == Room::ForOneTile { LEFT_OF_MANY } else { 1.0 };
-        let copy = if source.is_crowded() { LEFT_OF_COPY } else { 1.0 };
-        // One and the other: 5 % slower by 0.89, 3 % by 0.86.
-        let both = if one < 1.0 && many < 1.0 { 0.9 } else { 1.0 };
-        left <= one * many * copy * both
+        let most = match (kernel.lanes == kernel.vector, room == Room::ForOneTile) {
+            (true, true) => LEFT_OF_BOTH,
+            (true, false) => LEFT_OF_ONE,
+            (false, true) => LEFT_OF_MANY,
+            (false, false) => 1.0,
+        };
+        left <= if source.is_crowded() { most * LEFT_OF_COPY } else { most }
     }
 
-    /// Taps of a run with no more than so many, if they can be: all of each channel, of as many as fill tiles.
+    /// Taps of a run with no more than so many: all of each channel, of as many as make the runs even.
     pub(super) fn taps_of_run<T>(source: &Source, kernel: &Kernel<T>, most: usize) -> usize {
         let of_channel: usize = source.walks.iter().map(|walk| walk.taps).product();
-        (most / of_channel / kernel.rows).max(1) * kernel.rows * of_channel
+        let most = (most / of_channel).max(kernel.rows);
+        let channels = source.channels.div_ceil(source.channels.div_ceil(most));
+        channels.next_multiple_of(kernel.row_step) * of_channel
+    }
+
+    /// Whether anything is left out.
+    pub(super) fn leaves_out(&self) -> bool {
+        !self.source.walks.iter().all(Walk::is_inside)
     }
 
     /// Those of a view whose padding nobody else reads; none if its runs of taps haven't all of each channel.

@@ -226,8 +226,11 @@ impl Scatter {
             }
         }
         write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)?;
-        if let Sums::Panels { inside: Some(_), .. } = &self.sums {
-            write!(f, "; each tap leaves out the pixels where it meets padding")?;
+        if let Sums::Panels { inside: Some(inside), .. } = &self.sums {
+            write!(f, "; tiles have one tap of each channel")?;
+            if inside.leaves_out() {
+                write!(f, ", and leave out the pixels where it meets padding")?;
+            }
         }
         Ok(())
     }
