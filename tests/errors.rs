@@ -175,13 +175,14 @@ fn slots_of_a_copy_past_the_last_have_no_place() {
 /// that is read as it lies has to be one whose places can be counted.
 #[test]
 fn rows_of_outputs_further_apart_than_memory() {
-    for (height, pad) in [(3, power(61) - 1), (1, power(61))] {
+    let far: usize = if usize::BITS == 64 { power(61) } else { 1 << 23 };
+    for (height, pad) in [(3, far - 1), (1, far)] {
         let layer = Params {
             in_channels: 32,
             out_channels: 64,
             input: [height, 1000, 1],
             kernel: [1, 3, 1],
-            stride: [power(61), 1, 1],
+            stride: [far, 1, 1],
             pad_begin: [pad, 1, 0],
             pad_end: [0, 1, 0],
             ..Params::default()
