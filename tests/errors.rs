@@ -77,6 +77,15 @@ fn a_size_of_zero_is_named() {
     assert_eq!(zero(size("kernel", Some(1))), "kernel of axis 1 is 0: it must be at least 1");
 }
 
+/// Every pass of every plan of a layer gives what the naive loops do.
+fn assert_every_plan(layer: &Layer<f32>) {
+    for expected in layer.all_answers() {
+        for plan in plans(layer.shape) {
+            expected.assert_plan(&plan, Tolerance::Exact);
+        }
+    }
+}
+
 /// `2^n` where an address has 64 bits, and as large beside the others where it has fewer.
 const fn power(n: u32) -> usize {
     1 << (n * usize::BITS / 64)
@@ -128,11 +137,7 @@ fn steps_that_are_never_taken_may_have_any_size() {
                         ..Params::default()
                     };
                     let layer = Layer::<f32>::new(layer, Fill::Integers);
-                    for expected in layer.all_answers() {
-                        for plan in plans(layer.shape) {
-                            expected.assert_plan(&plan, Tolerance::Exact);
-                        }
-                    }
+                    assert_every_plan(&layer);
                 }
             }
         }
@@ -160,11 +165,7 @@ fn slots_of_a_copy_past_the_last_have_no_place() {
                         ..Params::default()
                     };
                     let layer = Layer::<f32>::new(layer, Fill::Integers);
-                    for expected in layer.all_answers() {
-                        for plan in plans(layer.shape) {
-                            expected.assert_plan(&plan, Tolerance::Exact);
-                        }
-                    }
+                    assert_every_plan(&layer);
                 }
             }
         }
@@ -188,11 +189,7 @@ fn rows_of_outputs_further_apart_than_memory() {
             ..Params::default()
         };
         let layer = Layer::<f32>::new(layer, Fill::Integers);
-        for expected in layer.all_answers() {
-            for plan in plans(layer.shape) {
-                expected.assert_plan(&plan, Tolerance::Exact);
-            }
-        }
+        assert_every_plan(&layer);
     }
 }
 
@@ -321,11 +318,7 @@ fn rows_that_do_not_exist_are_not_read() {
                 ..Params::default()
             };
             let layer = Layer::<f32>::new(layer, Fill::Integers);
-            for expected in layer.all_answers() {
-                for plan in plans(layer.shape) {
-                    expected.assert_plan(&plan, Tolerance::Exact);
-                }
-            }
+            assert_every_plan(&layer);
         }
     }
 }

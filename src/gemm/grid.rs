@@ -25,14 +25,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table of these.
-    pub(crate) fn new(offsets: Vec<u32>) -> Self {
-        let most = Offsets::new(&offsets).most;
-        // No branch ends it early: this is a vector's work.
-        let ascends = offsets.windows(2).fold(true, |all, pair| all & (pair[0] <= pair[1]));
-        Self { offsets, most, ascends }
-    }
-
     /// Those of a box of positions, in row-major order.
     pub(crate) fn of_box(sizes: [usize; AXES], pitches: [usize; AXES]) -> Result<Self, Error> {
         assert!(sizes.contains(&0) || fits_table(sizes, pitches), "{sizes:?} x {pitches:?}");
@@ -165,7 +157,7 @@ pub(crate) fn run_box(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
 }
 
 /// Repeats offsets until there are `count` times as many, each time `step` further on.
-pub(crate) fn repeat(offsets: &mut Vec<u32>, count: usize, step: usize) {
+fn repeat(offsets: &mut Vec<u32>, count: usize, step: usize) {
     let (len, all) = (offsets.len(), offsets.len() * count);
     while offsets.len() < all {
         // All that there are so far, at once.
@@ -202,7 +194,8 @@ impl Grid {
         pitches: [usize; AXES],
         run: [usize; AXES],
     ) -> Self {
-        Self { sizes, pitches, run, table: Table::new(Vec::new()) }
+        let table = Table { offsets: Vec::new(), most: 0, ascends: true };
+        Self { sizes, pitches, run, table }
     }
 
     /// A line of `len` positions, `pitch` apart, in runs of at most `most`.

@@ -6,7 +6,7 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, Finish, Panel, TERMS, store};
+use super::{Aligned, Finish, Panel, TERMS, height, store};
 use crate::element::Element;
 use crate::kernel::{Kernel, Multiply};
 use core::mem::MaybeUninit;
@@ -109,9 +109,7 @@ pub(crate) fn multiply<'a, T: Element>(
     }
     assert!(cell.row_count() == count * number && Room::of(kernel, number) != Room::None);
     assert!(rows.most() < data.len());
-    // The tiles' rows are as even as the kernel's steps allow.
-    let height = count.div_ceil(count.div_ceil(kernel.rows));
-    let height = height.next_multiple_of(kernel.row_step).min(kernel.rows);
+    let height = height(count, [kernel.row_step, kernel.rows]);
     let tile_pitch = number * kernel.lanes;
     let together = (FEW / size_of::<T>() / tile_pitch / height).max(1) * height;
     let mut sums = MaybeUninit::<Aligned<[u8; ROOM]>>::uninit();

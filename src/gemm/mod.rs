@@ -200,10 +200,8 @@ pub(crate) fn multiply<T: Element>(
         return;
     }
     let swept = swept.map_or(0, |(_, swept)| swept.panels);
-    // The tiles' rows are as even as the kernel's steps allow.
     let stretch = kernel.stretches.iter().find(|[len, _]| are_in_stretches(row_steps, *len));
-    let [step, most] = *stretch.unwrap_or(&[kernel.row_step, kernel.rows]);
-    let height = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(step).min(most);
+    let height = height(rows, *stretch.unwrap_or(&[kernel.row_step, kernel.rows]));
     // The last tile may have more rows than are wanted.
     let mut sums = MaybeUninit::<Aligned<([T; SUMS], [T; MAX_TILE])>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
@@ -287,6 +285,11 @@ pub(crate) fn multiply<T: Element>(
             }
         }
     }
+}
+
+/// Rows of each tile but the last: no more than `most`, and as even as the kernel's steps allow.
+fn height(rows: usize, [step, most]: [usize; 2]) -> usize {
+    rows.div_ceil(rows.div_ceil(most)).next_multiple_of(step).min(most)
 }
 
 /// Whether `len` rows lie side by side, then as many others.

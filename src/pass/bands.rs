@@ -142,9 +142,7 @@ impl Cut {
         }
         Ok(Self { axes, cost })
     }
-}
 
-impl Cut {
     /// Whether it leaves out every tap that meets padding.
     pub(super) fn is_inside(&self, source: &Source) -> bool {
         let inside = |(walk, axis): (&Walk, &Vec<Stretch>)| axis.len() > 1 || walk.is_inside();

@@ -102,19 +102,18 @@ impl Inside {
         width: usize,
     ) -> Result<Option<Self>, Error> {
         let counts = source.walks.map(|walk| walk.taps);
-        if patches.taps.run_sizes()[1..] != counts {
+        let [channels, of_run @ ..] = patches.taps.run_sizes();
+        if of_run != counts {
             return Ok(None);
         }
         patches.in_place()?;
         patches.without_padding([true; 2]);
-        let (pixels, of_run) = (&patches.pixels, patches.taps.table());
+        let pixels = &patches.pixels;
         let run = pixels.run_sizes();
         let cut = run.iter().position(|&size| size > 1).unwrap_or(AXES - 1);
         let of_channel = counts.iter().product();
-        let mut channels = room(of_run.len() / of_channel)?;
-        channels.extend(of_run.iter().step_by(of_channel));
         let mut taps = room(of_channel)?;
-        taps.extend_from_slice(&of_run[..of_channel]);
+        taps.extend_from_slice(&patches.taps.table()[..of_channel]);
         // Of the other axes, all taps have the same.
         let [d, h, w] = [0, 1, 2].map(|a| if a + 1 > cut { counts[a] } else { 1 });
         let mut terms = room(d * h * w)?;
@@ -130,7 +129,7 @@ impl Inside {
             cut,
             pitch: pixels.pitches()[cut],
             panel_pitch: dense(run)[cut] * width,
-            channels: Table::new(channels),
+            channels: Table::of_box([channels, 1, 1, 1], patches.taps.pitches())?,
             taps,
             terms,
         }))
