@@ -18,7 +18,6 @@
 //! zeros, into scratch of a fixed size; the tables then describe the copy.
 
 use crate::element::Element;
-use crate::error::Error;
 use crate::gemm::CROWDED;
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::kernel::Kernels;
@@ -62,6 +61,16 @@ impl Walk {
         let start = ((-first).max(0) as usize).div_ceil(self.stride).min(self.outputs);
         let end = ((self.source as isize - first).max(0) as usize).div_ceil(self.stride);
         start..end.clamp(start, self.outputs)
+    }
+
+    /// How many of the products of an output and a tap are with the image itself, of 1.
+    pub(crate) fn met(&self) -> f64 {
+        // To ask each tap takes a division or two, and most walks are inside.
+        if self.is_inside() {
+            return 1.0;
+        }
+        let met: usize = (0..self.taps).map(|tap| self.inside(tap).len()).sum();
+        met as f64 / (self.taps as f64 * self.outputs as f64)
     }
 
     /// How a copy holds `outputs` by `taps` of this axis: every element between the first and
@@ -254,7 +263,7 @@ pub(crate) struct Patches {
 
 impl fmt::Display for Patches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pixels, taps) = (self.pixels.table().len(), self.taps.table().len());
+        let (pixels, taps) = (self.pixels.run_len(), self.taps.run_len());
         write!(f, "{pixels} pixels by {taps} taps at a time, ")?;
         match &self.copy {
             Some(copy) => write!(f, "from a copy of {} elements", copy.len),
@@ -298,14 +307,14 @@ pub(crate) enum Beside {
 }
 
 impl Patches {
-    /// A view whose runs keep the limits. `with_pixels` and `with_taps` are pitches of further
-    /// grids that will be cut in the same runs.
+    /// A view whose runs keep the limits, without tables yet: not all readers want both. `with_pixels` and `with_taps` are
+    /// pitches of further grids that will be cut in the same runs.
     pub(crate) fn new(
         source: Source,
         limits: Limits,
         with_pixels: &[[usize; 4]],
         with_taps: &[[usize; 4]],
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
         let crowded = source.is_crowded();
         let flat = limits.beside == Beside::Planes;
@@ -350,9 +359,9 @@ impl Patches {
         if direct {
             let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
             let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
-            let pixels = Grid::new(pixel_sizes, direct_pixels, pixel_run)?;
-            let taps = Grid::new(tap_sizes, direct_taps, tap_run)?;
-            return Ok(Self { source, pixels, taps, copy: None, unread: [false; 2] });
+            let pixels = Grid::untabled(pixel_sizes, direct_pixels, pixel_run);
+            let taps = Grid::untabled(tap_sizes, direct_taps, tap_run);
+            return Self { source, pixels, taps, copy: None, unread: [false; 2] };
         }
         let pixel_run = fit_tables(pixel_run, with_pixels);
         let tap_run = fit_tables(tap_run, with_taps);
@@ -361,9 +370,9 @@ impl Patches {
         let tap = |a: usize| copy.slots[a].tap.saturating_mul(copy.pitches.axes[a]);
         let pixel_pitches = [copy.pitches.image, point(0), point(1), point(2)];
         let tap_pitches = source.by_layout(copy.pitches.channel, [0, 1, 2].map(tap));
-        let pixels = Grid::new(pixel_sizes, pixel_pitches, pixel_run)?;
-        let taps = Grid::new(tap_sizes, tap_pitches, tap_run)?;
-        Ok(Self { source, pixels, taps, copy: Some(copy), unread: [false; 2] })
+        let pixels = Grid::untabled(pixel_sizes, pixel_pitches, pixel_run);
+        let taps = Grid::untabled(tap_sizes, tap_pitches, tap_run);
+        Self { source, pixels, taps, copy: Some(copy), unread: [false; 2] }
     }
 
     /// Leaves the padding out of copies: whoever reads them leaves out the taps that meet padding
@@ -372,9 +381,9 @@ impl Patches {
         self.unread = unread;
     }
 
-    /// Reads the image as it lies where the tables allow it: whoever reads it leaves out all taps that meet
-    /// padding, and what the tables count from may lie before it.
-    pub(crate) fn in_place(&mut self) -> Result<(), Error> {
+    /// Reads the image as it lies where the tables allow it, which are made afterwards: whoever reads it leaves out all
+    /// taps that meet padding, and what the tables count from may lie before it.
+    pub(crate) fn in_place(&mut self) {
         let (pixels, taps) = self.source.direct_pitches();
         let (pixel_run, tap_run) = (self.pixels.run_sizes(), self.taps.run_sizes());
         let fit = |run, pitches| fit_tables(run, &[pitches]) == run;
@@ -384,12 +393,11 @@ impl Patches {
             .saturating_add(reach(self.source.tap_sizes(), taps));
         let near = all <= isize::MAX as usize;
         if self.source.is_crowded() || !near || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
-            return Ok(());
+            return;
         }
-        self.pixels = Grid::new(self.source.pixel_sizes(), pixels, pixel_run)?;
-        self.taps = Grid::new(self.source.tap_sizes(), taps, tap_run)?;
+        self.pixels = Grid::untabled(self.source.pixel_sizes(), pixels, pixel_run);
+        self.taps = Grid::untabled(self.source.tap_sizes(), taps, tap_run);
         self.copy = None;
-        Ok(())
     }
 
     /// Elements of scratch for a copy; 0 where the image is read as it lies.

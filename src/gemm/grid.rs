@@ -28,17 +28,29 @@ impl Table {
     /// Those of a box of positions, in row-major order.
     pub(crate) fn of_box(sizes: [usize; AXES], pitches: [usize; AXES]) -> Result<Self, Error> {
         assert!(sizes.contains(&0) || fits_table(sizes, pitches), "{sizes:?} x {pitches:?}");
-        let mut offsets = room(sizes.iter().product())?;
-        let (mut most, mut ascends) = (0, true);
-        if !sizes.contains(&0) {
-            offsets.push(0);
-            for axis in (0..AXES).rev().filter(|&axis| sizes[axis] > 1) {
-                repeat(&mut offsets, sizes[axis], pitches[axis]);
-                ascends &= pitches[axis] >= most;
-                most += (sizes[axis] - 1) * pitches[axis];
+        let len = sizes.iter().product();
+        let mut offsets = room(len)?;
+        offsets.resize(len, 0);
+        let (mut filled, mut most, mut ascends) = (1, 0, true);
+        let mut axes = (0..AXES).rev().filter(|&axis| sizes[axis] > 1 && len > 0).peekable();
+        while let Some(axis) = axes.next() {
+            let pitch = pitches[axis];
+            // Axes that go on as the one within them does are one.
+            let (from, mut count) = (filled, sizes[axis]);
+            while let Some(outer) = axes.next_if(|&outer| pitches[outer] == pitch * count) {
+                count *= sizes[outer];
             }
+            filled *= count;
+            repeat(&mut offsets[..filled], from, pitch as u32);
+            ascends &= pitch >= most;
+            most += (count - 1) * pitch;
         }
         Ok(Self { offsets, most: most as u32, ascends })
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[u32] {
+        &self.offsets
     }
 
     /// The first `len` of them.
@@ -49,6 +61,49 @@ impl Table {
             Some(&most) if self.ascends => Offsets { all, most },
             _ => Offsets::new(all),
         }
+    }
+}
+
+/// The tables of boxes that lie in two operands: one for each choice of the sizes of three axes, as stretches of many
+/// taps or pixels have few different ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Boxes {
+    sizes: [Vec<usize>; 3],
+    tables: Vec<[Table; 2]>,
+}
+
+impl Boxes {
+    /// Those of all these sizes, which may be there more than once; `whole` makes a box of three.
+    pub(crate) fn new(
+        mut sizes: [Vec<usize>; 3],
+        pitches: [[usize; AXES]; 2],
+        whole: impl Fn([usize; 3]) -> [usize; AXES],
+    ) -> Result<Self, Error> {
+        for sizes in &mut sizes {
+            sizes.sort_unstable();
+            sizes.dedup();
+        }
+        let mut tables = room(sizes.iter().map(Vec::len).product())?;
+        for &a in &sizes[0] {
+            for &b in &sizes[1] {
+                for &c in &sizes[2] {
+                    let whole = whole([a, b, c]);
+                    let table = |operand: usize| Table::of_box(whole, pitches[operand]);
+                    tables.push([table(0)?, table(1)?]);
+                }
+            }
+        }
+        Ok(Self { sizes, tables })
+    }
+
+    /// Those of the box with these sizes.
+    pub(crate) fn of(&self, sizes: [usize; 3]) -> &[Table; 2] {
+        let number = |index: usize, axis: usize| {
+            let all = &self.sizes[axis];
+            let found = all.iter().position(|&size| size == sizes[axis]);
+            index * all.len() + found.expect("a size that tables were made for")
+        };
+        &self.tables[(0..3).fold(0, number)]
     }
 }
 
@@ -156,15 +211,17 @@ pub(crate) fn run_box(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
     run
 }
 
-/// Repeats offsets until there are `count` times as many, each time `step` further on.
-fn repeat(offsets: &mut Vec<u32>, count: usize, step: usize) {
-    let (len, all) = (offsets.len(), offsets.len() * count);
-    while offsets.len() < all {
+/// Repeats the first `len` offsets until there are no more to fill, each time `step` further on.
+fn repeat(offsets: &mut [u32], len: usize, step: u32) {
+    let (mut filled, mut further) = (len, step);
+    while filled < offsets.len() {
         // All that there are so far, at once.
-        let begin = offsets.len();
-        let further = (begin / len * step) as u32;
-        offsets.extend_from_within(..begin.min(all - begin));
-        offsets[begin..].iter_mut().for_each(|offset| *offset += further);
+        let (done, rest) = offsets.split_at_mut(filled);
+        for (offset, done) in rest.iter_mut().zip(&*done) {
+            *offset = done + further;
+        }
+        // After the last time nobody asks how far that is.
+        (filled, further) = (2 * filled, further.wrapping_mul(2));
     }
 }
 
@@ -184,11 +241,12 @@ impl Grid {
         pitches: [usize; AXES],
         run: [usize; AXES],
     ) -> Result<Self, Error> {
-        let table = Table::of_box(run, pitches)?;
-        Ok(Self { sizes, pitches, run, table })
+        let mut grid = Self::untabled(sizes, pitches, run);
+        grid.make_table()?;
+        Ok(grid)
     }
 
-    /// A grid of which only the runs are wanted, not their tables.
+    /// A grid of which only the runs are wanted, or wanted first, not their table.
     pub(crate) fn untabled(
         sizes: [usize; AXES],
         pitches: [usize; AXES],
@@ -196,6 +254,12 @@ impl Grid {
     ) -> Self {
         let table = Table { offsets: Vec::new(), most: 0, ascends: true };
         Self { sizes, pitches, run, table }
+    }
+
+    /// Makes the table of its runs.
+    pub(crate) fn make_table(&mut self) -> Result<(), Error> {
+        self.table = Table::of_box(self.run, self.pitches)?;
+        Ok(())
     }
 
     /// A line of `len` positions, `pitch` apart, in runs of at most `most`.
@@ -217,6 +281,16 @@ impl Grid {
     /// The offsets of the first `len` positions of a run.
     pub(crate) fn offsets(&self, len: usize) -> Offsets<'_> {
         self.table.first(len)
+    }
+
+    /// Whether no offset of a run is less than the one before it.
+    pub(super) fn ascends(&self) -> bool {
+        self.table.ascends
+    }
+
+    /// Positions of a run, those at the ends of axes apart.
+    pub(crate) fn run_len(&self) -> usize {
+        self.run.iter().product()
     }
 
     /// The box that a run covers.
@@ -276,14 +350,19 @@ impl Grid {
     /// Whether no two positions lie at the same place, nor at places of another grid's sum with
     /// this one: sorted by pitch, every axis steps over all that the smaller ones reach.
     pub(crate) fn is_distinct_with(&self, other: &Grid) -> bool {
-        let mut axes = [(0, 0); 2 * AXES];
-        for axis in 0..AXES {
-            axes[axis] = (self.pitches[axis], self.sizes[axis]);
-            axes[AXES + axis] = (other.pitches[axis], other.sizes[axis]);
+        let (mut axes, mut count) = ([(0, 0); 2 * AXES], 0);
+        for grid in [self, other] {
+            for (&pitch, &size) in
+                grid.pitches.iter().zip(&grid.sizes).filter(|(_, size)| **size > 1)
+            {
+                axes[count] = (pitch, size);
+                count += 1;
+            }
         }
+        let axes = &mut axes[..count];
         axes.sort_unstable();
         let mut reach = 0;
-        axes.iter().filter(|&&(_, size)| size > 1).all(|&(pitch, size)| {
+        axes.iter().all(|&(pitch, size)| {
             let apart = pitch > reach;
             reach += pitch * (size - 1);
             apart

@@ -68,7 +68,7 @@ impl Target {
     ) -> Self {
         assert!(rows.is_distinct_with(&lanes), "{rows:?} and {lanes:?} overlap");
         let lines = Lines::new(&lanes, lane_pitch);
-        assert!(rows.table().is_sorted(), "rows descend");
+        assert!(rows.ascends(), "rows descend");
         Self { rows, lanes, base, lines, order }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::gemm::ROWS;
-use crate::gemm::grid::{Grid, Offsets, Run, Table};
+use crate::gemm::grid::{Boxes, Grid, Offsets, Run};
 use crate::patches::{Source, Walk};
 use crate::scratch::room;
 use crate::shape::Layout;
@@ -22,8 +22,8 @@ const SAVED: f64 = 1.0 / 50.0;
 /// Terms of all bands that a plan may have for one product.
 const MOST_TERMS: f64 = 262144.0;
 
-/// Multiplications for each term of all bands: making a plan takes less than 5 % of a pass (0.6 ns for a
-/// term in both passes' tables, 0.02 ns for a multiplication).
+/// Multiplications for each term of all bands, as many taps once: making a plan takes less than 5 % of a pass (on Zen 5
+/// some 0.3 ns for a term in both tables, 0.0075 ns for a multiplication).
 const WORTH: f64 = 1000.0;
 
 /// A tile with fewer rows takes as long as one with these: its sums wait for themselves, or for the
@@ -49,21 +49,11 @@ struct Stretch {
 /// The stretches of the three axes, and the tables of terms where they meet.
 #[derive(Debug, Clone)]
 pub(super) struct Bands {
-    planes: Vec<Stretch>,
-    rows: Vec<Stretch>,
-    columns: Vec<Stretch>,
-    /// For each stretch of planes those of rows, and for each of these those of columns.
-    tables: Vec<Terms>,
-    /// Taps of a channel.
-    taps: usize,
-}
-
-/// The taps of stretches that meet, in the order of the layout: where the first of them lies in both operands, and all of
-/// them from there on.
-#[derive(Debug, Clone)]
-struct Terms {
-    first: [usize; 2],
-    places: [Table; 2],
+    axes: [Vec<Stretch>; 3],
+    /// The taps of stretches that meet, from the first of them on: where they lie in both operands.
+    terms: Boxes,
+    /// In both, elements between neighbouring taps of each axis.
+    pitches: [[usize; 3]; 2],
     /// Taps of a channel.
     taps: usize,
 }
@@ -71,12 +61,22 @@ struct Terms {
 /// How three axes are cut: into these stretches.
 #[derive(Debug, Clone)]
 pub(super) struct Cut {
+    /// None, where an axis isn't cut.
     axes: [Vec<Stretch>; 3],
     /// What a product costs that is cut so, beside one that isn't.
     pub(super) cost: f64,
 }
 
 impl Cut {
+    /// Nothing is cut.
+    const NONE: Self = Self { axes: [const { Vec::new() }; 3], cost: 1.0 };
+
+    /// What a cut product of a view costs at least: that, if no tile has fewer rows than one that isn't cut.
+    pub(super) fn least(source: &Source) -> f64 {
+        let met = |walk: &Walk| if walk.taps > MOST_TAPS { 1.0 } else { walk.met() };
+        source.walks.iter().map(met).product()
+    }
+
     /// The cheapest for a view, to so many channels, `pixels` of which are multiplied in one go by a
     /// kernel with so many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more
     /// than it saves.
@@ -87,10 +87,15 @@ impl Cut {
         rows: usize,
     ) -> Result<Self, Error> {
         let &Source { batch, channels, ref walks, .. } = source;
+        if Self::least(source) > 1.0 - SAVED {
+            return Ok(Self::NONE);
+        }
+        // The rows of a kernel, and the pixels of a run, are few.
+        let rows = rows as u32;
         let [d, h, w] = walks;
         let all = walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
         let work = batch as f64 * all * outputs as f64;
-        let cut = [stretches(d)?, stretches(h)?, stretches(w)?];
+        let mut cut = [stretches(d)?, stretches(h)?, stretches(w)?];
         let images = pixels as f64 / all;
         let channels = channels as f64;
         let taps = walks.iter().map(|walk| walk.taps as f64).product::<f64>();
@@ -104,8 +109,8 @@ impl Cut {
                     let (outputs, taps) = (plane.area(row), plane.taps_with(row));
                     for column in columns {
                         let count = images * outputs * column.outputs.len() as f64;
-                        let tiles = (count as usize).div_ceil(rows).max(1) as f64;
-                        let height = tiles * (count / tiles).max(low);
+                        let tiles = (count as u32).div_ceil(rows).max(1);
+                        let height = count.max(f64::from(tiles) * low);
                         sum += taps * column.taps.len() as f64 * height + CALL / channels;
                     }
                 }
@@ -119,9 +124,8 @@ impl Cut {
             let chosen = [choice & 1 > 0, choice & 2 > 0, choice & 4 > 0];
             let axis = |a: usize| if chosen[a] { &cut[a] } else { &uncut[a..a + 1] };
             let axes = [axis(0), axis(1), axis(2)];
-            let of_axis = |axis: &[Stretch]| axis.iter().map(|s| s.taps.len() as f64).sum::<f64>();
-            let of_all = axes.into_iter().map(of_axis).product::<f64>();
-            if (0..3).any(|a| chosen[a] && cut[a].len() == 1)
+            let of_all = axes.into_iter().map(lengths).product::<f64>();
+            if (0..3).any(|a| chosen[a] && cut[a].is_empty())
                 || of_all * channels > MOST_TERMS
                 || of_all * WORTH > work * taps
             {
@@ -132,21 +136,24 @@ impl Cut {
                 (best, least) = (chosen, cost);
             }
         }
-        let cost = if best == [false; 3] { 1.0 } else { least / base };
-        let mut axes = cut;
-        for ((axis, whole), chosen) in axes.iter_mut().zip(uncut).zip(best) {
-            if !chosen {
-                axis.clear();
-                axis.push(whole);
-            }
+        if best == [false; 3] {
+            return Ok(Self::NONE);
         }
-        Ok(Self { axes, cost })
+        for (axis, _) in cut.iter_mut().zip(best).filter(|(_, chosen)| !chosen) {
+            axis.clear();
+        }
+        Ok(Self { axes: cut, cost: least / base })
     }
 
     /// Whether it leaves out every tap that meets padding.
     pub(super) fn is_inside(&self, source: &Source) -> bool {
-        let inside = |(walk, axis): (&Walk, &Vec<Stretch>)| axis.len() > 1 || walk.is_inside();
+        let inside = |(walk, axis): (&Walk, &Vec<Stretch>)| !axis.is_empty() || walk.is_inside();
         source.walks.iter().zip(&self.axes).all(inside)
+    }
+
+    /// Whether the rows are cut, and the columns: whether padding between them is never read.
+    pub(super) fn unread(&self) -> [bool; 2] {
+        [1, 2].map(|axis| !self.axes[axis].is_empty())
     }
 
     /// Whether runs of these taps can be cut so, and are.
@@ -158,8 +165,16 @@ impl Cut {
             (Layout::ChannelsFirst, [_, kernel @ ..]) => kernel == all,
             (Layout::ChannelsLast, run) => run == source.tap_sizes(),
         };
-        whole && self.axes.iter().any(|axis| axis.len() > 1)
+        whole && !self.axes.iter().all(Vec::is_empty)
     }
+}
+
+/// Taps of an axis' stretches, those of as many once.
+fn lengths(axis: &[Stretch]) -> f64 {
+    let is_first = |&(i, stretch): &(usize, &Stretch)| {
+        axis[..i].iter().all(|before| before.taps.len() != stretch.taps.len())
+    };
+    axis.iter().enumerate().filter(is_first).map(|(_, stretch)| stretch.taps.len() as f64).sum()
 }
 
 impl Stretch {
@@ -181,32 +196,24 @@ impl Bands {
         taps: &Grid,
         weights: &Grid,
     ) -> Result<Self, Error> {
-        let [planes, rows, columns] = cut.axes;
-        let count = planes.len() * rows.len() * columns.len();
-        let pairs = planes.iter().flat_map(|plane| rows.iter().map(move |row| (plane, row)));
-        let triples =
-            pairs.flat_map(|(plane, row)| columns.iter().map(move |column| [plane, row, column]));
-        let mut tables = room(count)?;
-        for stretches in triples {
-            let met = stretches.map(|stretch| stretch.taps.clone());
-            let channels = source.split_layout(taps.run_sizes()).0;
-            let sizes = source.by_layout(channels, met.each_ref().map(|taps| taps.len()));
-            let start = source.by_layout(0, met.each_ref().map(|taps| taps.start));
-            let place = |grid: &Grid| grid.place(start);
-            let table = |grid: &Grid| Table::of_box(sizes, grid.pitches());
-            tables.push(Terms {
-                first: [place(taps), place(weights)],
-                places: [table(taps)?, table(weights)?],
-                taps: met.iter().map(|taps| taps.len()).product(),
-            });
+        let Cut { mut axes, .. } = cut;
+        let mut lens = [const { Vec::new() }; 3];
+        for ((axis, walk), lens) in axes.iter_mut().zip(&source.walks).zip(&mut lens) {
+            if axis.is_empty() {
+                *axis = room(1)?;
+                axis.push(whole(walk));
+            }
+            *lens = room(axis.len())?;
+            lens.extend(axis.iter().map(|stretch| stretch.taps.len()));
         }
-        let taps = source.walks.map(|walk| walk.taps).iter().product();
-        Ok(Self { planes, rows, columns, tables, taps })
-    }
-
-    /// Whether the rows are cut, and the columns: whether padding between them is never read.
-    pub(super) fn unread(&self) -> [bool; 2] {
-        [self.rows.len() > 1, self.columns.len() > 1]
+        let (channels, _) = source.split_layout(taps.run_sizes());
+        let pitches = [taps.pitches(), weights.pitches()];
+        Ok(Self {
+            axes,
+            terms: Boxes::new(lens, pitches, |taps| source.by_layout(channels, taps))?,
+            pitches: pitches.map(|pitches| source.split_layout(pitches).1),
+            taps: source.walks.map(|walk| walk.taps).iter().product(),
+        })
     }
 
     /// Calls `multiply` for the pixels of a run that meet the same taps, some [`ROWS`] at a time:
@@ -226,17 +233,21 @@ impl Bands {
             let Range { start, end } = stretch.outputs;
             start.clamp(first, first + len) - first..end.clamp(first, first + len) - first
         };
-        let mut tables = self.tables.iter();
         let mut numbers = [0; ROWS];
-        for plane in &self.planes {
+        let [planes_of, rows_of, columns_of] = &self.axes;
+        for plane in planes_of {
             let planes = within(plane, front, depths);
-            for row in &self.rows {
+            for row in rows_of {
                 let rows = within(row, top, height);
-                for (column, terms) in self.columns.iter().zip(&mut tables) {
+                for column in columns_of {
                     let columns = within(column, left, width);
-                    let len = channels * terms.taps;
-                    let place = terms.first;
-                    let terms = terms.places.each_ref().map(|places| places.first(len));
+                    let met = [&plane.taps, &row.taps, &column.taps];
+                    let lens = met.map(|taps| taps.len());
+                    let len = channels * lens.iter().product::<usize>();
+                    let terms = self.terms.of(lens).each_ref().map(|places| places.first(len));
+                    let start =
+                        |pitches: &[usize; 3]| (0..3).map(|a| met[a].start * pitches[a]).sum();
+                    let place = self.pitches.each_ref().map(start);
                     // As even as the steps allow.
                     let count = images * planes.len() * rows.len() * columns.len();
                     let calls = count.div_ceil(ROWS / step * step).max(1);
@@ -269,39 +280,36 @@ fn whole(walk: &Walk) -> Stretch {
     Stretch { outputs: 0..walk.outputs, taps: 0..walk.taps }
 }
 
-/// The stretches of one axis; a single one, of all taps, where there are too many, or an output meets
-/// no tap at all.
+/// The stretches of one axis; none where all outputs meet the same taps as they are, where there are too many, or an
+/// output meets no tap at all.
 fn stretches(walk: &Walk) -> Result<Vec<Stretch>, Error> {
-    let &Walk { outputs, taps, .. } = walk;
-    let mut cuts = room(2 * MOST_TAPS + 1)?;
+    let &Walk { taps, .. } = walk;
+    if walk.is_inside() || taps > MOST_TAPS {
+        return Ok(Vec::new());
+    }
+    // The outputs that each tap has; they neither begin nor end later than those of the tap before.
+    let mut inside = [const { 0..0 }; MOST_TAPS];
+    for (tap, inside) in inside[..taps].iter_mut().enumerate() {
+        *inside = walk.inside(tap);
+    }
     let mut stretches: Vec<Stretch> = room(2 * MOST_TAPS + 1)?;
-    if (2..=MOST_TAPS).contains(&taps) {
-        cuts.push(0);
-        for tap in 0..taps {
-            let inside = walk.inside(tap);
-            cuts.extend([inside.start, inside.end]);
+    // The taps that the output `start` meets follow each other.
+    let (mut first, mut last, mut start) = (taps, taps, 0);
+    while start < walk.outputs {
+        while first > 0 && inside[first - 1].start <= start {
+            first -= 1;
         }
-        cuts.sort_unstable();
-        cuts.dedup();
-    }
-    for (i, &start) in cuts.iter().enumerate() {
-        let end = cuts.get(i + 1).copied().unwrap_or(outputs);
-        // Taps that meet the image follow each other.
-        let meets = |&tap: &usize| walk.inside(tap).contains(&start);
-        let count = (0..taps).filter(meets).count();
-        match (0..taps).find(meets) {
-            _ if start >= end => {}
-            Some(first) => {
-                stretches.push(Stretch { outputs: start..end, taps: first..first + count });
-            }
-            None => {
-                stretches.clear();
-                break;
-            }
+        while last > 0 && inside[last - 1].end <= start {
+            last -= 1;
         }
-    }
-    if stretches.is_empty() {
-        stretches.push(whole(walk));
+        if first >= last {
+            return Ok(Vec::new());
+        }
+        // Until the next tap comes or the last one goes.
+        let next = if first > 0 { inside[first - 1].start } else { walk.outputs };
+        let end = next.min(inside[last - 1].end);
+        stretches.push(Stretch { outputs: start..end, taps: first..last });
+        start = end;
     }
     Ok(stretches)
 }

@@ -116,7 +116,7 @@ impl FewPixels {
             beside: Beside::None,
             once: false,
         };
-        let patches = Patches::new(source, limits, &[], &[])?;
+        let mut patches = Patches::new(source, limits, &[], &[]);
         let whole = shape.axes3().iter().all(|axis| {
             axis.output == 1
                 && axis.kernel == axis.input
@@ -128,7 +128,11 @@ impl FewPixels {
         let whole = whole
             && last >= MOST_LANES
             && (shape.groups() == 1 || shape.layout() == Layout::ChannelsFirst);
-        let run = patches.taps.table().len();
+        if !whole {
+            patches.pixels.make_table()?;
+            patches.taps.make_table()?;
+        }
+        let run = patches.taps.run_len();
         let groups = shape.groups();
         let (channels, per_image) = (shape.out_channels(), shape.output_pixels());
         let (pixel, channel) = match shape.layout() {

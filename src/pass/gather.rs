@@ -107,18 +107,11 @@ impl Gathering {
         let taps = shape.kernel_taps();
         let axes = shape.axes3();
         let phases = [phases(&axes[0])?, phases(&axes[1])?, phases(&axes[2])?];
-        let count = phases.iter().map(Vec::len).product();
-        let (mut products, mut sources) = (room(count)?, room(count)?);
-        for d in &phases[0] {
-            for h in &phases[1] {
-                for w in &phases[2] {
-                    let phase = [d, h, w];
-                    let source = Source::errors(shape, phase.map(|phase| phase.walk));
-                    products.push((phase, source));
-                    sources.push(source);
-                }
-            }
-        }
+        let [ds, hs, ws] = &phases;
+        let pairs = || ds.iter().flat_map(|d| hs.iter().map(move |h| (d, h)));
+        let triples = || pairs().flat_map(|(d, h)| ws.iter().map(move |w| [d, h, w]));
+        let mut sources = room(phases.iter().map(Vec::len).product())?;
+        sources.extend(triples().map(|phase| Source::errors(shape, phase.map(|axis| axis.walk))));
         let mut gathering = Self::new(shape, kernels, Direction::BackwardData, &sources)?;
         let width = gathering.width;
         let kernel = dense([1, axes[0].kernel, axes[1].kernel, axes[2].kernel]);
@@ -129,7 +122,7 @@ impl Gathering {
         };
         let inputs = [1, axes[0].input, axes[1].input, axes[2].input];
         let [image, strides @ ..] = pixel_pitches(inputs, channels * pixels, pixel);
-        for (phase, source) in products {
+        for (phase, source) in triples().zip(sources) {
             // Panels hold each output channel's taps last to first.
             let tap = |a: usize| kernel[a + 1].saturating_mul(width);
             let steps = [0, 1, 2].map(|a| phase[a].step.saturating_mul(tap(a)));
@@ -188,10 +181,28 @@ impl Gathering {
     ) -> Result<(), Error> {
         let flat = self.lanes == Lanes::Pixels;
         let limits = self.limits(&source, kernels, terms);
-        let mut patches = Patches::new(source, limits, &[places], &[weights])?;
+        let mut patches = Patches::new(source, limits, &[places], &[weights]);
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
-        let weights = Grid::new(source.tap_sizes(), weights, tap_run)?;
-        let pixels = patches.pixels.table().len();
+        let mut weights = Grid::untabled(source.tap_sizes(), weights, tap_run);
+        let pixels = patches.pixels.run_len();
+        let mut bands = None;
+        if !flat {
+            let (kernel, _) = kernels.tall_for(self.channels);
+            let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
+            if cut.is_taken(&source, &patches.taps) {
+                if cut.is_inside(&source) {
+                    patches.in_place();
+                }
+                patches.without_padding(cut.unread());
+                bands = Some(Bands::new(cut, &source, &patches.taps, &weights)?);
+            }
+            patches.pixels.make_table()?;
+        }
+        // Bands have terms of their own.
+        if bands.is_none() {
+            patches.taps.make_table()?;
+            weights.make_table()?;
+        }
         if !flat && self.alone && patches.pixels.runs() == 1 && self.panel() <= OWN_PANEL {
             self.packing = Packing::PerCell;
         }
@@ -216,19 +227,6 @@ impl Gathering {
                 (target, rows)
             }
         };
-        let mut bands = None;
-        if !flat {
-            let (kernel, _) = kernels.tall_for(self.channels);
-            let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
-            if cut.is_taken(&source, &patches.taps) {
-                if cut.is_inside(&source) {
-                    patches.in_place()?;
-                }
-                let cut = Bands::new(cut, &source, &patches.taps, &weights)?;
-                patches.without_padding(cut.unread());
-                bands = Some(cut);
-            }
-        }
         self.products.push(Product { patches, target, weights, weights_base, rows, bands });
         Ok(())
     }

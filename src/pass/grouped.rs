@@ -80,6 +80,10 @@ impl Grouped {
         shape: &Shape,
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
+        // Pixels of a phase lie side by side, or alternate with those of a twin.
+        if shape.axes3()[2].stride > 2 {
+            return Ok(None);
+        }
         let channels = [shape.group_out(), shape.group_in()];
         let sizes = shape.axes3().map(|axis| axis.input);
         let pitches = [shape.patch_len(), shape.kernel_taps()];
@@ -431,20 +435,24 @@ fn best_block<T: Element>(
     if !stencils.iter().flatten().flatten().all(modest) {
         return None;
     }
-    let takes = |block: usize| {
-        stencils.iter().all(|pair| {
-            let tap = pair[0].and_then(|s| taps_of(&s, 0).next()).unwrap_or(0);
-            let flat = pair.map(|s| s?.flat(0, tap));
-            let flat = flat.each_ref().map(|s| s.as_ref().map(|(_, flat)| flat));
-            kernels.stencils.takes(flat, block)
-        })
-    };
+    let mut takes = [true; MOST_BLOCK + 1];
+    for pair in stencils {
+        let tap = pair[0].and_then(|s| taps_of(&s, 0).next()).unwrap_or(0);
+        let flat = pair.map(|s| s?.flat(0, tap));
+        let flat = flat.each_ref().map(|s| s.as_ref().map(|(_, flat)| flat));
+        for (block, takes) in takes.iter_mut().enumerate().skip(1) {
+            *takes = *takes && kernels.stencils.takes(flat, block);
+        }
+        if takes[1..] == [false; MOST_BLOCK] {
+            return None;
+        }
+    }
     // Each vector of the source costs as much as a product and a half; fewer than 4 sums wait for each other.
     let rows = stencils.first()?[0]?.taps[1];
     let cost = |&block: &usize| outputs.div_ceil(block) * (2 * (block * rows).max(4) + 3);
     // By twos each is two loads and two shuffles: too much for more than one block, unless that is a large
     // one (3 -> 32 channels, 3x3 by 2 on AVX2: 29 GFLOP/s, 56 as a product; 4 -> 4: 29 and 25).
     let by_twos = stencils.first()?[0]?.stride[1] == 2;
-    let pays = |block: usize| !by_twos || outputs <= block || takes(MOST_BLOCK);
-    (1..=MOST_BLOCK).rev().filter(|&block| takes(block) && pays(block)).min_by_key(cost)
+    let pays = |block: usize| !by_twos || outputs <= block || takes[MOST_BLOCK];
+    (1..=MOST_BLOCK).rev().filter(|&block| takes[block] && pays(block)).min_by_key(cost)
 }

@@ -7,7 +7,7 @@
 //! 238 -> 304).
 
 use crate::error::Error;
-use crate::gemm::grid::{AXES, Grid, Offsets, Run, Table, dense};
+use crate::gemm::grid::{AXES, Boxes, Offsets, Run, Table, dense};
 use crate::gemm::kinds::{Kind, Room};
 use crate::kernel::Kernel;
 use crate::patches::{Patches, Source, Walk};
@@ -39,23 +39,15 @@ pub(super) struct Inside {
     /// The axis of pixels that runs have a part of: they have one position of those outside it, and all of those
     /// within it. The last, if they have one of each.
     cut: usize,
-    /// Elements of the view, and of a panel, from one step of that axis to the next.
-    pitch: usize,
-    panel_pitch: usize,
+    /// The box of such a run.
+    run: [usize; AXES],
+    /// Elements from one pixel to the next of each axis, in the view and in a panel.
+    pitches: [[usize; AXES]; 2],
     /// Where the channels of a run lie in the view, and each tap of the first of them.
     channels: Table,
-    taps: Vec<u32>,
-    /// For the taps of the axes within `cut`: what they meet in all steps of it.
-    terms: Vec<Terms>,
-}
-
-/// What a tap meets, in the view and in a panel: the first place, and all of them from there on.
-#[derive(Debug, Clone)]
-struct Terms {
-    first: [usize; 2],
-    places: [Table; 2],
-    /// Terms of each step of the axis that runs have a part of.
-    of_step: usize,
+    taps: Table,
+    /// What taps of the axes within `cut` meet in all steps of it, in the view and in a panel.
+    terms: Boxes,
 }
 
 impl Inside {
@@ -67,12 +59,8 @@ impl Inside {
         if source.layout != Layout::ChannelsFirst || taps == 1 || room == Room::None {
             return false;
         }
-        let met = |walk: &Walk| {
-            let met: usize = (0..walk.taps).map(|tap| walk.inside(tap).len()).sum();
-            met as f64 / (walk.taps as f64 * walk.outputs as f64)
-        };
         let height = source.channels.div_ceil(source.channels.div_ceil(kernel.rows));
-        let left = walks.iter().map(met).product::<f64>() * (LOW / height as f64).max(1.0);
+        let left = walks.iter().map(Walk::met).product::<f64>() * (LOW / height as f64).max(1.0);
         let most = match (kernel.lanes == kernel.vector, room == Room::ForOneTile) {
             (true, true) => LEFT_OF_BOTH,
             (true, false) => LEFT_OF_ONE,
@@ -106,46 +94,43 @@ impl Inside {
         if of_run != counts {
             return Ok(None);
         }
-        patches.in_place()?;
+        patches.in_place();
         patches.without_padding([true; 2]);
-        let pixels = &patches.pixels;
-        let run = pixels.run_sizes();
+        let run = patches.pixels.run_sizes();
         let cut = run.iter().position(|&size| size > 1).unwrap_or(AXES - 1);
-        let of_channel = counts.iter().product();
-        let mut taps = room(of_channel)?;
-        taps.extend_from_slice(&patches.taps.table()[..of_channel]);
-        // Of the other axes, all taps have the same.
-        let [d, h, w] = [0, 1, 2].map(|a| if a + 1 > cut { counts[a] } else { 1 });
-        let mut terms = room(d * h * w)?;
-        for tap in (0..d * h * w).map(|tap| [tap / (h * w), tap / w % h, tap % w]) {
-            let met = |axis: usize| match axis.checked_sub(1) {
-                Some(a) if axis > cut => source.walks[a].inside(tap[a]),
-                _ => 0..run[axis],
-            };
-            terms.push(Terms::new([0, 1, 2, 3].map(met), pixels, cut, width)?);
+        let mut lens = [const { Vec::new() }; MAX_AXES];
+        for (a, (lens, walk)) in lens.iter_mut().zip(&source.walks).enumerate() {
+            // Of the other axes, all taps have the same.
+            let within = a + 1 > cut;
+            *lens = room(if within { walk.taps } else { 1 })?;
+            match within {
+                true => lens.extend((0..walk.taps).map(|tap| walk.inside(tap).len())),
+                false => lens.push(run[a + 1]),
+            }
         }
+        let pitches = [patches.pixels.pitches(), dense(run).map(|pitch| pitch * width)];
+        let of_taps = patches.taps.pitches();
         Ok(Some(Self {
             source: *source,
             cut,
-            pitch: pixels.pitches()[cut],
-            panel_pitch: dense(run)[cut] * width,
-            channels: Table::of_box([channels, 1, 1, 1], patches.taps.pitches())?,
-            taps,
-            terms,
+            run,
+            pitches,
+            channels: Table::of_box([channels, 1, 1, 1], of_taps)?,
+            taps: Table::of_box([1, of_run[0], of_run[1], of_run[2]], of_taps)?,
+            terms: Boxes::new(lens, pitches, |[d, h, w]| [run[0], d, h, w])?,
         }))
     }
 
     /// Where the channels of a run of so many taps lie.
     pub(super) fn channels(&self, taps: usize) -> Offsets<'_> {
-        self.channels.first(taps / self.taps.len())
+        self.channels.first(taps / self.taps.all().len())
     }
 
     /// What each tap of a channel meets in a run of pixels, which lies in the view from `first` on, modulo a word.
     pub(super) fn kinds(&self, pixels: &Run, first: usize) -> impl Iterator<Item = Kind<'_>> {
         let walks = &self.source.walks;
-        let counts = walks.map(|walk| walk.taps);
-        self.taps.iter().enumerate().map(move |(tap, &place)| {
-            let [_, h, w] = counts;
+        let (cut, [_, h, w]) = (self.cut, walks.map(|walk| walk.taps));
+        self.taps.all().iter().enumerate().map(move |(tap, &place)| {
             let tap = [tap / (h * w), tap / w % h, tap % w];
             // The positions of an axis that the tap meets, within the run.
             let met = |axis: usize| {
@@ -156,41 +141,20 @@ impl Inside {
                 };
                 from.clamp(start, start + size) - start..end.clamp(start, start + size) - start
             };
+            let met = [0, 1, 2, 3].map(met);
+            let sizes = met.each_ref().map(|axis| axis.len());
+            let len = sizes.iter().product();
             // Only where pixels are met, they have a place.
-            let outside = (0..=self.cut).any(|axis| met(axis).is_empty());
-            let steps = if outside { 0..0 } else { met(self.cut) };
-            let within = (0..MAX_AXES).filter(|a| a + 1 > self.cut);
-            let Terms { first: [from, from_panel], places, of_step } =
-                &self.terms[within.fold(0, |index, a| index * counts[a] + tap[a])];
-            let place = place as usize + from + steps.start * self.pitch;
-            let len = steps.len() * of_step;
+            let start = met.map(|axis| if len == 0 { 0 } else { axis.start });
+            let places =
+                self.pitches.map(|p| start.iter().zip(p).map(|(start, p)| start * p).sum());
+            let [of_view, of_panel]: [usize; 2] = places;
+            let within = |axis: usize| if axis > cut { sizes[axis] } else { self.run[axis] };
+            let terms = self.terms.of([1, 2, 3].map(within));
             Kind {
-                first: [first.wrapping_add(place), from_panel + steps.start * self.panel_pitch],
-                terms: [places[0].first(len), places[1].first(len)],
+                first: [first.wrapping_add(place as usize + of_view), of_panel],
+                terms: terms.each_ref().map(|table| table.first(len)),
             }
-        })
-    }
-}
-
-impl Terms {
-    /// The positions of a run that are `met`, in the view and in a panel of so many lanes.
-    fn new(
-        met: [Range<usize>; AXES],
-        pixels: &Grid,
-        cut: usize,
-        width: usize,
-    ) -> Result<Self, Error> {
-        let sizes = met.each_ref().map(|axis| axis.len());
-        let panel = dense(pixels.run_sizes()).map(|pitch| pitch * width);
-        // Only if there are any, they have a place.
-        let none = sizes.contains(&0);
-        let start = met.each_ref().map(|axis| if none { 0 } else { axis.start });
-        let first = |pitches: &[usize; AXES]| start.iter().zip(pitches).map(|(s, p)| s * p).sum();
-        let pitches = [pixels.pitches(), panel];
-        Ok(Self {
-            first: pitches.each_ref().map(first),
-            places: [Table::of_box(sizes, pitches[0])?, Table::of_box(sizes, pitches[1])?],
-            of_step: sizes[cut + 1..].iter().product(),
         })
     }
 }

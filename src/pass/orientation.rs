@@ -90,8 +90,6 @@ impl Lanes {
         let (vector, depth, products) =
             (kernels.wide.vector, channels as f64, sources.len() as f64);
         let (tall, cost) = kernels.tall_for(channels);
-        let most = most.min(first.pixel_sizes().iter().product());
-        let kept = Cut::best(first, channels, most, tall.rows)?.cost;
         let [d, h, w] = first.walks.map(|walk| walk.outputs);
         let (images, pixels) = (first.batch * d, h * w);
         // Of the products, on average.
@@ -106,15 +104,26 @@ impl Lanes {
         let [straight, transposed] = if scattered { costs.scattered } else { costs.stored };
         let packing = costs.cycle * tall.vector as f64 / (pixels * images) as f64;
         let lone = if first.walks[2].taps == 1 { costs.lone_taps } else { 0.0 };
-        let sum = cost * kept + lone + transposed / terms;
         let rows = copying(Beside::None);
         let apart = if rows == 0.0 && first.walks[2].stride > 1 { costs.apart } else { 0.0 };
-        let of_channels = share(channels, tall.lanes) * sum + packing + rows + apart;
+        let of_channels = |kept: f64| {
+            let sum = cost * kept + lone + transposed / terms;
+            share(channels, tall.lanes) * sum + packing + rows + apart
+        };
         // A lone row waits for its broadcasts.
         let broadcast = if channels == 1 { 1.25 } else { costs.broadcast };
         let of_pixels = share(pixels, vector) * (broadcast + straight / terms)
             + costs.gathering / depth
             + copying(Beside::Planes);
-        Ok(if of_pixels < of_channels { Lanes::Pixels } else { Lanes::Channels })
+        let cheaper = |kept: f64| {
+            if of_pixels < of_channels(kept) { Lanes::Pixels } else { Lanes::Channels }
+        };
+        // What is left of a product that is cut is asked only where it matters: as many stretches take as long as the rest.
+        let either = cheaper(Cut::least(first));
+        if either == cheaper(1.0) {
+            return Ok(either);
+        }
+        let most = most.min(first.pixel_sizes().iter().product());
+        Ok(cheaper(Cut::best(first, channels, most, tall.rows)?.cost))
     }
 }

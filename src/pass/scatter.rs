@@ -127,12 +127,19 @@ impl Scatter {
             beside: Beside::None,
             once: false,
         };
-        let mut patches = Patches::new(source, limits, &[], &[])?;
-        let inside = if inside { Inside::new(&source, &mut patches, kernel.lanes)? } else { None };
+        let width = kernel.lanes;
+        let mut patches = Patches::new(source, limits, &[], &[]);
+        let run = patches.pixels.run_len();
+        let mut errors = Grid::untabled([1, 1, 1, run], [0, 0, 0, width], [1, 1, 1, run]);
+        let inside = if inside { Inside::new(&source, &mut patches, width)? } else { None };
+        // Else each tap has terms of its own.
+        if inside.is_none() {
+            patches.pixels.make_table()?;
+            patches.taps.make_table()?;
+            errors.make_table()?;
+        }
         let taps = &patches.taps;
         let rows = Grid::new(source.tap_sizes(), rows, taps.run_sizes())?;
-        let run = patches.pixels.table().len();
-        let width = kernel.lanes;
         // Enough cells for many threads, as long as they have panels of their own.
         let mut lanes = count.next_multiple_of(width).min(8 * width);
         while lanes > width && rows.runs() * shape.groups() * count.div_ceil(lanes) < CELLS {
@@ -145,8 +152,7 @@ impl Scatter {
         );
         let target = Target::new(rows, channels, 0, pitch, Order::RowsOutside);
         let parts = parts(shape, &target, &patches);
-        let sums =
-            Sums::Panels { errors: Grid::line(run, width, run)?, width, lanes, turned, inside };
+        let sums = Sums::Panels { errors, width, lanes, turned, inside };
         Ok(Self { patches, target, sums, parts })
     }
 
@@ -165,7 +171,8 @@ impl Scatter {
         let (groups, outputs, pixels) = (shape.groups(), shape.group_out(), shape.output_pixels());
         let [n, d, h, w] = source.pixel_sizes();
         let pitches = pixel_pitches([n, d, h, w], shape.out_channels() * pixels, 1);
-        let patches = Patches::new(source, limits, &[pitches], &[])?;
+        let mut patches = Patches::new(source, limits, &[pitches], &[]);
+        patches.taps.make_table()?;
         // A step is a row of pixels.
         let [images, depths, heights, _] = patches.pixels.run_sizes();
         let run = [images, depths, heights, 1];
@@ -207,7 +214,7 @@ impl Scatter {
     /// Elements of the panels of one run, with the slack that lets them begin on a line.
     fn panels_len(&self) -> usize {
         match &self.sums {
-            Sums::Panels { errors, lanes, .. } => errors.table().len() * lanes + 16,
+            Sums::Panels { errors, lanes, .. } => errors.run_len() * lanes + 16,
             Sums::Dots { .. } => 0,
         }
     }
