@@ -227,3 +227,31 @@ fn many_taps_before_an_activation() {
         }
     }
 }
+
+/// Channels last, to few channels: dot products along the many, those of a row of taps together or each by itself, in runs
+/// that end within a row or within a tap, in phases, and where other groups' channels lie between.
+#[test]
+fn few_channels_last() {
+    let last = |params: Params| Params { layout: Layout::ChannelsLast, ..params };
+    for [many, few] in [[40, 3], [70, 1], [33, 6]] {
+        for [inside, out] in [[many, few], [few, many]] {
+            let plain = last(layer([2, inside, out, 9, 13]));
+            check_as_is::<f32>(plain);
+            check_as_is::<f64>(Params { stride: [2, 3, 1], ..plain });
+            check_as_is::<f32>(Params { dilation: [2, 3, 1], pad_end: [3, 4, 0], ..plain });
+            let groups = Params { in_channels: 2 * inside, out_channels: 2 * out, ..plain };
+            check_as_is::<f32>(Params { groups: 2, ..groups });
+        }
+    }
+    // More pixels than a run has; and rows of taps that end with the image.
+    check_as_is::<f32>(last(layer([2, 24, 5, 40, 37])));
+    let one =
+        Params { kernel: [1; 3], pad_begin: [0; 3], pad_end: [0; 3], ..layer([1, 17, 3, 2, 2]) };
+    check_as_is::<f32>(last(one));
+    check_as_is::<f64>(last(Params { batch: 3, out_channels: 1, ..one }));
+    check_as_is::<f32>(last(layer([1, 1000, 2, 4, 5])));
+    check_as_is::<f32>(last(layer([1, 3000, 1, 3, 4])));
+    check_as_is::<f64>(Params { kernel: [1, 2, 1], ..last(layer([1, 9000, 1, 2, 3])) });
+    let cube = Params { axes: 3, kernel: [2, 3, 3], pad_begin: [1; 3], ..layer([1, 40, 2, 5, 6]) };
+    check_as_is::<f64>(last(Params { input: [5, 6, 7], ..cube }));
+}

@@ -3,91 +3,104 @@
 //! Nothing is packed. Lanes are terms, so a sum's lanes are added up at the end, which pays where
 //! terms are many; how few rows and columns there are doesn't matter.
 
+use super::CROWDED;
+use super::grid::Offsets;
 use super::target::Cell;
 use crate::element::Element;
 use crate::kernel::{DOTS, Dot, Kernels};
+
+/// Products that a processor of our days begins before the first of them is done.
+const LATENCY: usize = 8;
 
 /// An operand: row (or column) `r` and term `i` of step `s` meet at `data[rows[r] + steps[s] + i]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a, T> {
     pub(crate) data: &'a [T],
-    pub(crate) rows: &'a [u32],
-    pub(crate) steps: &'a [u32],
+    pub(crate) rows: Offsets<'a>,
+    pub(crate) steps: Offsets<'a>,
 }
 
 /// What happens to a sum as it is stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Finish<'a, T> {
-    /// Added to every element of a row, one for each row of the cell.
+    /// Added to every element of a row, one for each row of the cell, or to those of a lane.
     pub(crate) row_bias: Option<&'a [T]>,
+    pub(crate) lane_bias: Option<&'a [T]>,
     /// Add to the destination rather than overwrite it.
     pub(crate) accumulate: bool,
     /// The bounds of the activation.
     pub(crate) clamp: Option<[T; 2]>,
 }
 
-/// Fills `cell` with the products of the rows of `left` and of `right`, which are the cell's lanes;
-/// every step has `len` terms.
+/// Fills `cell` with the products of the rows of the left operand and of the right one, which are the cell's lanes, tile by
+/// tile; every step has `len` terms.
 ///
 /// # Panics
-/// If an operand leaves its slice: the caller's tables are wrong.
+/// If an operand leaves its slice, or the kernel has no such tile: the caller's tables are wrong.
 pub(crate) fn dots<T: Element>(
     kernels: &Kernels<T>,
     cell: &mut Cell<'_, T>,
-    left: Operand<'_, T>,
-    right: Operand<'_, T>,
+    [left, right]: [Operand<'_, T>; 2],
     len: usize,
+    tile: Tile,
     finish: Finish<'_, T>,
 ) {
     let kernel = &kernels.dots;
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let most = |table: &[u32]| table.iter().copied().max().unwrap_or(0) as usize;
-    assert!(len > 0 && left.steps.len() == right.steps.len() && !left.steps.is_empty());
-    assert!(left.rows.len() == rows && right.rows.len() == lanes);
-    for operand in [&left, &right] {
-        assert!(most(operand.rows) + most(operand.steps) + len <= operand.data.len());
+    assert!(len > 0 && left.steps.all().len() == right.steps.all().len());
+    assert!(left.rows.all().len() == rows && right.rows.all().len() == lanes);
+    for Operand { data, rows, steps } in [left, right] {
+        assert!(!steps.all().is_empty() && rows.most() + steps.most() + len <= data.len());
     }
     assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
+    assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
     assert!(kernel.columns.len() <= DOTS && kernel.columns.iter().all(|&most| most <= DOTS));
+    let [height, width] =
+        if tile.turned { [tile.lanes, tile.rows] } else { [tile.rows, tile.lanes] };
+    let most = height.checked_sub(1).and_then(|height| kernel.columns.get(height));
+    assert!(most.is_some_and(|most| (1..=*most).contains(&width)), "{height} x {width}");
 
-    // Tiles are as even as may be.
-    let even = |count: usize, most: usize| count.div_ceil(count.div_ceil(most));
-    let height = even(rows, kernel.columns.len());
-    let width = even(lanes, kernel.columns[height - 1]);
     let offsets = cell.row_offsets();
     assert!(cell.is_even());
     let (start, lane_pitch) = (cell.start(), cell.lane_pitch());
-    for first_row in (0..rows).step_by(height) {
-        let row_count = height.min(rows - first_row);
-        let row_pointers = pointers(left, first_row, row_count);
-        for first_lane in (0..lanes).step_by(width) {
-            let col_count = width.min(lanes - first_lane);
-            let col_pointers = pointers(right, first_lane, col_count);
+    for first_row in (0..rows).step_by(tile.rows) {
+        let some_rows = tile.rows.min(rows - first_row);
+        let row_pointers = pointers(left, first_row, some_rows);
+        for first_lane in (0..lanes).step_by(tile.lanes) {
+            let some_lanes = tile.lanes.min(lanes - first_lane);
+            let lane_pointers = pointers(right, first_lane, some_lanes);
+            let of_rows = (some_rows, row_pointers.as_ptr(), left.steps.all().as_ptr());
+            let of_lanes = (some_lanes, lane_pointers.as_ptr(), right.steps.all().as_ptr());
+            let (a, b) = if tile.turned { (of_lanes, of_rows) } else { (of_rows, of_lanes) };
             let mut sums = [T::ZERO; DOTS * DOTS];
             let job = Dot {
-                row_count,
-                col_count,
-                rows: row_pointers.as_ptr(),
-                columns: col_pointers.as_ptr(),
-                steps_a: left.steps.as_ptr(),
-                steps_b: right.steps.as_ptr(),
-                steps: left.steps.len(),
+                row_count: a.0,
+                col_count: b.0,
+                rows: a.1,
+                columns: b.1,
+                steps_a: a.2,
+                steps_b: b.2,
+                steps: left.steps.all().len(),
                 len,
                 sums: sums.as_mut_ptr(),
             };
             // SAFETY: having the kernel proves its ISA. The asserts above hold `len` elements at
             // every row plus every step within both slices; tables have `steps` entries.
             unsafe { (kernel.sum)(&job) };
-            for (r, &offset) in offsets[first_row..][..row_count].iter().enumerate() {
-                let bias = finish.row_bias.map_or(T::ZERO, |bias| bias[first_row + r]);
-                for c in 0..col_count {
-                    let mut sum = sums[r * DOTS + c];
-                    if finish.row_bias.is_some() {
-                        sum = bias + sum;
+            for (r, &offset) in offsets[first_row..][..some_rows].iter().enumerate() {
+                for l in 0..some_lanes {
+                    let (row, lane) = (first_row + r, first_lane + l);
+                    let [i, j] = if tile.turned { [l, r] } else { [r, l] };
+                    let mut sum = sums[i * DOTS + j];
+                    if let Some(bias) = finish.row_bias {
+                        sum = bias[row] + sum;
+                    }
+                    if let Some(bias) = finish.lane_bias {
+                        sum = bias[lane] + sum;
                     }
                     // SAFETY: the cell alone may write its rows and lanes, which are initialised.
                     unsafe {
-                        let at = start.add(offset as usize + (first_lane + c) * lane_pitch);
+                        let at = start.add(offset as usize + lane * lane_pitch);
                         if finish.accumulate {
                             sum = *at + sum;
                         }
@@ -99,10 +112,60 @@ pub(crate) fn dots<T: Element>(
     }
 }
 
+/// How many rows and lanes of a cell a tile has, and whether its columns are the rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tile {
+    turned: bool,
+    rows: usize,
+    lanes: usize,
+    /// Of all tiles: twice the products that would take as long.
+    cost: usize,
+}
+
+impl Tile {
+    /// The fastest for cells with these rows and lanes; `columns` are what the kernel has for each number of rows.
+    pub(crate) fn of(columns: &[usize], rows: Offsets<'_>, lanes: Offsets<'_>) -> Self {
+        // Six columns that meet in a few sets of the cache are too many, where they aren't all the same few lines (3 of
+        // 224x224 to 64, backward_weight on Zen 5: 189 GFLOP/s, turned 151; 64 of 256x256 to 2: 66, 59).
+        let crowded = |rows: Offsets<'_>| match rows.all() {
+            &[first, second, ..] => (second.abs_diff(first) as usize).is_multiple_of(CROWDED),
+            _ => false,
+        };
+        let [of_rows, of_lanes] = [rows.all().len(), lanes.all().len()];
+        let may_turn = !crowded(rows) && (of_rows >= of_lanes || !crowded(lanes));
+        Self::best(columns, of_rows, of_lanes, may_turn)
+    }
+
+    /// What a vector of products takes for each of so many rows and lanes, where one that waits for nothing takes 1.
+    pub(crate) fn cost(columns: &[usize], rows: usize, lanes: usize) -> f64 {
+        Self::best(columns, rows, lanes, true).cost as f64 / (2 * rows * lanes) as f64
+    }
+
+    fn best(columns: &[usize], rows: usize, lanes: usize, may_turn: bool) -> Self {
+        // As even as may be.
+        let even = |count: usize, most: usize| count.div_ceil(count.div_ceil(most));
+        let mut best = Self { turned: false, rows: 1, lanes: 1, cost: usize::MAX };
+        for (most, &columns) in (1..).zip(columns) {
+            let upright = (false, [most, columns]);
+            let turned = may_turn.then_some((true, [columns, most]));
+            for (turned, most) in core::iter::once(upright).chain(turned) {
+                let (height, width) = (even(rows, most[0]), even(lanes, most[1]));
+                // A step of vectors waits for its products, or for the sums of the last one, and in part for its loads.
+                let step = 2 * (height * width).max(LATENCY) + height + width;
+                let cost = rows.div_ceil(height) * lanes.div_ceil(width) * step;
+                if cost < best.cost {
+                    best = Self { turned, rows: height, lanes: width, cost };
+                }
+            }
+        }
+        best
+    }
+}
+
 /// Where `count` rows from `first` on begin; those past them repeat the last.
 fn pointers<T>(operand: Operand<'_, T>, first: usize, count: usize) -> [*const T; DOTS] {
     core::array::from_fn(|i| {
-        let row = operand.rows[first + i.min(count - 1)] as usize;
+        let row = operand.rows.all()[first + i.min(count - 1)] as usize;
         operand.data[row..].as_ptr()
     })
 }

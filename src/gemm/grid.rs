@@ -121,7 +121,7 @@ impl<'a> Offsets<'a> {
     }
 
     /// The offsets.
-    pub(super) fn all(self) -> &'a [u32] {
+    pub(crate) fn all(self) -> &'a [u32] {
         self.all
     }
 
@@ -291,6 +291,11 @@ impl Grid {
     /// Positions of a run, those at the ends of axes apart.
     pub(crate) fn run_len(&self) -> usize {
         self.run.iter().product()
+    }
+
+    /// The offsets of all positions of a run.
+    pub(crate) fn run_offsets(&self) -> Offsets<'_> {
+        self.offsets(self.run_len())
     }
 
     /// The box that a run covers.

@@ -146,6 +146,20 @@ impl<'a, T> Cell<'a, T> {
         Cell { target: self.target, data, rows: self.rows, offsets, lanes: self.lanes }
     }
 
+    /// Some of the cell's lanes, by their numbers within it.
+    ///
+    /// # Panics
+    /// If it has no such lanes, or they aren't evenly spaced: the caller's are wrong.
+    pub(crate) fn some_lanes(&mut self, some: Range<usize>) -> Cell<'_, T> {
+        let mut lanes = self.lanes;
+        assert!(self.is_even() && some.start <= some.end && some.end <= lanes.len);
+        lanes.first += some.start;
+        lanes.base += some.start * self.lane_pitch();
+        lanes.len = some.len();
+        let data = Shared(self.data.0, PhantomData);
+        Cell { target: self.target, data, rows: self.rows, offsets: self.offsets, lanes }
+    }
+
     /// The run of rows that the cell has, or has a part of.
     pub(crate) fn rows(&self) -> Run {
         self.rows

@@ -17,9 +17,9 @@ use super::gather::Gathering;
 use super::{Layer, Pass, Storing, Weights, Write};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::dot::{self, Operand, dots};
+use crate::gemm::dot::{self, Operand, Tile, dots};
 use crate::gemm::gathered::ROWS_OF_CELL;
-use crate::gemm::grid::{Grid, dense, fit_tables};
+use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
 use crate::kernel::Kernels;
@@ -57,7 +57,7 @@ const MOST_LANES: usize = 16;
 )]
 enum Forward {
     /// In dot products with cols.
-    Dots(Target),
+    Dots(Target, Tile),
     /// As in layers of many pixels.
     Gathered(Gathering),
 }
@@ -161,12 +161,18 @@ impl FewPixels {
         );
         let channel_grid =
             |pitch: usize| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
+        let weights = channel_grid(terms)?;
+        // A row of dcols has all groups.
+        let row = groups.saturating_mul(terms);
+        let rows = Grid::line(pixels, if whole { row } else { run }, pixels)?;
         let forward = if pixels > MOST_DOTS {
             Forward::Gathered(Gathering::forward(shape, kernels)?)
         } else {
             let lanes = Grid::untabled(sizes, places, lanes);
-            let (rows, order) = (channel_grid(channel)?, Order::RowsOutside);
-            Forward::Dots(Target::new(rows, lanes, 0, pitch, order))
+            let (columns, cols) = (kernels.dots.columns, rows.offsets(lanes.run_len()));
+            let tile = Tile::of(columns, weights.run_offsets(), cols);
+            let channels = channel_grid(channel)?;
+            Forward::Dots(Target::new(channels, lanes, 0, pitch, Order::RowsOutside), tile)
         };
         let tap_sizes = source.tap_sizes();
         let backward_weight = Target::new(
@@ -176,8 +182,6 @@ impl FewPixels {
             1,
             Order::LanesOutside,
         );
-        // A row of dcols has all groups.
-        let row = groups.saturating_mul(terms);
         let mut lanes_at_once = terms.min(256);
         while (1..MOST_LANES).contains(&(terms % lanes_at_once)) {
             lanes_at_once -= 1;
@@ -203,8 +207,8 @@ impl FewPixels {
                 channel_pitches(channel),
                 [1, 1, 1, outputs],
             )?,
-            weights: channel_grid(terms)?,
-            rows: Grid::line(pixels, if whole { row } else { run }, pixels)?,
+            weights,
+            rows,
             patches,
             forward,
             backward_weight,
@@ -230,7 +234,7 @@ impl FewPixels {
             |units| Need { units, shared: self.cols_len(), piece: self.patches.copy_len() };
         match (pass, &self.forward) {
             (Pass::Forward, Forward::Gathered(gathering)) => gathering.need(),
-            (Pass::Forward, Forward::Dots(target)) => with_cols(target.cells()),
+            (Pass::Forward, Forward::Dots(target, _)) => with_cols(target.cells()),
             (Pass::BackwardWeight, _) => with_cols(self.backward_weight.cells()),
             (Pass::BackwardData, _) => {
                 let units = self.backward_data.cells();
@@ -243,7 +247,7 @@ impl FewPixels {
     pub(crate) fn gathering(&self) -> Option<&Gathering> {
         match &self.forward {
             Forward::Gathered(gathering) => Some(gathering),
-            Forward::Dots(_) => None,
+            Forward::Dots(..) => None,
         }
     }
 
@@ -317,11 +321,11 @@ impl FewPixels {
         output: &mut [T],
         scratch: &mut [T],
     ) {
-        let target = match &self.forward {
+        let (target, tile) = match &self.forward {
             Forward::Gathered(gathering) => {
                 return gathering.run(layer, input, weights, output, store, scratch);
             }
-            Forward::Dots(target) => target,
+            Forward::Dots(target, tile) => (target, tile),
         };
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let cols = self.cols(layer, input, scratch);
@@ -336,20 +340,21 @@ impl FewPixels {
                 let taps = self.patches.taps.run(run);
                 let weight = Operand {
                     data: &weight[self.weights.place(channels.start) + taps.first..],
-                    rows: &self.weights.table()[..channels.len],
-                    steps: &[0],
+                    rows: self.weights.offsets(channels.len),
+                    steps: Offsets::new(&[0]),
                 };
                 let cols = Operand {
                     data: &cols[self.block(channels.start[2], run)..],
-                    rows: &self.rows.table()[pixels.range()],
-                    steps: &[0],
+                    rows: Offsets::new(&self.rows.table()[pixels.range()]),
+                    steps: Offsets::new(&[0]),
                 };
                 let finish = dot::Finish {
                     row_bias: bias.filter(|_| run == 0),
+                    lane_bias: None,
                     accumulate: store.accumulate || run > 0,
                     clamp: store.clamp.filter(|_| run == last),
                 };
-                dots(layer.kernels, &mut cell, weight, cols, taps.len, finish);
+                dots(layer.kernels, &mut cell, [weight, cols], taps.len, *tile, finish);
             }
         });
     }

@@ -13,9 +13,11 @@
 use super::bands::{Bands, Cut};
 use super::orientation::Lanes;
 use super::phases::phases;
+use super::steps::Steps;
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
+use crate::gemm::dot::Tile;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, ROWS, Right, multiply};
@@ -28,6 +30,7 @@ use core::fmt;
 use sizes::PIXELS;
 
 mod sizes;
+mod terms;
 mod weights;
 
 /// Elements of the largest panel that a worker packs for itself.
@@ -76,8 +79,10 @@ struct Product {
     target: Target,
     weights: Grid,
     weights_base: usize,
-    /// Where the rows of a cell lie among the weights, where rows are channels.
+    /// Where the channels of a cell lie among the weights, where they aren't packed in panels.
     rows: Grid,
+    /// Where lanes are terms: those that lie side by side, and how the sums are cut.
+    steps: Option<(Steps, Tile)>,
     /// Where rows are pixels: taps that meet only padding, left out.
     bands: Option<Bands>,
 }
@@ -122,12 +127,16 @@ impl Gathering {
         };
         let inputs = [1, axes[0].input, axes[1].input, axes[2].input];
         let [image, strides @ ..] = pixel_pitches(inputs, channels * pixels, pixel);
+        // Panels hold each output channel's taps last to first; as dot products want them, each tap's output channels.
+        let [pitch, of_channel] = match gathering.lanes {
+            Lanes::Terms => [shape.group_out(), 1],
+            Lanes::Channels | Lanes::Pixels => [width, taps.saturating_mul(width)],
+        };
         for (phase, source) in triples().zip(sources) {
-            // Panels hold each output channel's taps last to first.
-            let tap = |a: usize| kernel[a + 1].saturating_mul(width);
+            let tap = |a: usize| kernel[a + 1].saturating_mul(pitch);
             let steps = [0, 1, 2].map(|a| phase[a].step.saturating_mul(tap(a)));
             let base = (0..MAX_AXES).map(|a| phase[a].last.saturating_mul(tap(a))).sum();
-            let weights = (source.by_layout(taps.saturating_mul(width), steps), base);
+            let weights = (source.by_layout(of_channel, steps), base);
             let first = (0..MAX_AXES).map(|a| phase[a].first * strides[a]).sum();
             let [a, b, c] = [0, 1, 2].map(|a| axes[a].stride.saturating_mul(strides[a]));
             let terms = source.tap_sizes().iter().product();
@@ -156,12 +165,13 @@ impl Gathering {
                 let scattered = direction == Direction::BackwardData && shape.axes3()[2].stride > 1;
                 Lanes::of(kernels, channels, sources, PIXELS, scattered)?
             }
+            Layout::ChannelsLast if terms::pay(kernels, channels, sources) => Lanes::Terms,
             Layout::ChannelsLast => Lanes::Channels,
         };
         let (width, packing) = match (lanes, direction) {
             (Lanes::Channels, _) => (kernel.lanes, Packing::Shared),
-            (Lanes::Pixels, Direction::Forward) => (1, Packing::None),
-            (Lanes::Pixels, Direction::BackwardData) => (1, Packing::Shared),
+            (Lanes::Pixels | Lanes::Terms, Direction::Forward) => (1, Packing::None),
+            (Lanes::Pixels | Lanes::Terms, Direction::BackwardData) => (1, Packing::Shared),
         };
         let (groups, products) = (shape.groups(), room(sources.len())?);
         let alone = sources.len() == 1;
@@ -179,14 +189,13 @@ impl Gathering {
         (weights, weights_base): ([usize; 4], usize),
         terms: usize,
     ) -> Result<(), Error> {
-        let flat = self.lanes == Lanes::Pixels;
         let limits = self.limits(&source, kernels, terms);
         let mut patches = Patches::new(source, limits, &[places], &[weights]);
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
         let mut weights = Grid::untabled(source.tap_sizes(), weights, tap_run);
         let pixels = patches.pixels.run_len();
-        let mut bands = None;
-        if !flat {
+        let (mut bands, mut steps) = (None, None);
+        if self.lanes == Lanes::Channels {
             let (kernel, _) = kernels.tall_for(self.channels);
             let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
             if cut.is_taken(&source, &patches.taps) {
@@ -196,14 +205,20 @@ impl Gathering {
                 patches.without_padding(cut.unread());
                 bands = Some(Bands::new(cut, &source, &patches.taps, &weights)?);
             }
+        }
+        if self.lanes != Lanes::Pixels {
             patches.pixels.make_table()?;
         }
-        // Bands have terms of their own.
-        if bands.is_none() {
+        // Bands and steps have terms of their own.
+        if bands.is_none() && self.lanes != Lanes::Terms {
             patches.taps.make_table()?;
             weights.make_table()?;
         }
-        if !flat && self.alone && patches.pixels.runs() == 1 && self.panel() <= OWN_PANEL {
+        if self.lanes == Lanes::Channels
+            && self.alone
+            && patches.pixels.runs() == 1
+            && self.panel() <= OWN_PANEL
+        {
             self.packing = Packing::PerCell;
         }
         let runs = patches.pixels.runs();
@@ -218,6 +233,18 @@ impl Gathering {
                 let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
                 (target, Grid::line(1, 0, 1)?)
             }
+            Lanes::Terms => {
+                let run = fit_tables(run, &[pitches(self.terms)]);
+                let pixels = Grid::new(source.pixel_sizes(), places, pixel_run)?;
+                let channels = Grid::untabled(sizes, pitches(channel), run);
+                let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
+                let rows = Grid::new(sizes, pitches(self.terms), run)?;
+                let pitches = [patches.taps.pitches(), weights.pitches()];
+                let (a, b) = (patches.pixels.run_offsets(), rows.run_offsets());
+                let tile = Tile::of(kernels.dots.columns, a, b);
+                steps = Some((Steps::new(tap_run, pitches)?, tile));
+                (target, rows)
+            }
             Lanes::Pixels => {
                 let run = fit_tables(run, &[pitches(channel), pitches(self.terms)]);
                 let pixels = Grid::untabled(source.pixel_sizes(), places, pixel_run);
@@ -227,7 +254,7 @@ impl Gathering {
                 (target, rows)
             }
         };
-        self.products.push(Product { patches, target, weights, weights_base, rows, bands });
+        self.products.push(Product { patches, target, weights, weights_base, rows, steps, bands });
         Ok(())
     }
 
@@ -263,6 +290,7 @@ impl Gathering {
         match self.lanes {
             Lanes::Channels => write!(f, "lanes are channels, {} to a panel", self.width)?,
             Lanes::Pixels => write!(f, "lanes are pixels, rows are channels")?,
+            Lanes::Terms => write!(f, "few channels: dot products along those that are summed")?,
         }
         match self.packing {
             Packing::None => write!(f, "; weights read as they lie")?,
@@ -315,9 +343,14 @@ impl Gathering {
         for product in &self.products {
             let need = Need { units: product.target.cells(), shared: 0, piece };
             let cells = product.target.over(destination);
-            parallelism.for_each(need, cells, scratch, |cell, scratch, held| match self.lanes {
-                Lanes::Channels => self.channels_cell(product, &call, cell, scratch, held),
-                Lanes::Pixels => self.pixels_cell(product, &call, cell, scratch, held),
+            parallelism.for_each(need, cells, scratch, |cell, scratch, held| {
+                match (self.lanes, &product.steps) {
+                    (_, Some(steps)) => {
+                        self.terms_cell(product, steps, &call, cell, scratch, held);
+                    }
+                    (Lanes::Pixels, _) => self.pixels_cell(product, &call, cell, scratch, held),
+                    _ => self.channels_cell(product, &call, cell, scratch, held),
+                }
             });
         }
     }

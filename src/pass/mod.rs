@@ -20,6 +20,7 @@ mod inside;
 mod orientation;
 pub(crate) mod phases;
 pub(crate) mod scatter;
+mod steps;
 
 use crate::element::Element;
 use crate::gemm::textbook::Matrix;

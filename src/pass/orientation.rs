@@ -11,6 +11,8 @@ use crate::patches::{Beside, Source};
 pub(super) enum Lanes {
     Channels,
     Pixels,
+    /// Both: what is summed lies side by side. Channels last, where the destination has few.
+    Terms,
 }
 
 /// What the parts of a product cost, where one vector of its products costs 1.

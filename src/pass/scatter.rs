@@ -3,25 +3,30 @@
 //! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
 //! output channels, in panels transposed from the outputs' errors run by run. Few output channels
 //! would leave such panels empty, and few taps wouldn't pay for them: there, pixels lie side by side in both operands, and tiles of
-//! dot products sum them. Where every pixel meets one tap, image and errors are alike, and
+//! dot products sum them. Channels last, the channels of a row of taps lie side by side: it can have the lanes, and output
+//! channels are the rows, with nothing packed. Where every pixel meets one tap, image and errors are alike, and
 //! the image is the one that is transposed if it has at most half as many channels.
 
 use super::backward_weight::{PARTIALS, join};
 use super::inside::Inside;
+use super::steps::Steps;
 use super::{Layer, Write};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::dot::{self, Operand, dots};
+use crate::gemm::dot::{self, Operand, Tile, dots};
 use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::kinds::{self, Operands};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, Right, multiply};
-use crate::kernel::{Isa, Kernel, Kernels};
+use crate::kernel::{Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
-use crate::shape::{Axis, Layout, Shape};
+use crate::shape::{Layout, Shape};
 use core::fmt;
+use ways::{dots_pay, is_turned, rows_pay};
+
+mod ways;
 
 /// Pixels of a run, which are the terms between two visits of the destination.
 const PIXELS: usize = 1024;
@@ -29,27 +34,18 @@ const PIXELS: usize = 1024;
 /// Taps of a run, which are the rows of a cell.
 const TAPS: usize = 616;
 
+/// The same where lanes are rows of taps.
+const TAPS_OF_ROWS: usize = 8192;
+
 /// Units of work that a layer should have, where it can.
 const CELLS: usize = 8;
-
-/// The shortest row of pixels that is worth a vector.
-const DOT_ROW: usize = 6;
 
 /// Elements that the rows and columns of a tile of dot products have in a run, 96 KiB of f32: in part they are the
 /// same lines (AVX-512 on Zen 5, 128 of 48x48 to 12, 3x3: 148 GFLOP/s with 160 KiB, 169 so).
 const DOT_ELEMENTS: usize = 24 << 10;
 
-/// Taps that are few for so many output channels, and for any number.
-const FEW_TAPS: usize = 48;
-const FEW_OUTPUTS: usize = 64;
-const FEWEST_TAPS: usize = 16;
-
 /// Elements of the image that a run may touch.
 const TOUCHED: usize = 128 << 10;
-
-/// How much larger the errors have to be than the image to be the ones that are read as they lie:
-/// packing an element takes a cycle of AVX2's two vectors of products.
-const TURNED: usize = 2;
 
 /// The product, its view and its destination.
 #[derive(Debug, Clone)]
@@ -84,29 +80,27 @@ enum Sums {
         /// Where each row of a run of pixels begins there, and in the view.
         errors: Grid,
         pixels: Grid,
+        tile: Tile,
+    },
+    /// Channels last, of few outputs: rows are output channels, lanes are rows of taps as they lie.
+    Rows {
+        /// Where each output channel of a run lies in the outputs' errors, and each pixel.
+        channels: Grid,
+        errors: Grid,
+        steps: Steps,
     },
 }
 
 impl Scatter {
     /// Backward_weight.
     pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
-        let kernel = kernels.tall_for(shape.group_out()).0;
-        let [.., row] = shape.axes3();
-        // More of them, where nearly all vectors are whole (AVX2, 6 of 64x64 pixels, 3x3: 37 GFLOP/s in panels, 68 in
-        // dot products; 7 of 28x28: 45 and 32).
-        let whole = row.output.is_multiple_of(kernel.vector) || row.output >= 8 * kernel.vector;
-        let outputs = shape.group_out();
-        // On AVX-512, too, where a lane of a panel is empty, or where errors that were packed would meet few taps
-        // (Zen 5, 64 of 64x64 to 12, 3x3: 126 GFLOP/s in panels, 175 in dot products; 3 of 224x224 to 64: 119 and 178).
-        let taps = shape.patch_len();
-        let thin = kernels.isa == Isa::Avx512
-            && (outputs < kernel.vector
-                || taps <= FEWEST_TAPS
-                || (taps <= FEW_TAPS && outputs <= FEW_OUTPUTS));
-        let some = (outputs <= kernel.vector.min(8) || thin) && row.stride == 1 && whole;
-        let few = 2 * outputs <= kernel.lanes || some;
-        if few && row.output >= DOT_ROW && shape.layout() == Layout::ChannelsFirst {
+        if dots_pay(shape, kernels) {
             return Self::dots(shape, kernels.dots.columns);
+        }
+        if rows_pay(shape, kernels)
+            && let Some(rows) = Self::rows(shape, kernels.wide.vector)?
+        {
+            return Ok(rows);
         }
         let turned = is_turned(shape);
         let input = Source::input(shape);
@@ -159,9 +153,9 @@ impl Scatter {
     /// The product in dot products, of channels-first tensors.
     fn dots(shape: &Shape, columns: &[usize]) -> Result<Self, Error> {
         let source = Source::input(shape);
-        let (rows, columns) = (columns.len(), columns.last().copied().unwrap_or(1));
+        let (most_rows, most_columns) = (columns.len(), columns.last().copied().unwrap_or(1));
         let limits = Limits {
-            pixels: DOT_ELEMENTS / (rows + columns),
+            pixels: DOT_ELEMENTS / (most_rows + most_columns),
             taps: TAPS,
             touched: TOUCHED,
             kept: usize::MAX,
@@ -188,12 +182,52 @@ impl Scatter {
         let taps = Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes());
         let target = Target::new(channels(shape.patch_len())?, taps, 0, 1, Order::RowsOutside);
         let parts = parts(shape, &target, &patches);
+        let channels = channels(pixels)?;
         let sums = Sums::Dots {
-            channels: channels(pixels)?,
+            tile: Tile::of(columns, channels.run_offsets(), patches.taps.run_offsets()),
+            channels,
             errors: rows(pitches)?,
             pixels: rows(patches.pixels.pitches())?,
         };
         Ok(Self { patches, target, sums, parts })
+    }
+
+    /// The product of few output channels with the image as it lies, channels last; none if a run of taps may have a
+    /// step that fills no vector.
+    fn rows(shape: &Shape, vector: usize) -> Result<Option<Self>, Error> {
+        let source = Source::input(shape);
+        let limits = Limits {
+            pixels: PIXELS,
+            taps: TAPS_OF_ROWS,
+            touched: TOUCHED,
+            kept: 0,
+            beside: Beside::None,
+            once: false,
+        };
+        let (groups, outputs) = (shape.groups(), shape.group_out());
+        let of_all = shape.out_channels();
+        let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
+        let pitches = pixel_pitches(pixel_sizes, of_all * shape.output_pixels(), of_all);
+        let mut patches = Patches::new(source, limits, &[pitches], &[]);
+        let run = patches.taps.run_sizes();
+        let steps = Steps::new(run, [patches.taps.pitches(), dense(tap_sizes)])?;
+        if steps.least(tap_sizes) < vector {
+            return Ok(None);
+        }
+        patches.pixels.make_table()?;
+        let of_channels = [1, 1, groups, outputs];
+        let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
+        let run_of_channels = fit_tables([1, 1, 1, outputs], &[channel_pitches(shape.patch_len())]);
+        let channels = |pitch| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
+        let taps = Grid::untabled(tap_sizes, dense(tap_sizes), run);
+        let target = Target::new(channels(shape.patch_len())?, taps, 0, 1, Order::RowsOutside);
+        let parts = parts(shape, &target, &patches);
+        let sums = Sums::Rows {
+            channels: channels(1)?,
+            errors: Grid::new(pixel_sizes, pitches, patches.pixels.run_sizes())?,
+            steps,
+        };
+        Ok(Some(Self { patches, target, sums, parts }))
     }
 
     /// Elements of partial sums.
@@ -215,7 +249,7 @@ impl Scatter {
     fn panels_len(&self) -> usize {
         match &self.sums {
             Sums::Panels { errors, lanes, .. } => errors.run_len() * lanes + 16,
-            Sums::Dots { .. } => 0,
+            Sums::Dots { .. } | Sums::Rows { .. } => 0,
         }
     }
 
@@ -230,6 +264,9 @@ impl Scatter {
             }
             Sums::Dots { .. } => {
                 write!(f, "few output channels or taps: dot products along the pixels")?
+            }
+            Sums::Rows { .. } => {
+                write!(f, "few output channels: lanes are rows of taps as they lie")?;
             }
         }
         write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)?;
@@ -333,26 +370,50 @@ impl Scatter {
                         Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
                     multiply(kernel, &mut cell, left, right, finish);
                 }
-                Sums::Dots { channels, errors, pixels: rows } => {
+                Sums::Rows { channels, errors, steps } => {
+                    let (outputs, taps) = (cell.rows(), cell.lanes());
+                    let place = channels.place(outputs.start) + errors.place(pixels.start);
+                    let left = Left {
+                        data: &grad_output[place..],
+                        rows: channels.offsets(outputs.len),
+                        terms: errors.offsets(pixels.len),
+                    };
+                    let group = outputs.start[2];
+                    let (data, first) =
+                        self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
+                    let terms = self.patches.pixels.offsets(pixels.len);
+                    let finish =
+                        Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+                    let ([of_view, of_weights], len) = steps.of(&taps);
+                    for (&from, &to) in of_view.all().iter().zip(of_weights.all()) {
+                        let first = first + from as usize;
+                        let right = Right { data, first, panel_pitch: None, terms };
+                        let mut row = cell.some_lanes(to as usize..to as usize + len);
+                        multiply(&layer.kernels.wide, &mut row, left, right, finish);
+                    }
+                }
+                Sums::Dots { channels, errors, pixels: rows, tile } => {
                     let (lanes, taps) = (cell.rows(), cell.lanes());
                     let steps = pixels.len / pixels.sizes[3];
                     let [n, d, h, w] = pixels.start;
                     let place = channels.place(lanes.start) + errors.place([n, d, h, 0]) + w;
                     let left = Operand {
                         data: &grad_output[place..],
-                        rows: &channels.table()[..lanes.len],
-                        steps: &errors.table()[..steps],
+                        rows: channels.offsets(lanes.len),
+                        steps: errors.offsets(steps),
                     };
                     let group = lanes.start[2];
                     let (image, first) =
                         self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
                     let right = Operand {
                         data: &image[first..],
-                        rows: &self.patches.taps.table()[..taps.len],
-                        steps: &rows.table()[..steps],
+                        rows: self.patches.taps.offsets(taps.len),
+                        steps: rows.offsets(steps),
                     };
-                    let finish = dot::Finish { row_bias: None, accumulate, clamp: None };
-                    dots(layer.kernels, &mut cell, left, right, pixels.sizes[3], finish);
+                    let finish =
+                        dot::Finish { row_bias: None, lane_bias: None, accumulate, clamp: None };
+                    let len = pixels.sizes[3];
+                    dots(layer.kernels, &mut cell, [left, right], len, *tile, finish);
                 }
             }
         }
@@ -363,15 +424,6 @@ impl Scatter {
 fn parts(shape: &Shape, target: &Target, patches: &Patches) -> usize {
     let fits = PARTIALS / shape.weight_len();
     CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1)
-}
-
-/// Whether image and errors change their places: every pixel meets one tap, so that both are read alike,
-/// and the image has fewer channels to pack, which fill panels.
-fn is_turned(shape: &Shape) -> bool {
-    let same = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.input == a.output;
-    shape.axes3().iter().all(same)
-        && shape.group_in().is_multiple_of(16)
-        && shape.group_out() >= TURNED * shape.group_in()
 }
 
 /// Packs one panel: `count` channels from `first` on of the errors, or of an image with their pixels, for

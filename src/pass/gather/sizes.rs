@@ -93,6 +93,7 @@ impl Gathering {
             Lanes::Pixels if self.is_shallow(kernels) => self.channels,
             Lanes::Pixels => kernels.wide.rows,
             Lanes::Channels => self.width,
+            Lanes::Terms => self.channels,
         };
         let work = if self.packing == Packing::PerCell { 0 } else { CELL_WORK };
         let most = (work / of_channel.max(1)).next_multiple_of(step).max(step);
@@ -105,7 +106,7 @@ impl Gathering {
                     if enough { parts } else { parts.max(self.channels / (ROWS_OF_CELL / 2)) };
                 most.max(self.channels.div_ceil(parts).next_multiple_of(step))
             }
-            Lanes::Channels => most,
+            Lanes::Channels | Lanes::Terms => most,
         }
     }
 }

@@ -30,6 +30,7 @@ impl Gathering {
                     self.pack_panel(shape, kernel, weight, index, panel);
                 }
                 Lanes::Pixels => self.flip(shape, weight, index, panel),
+                Lanes::Terms => self.turn(shape, weight, index, panel),
             }
         });
     }
@@ -90,6 +91,17 @@ impl Gathering {
             for (row, filter) in row.chunks_exact_mut(taps).zip(weight.chunks(patch)) {
                 row.iter_mut().zip(filter[..taps].iter().rev()).for_each(|(to, &w)| *to = w);
             }
+        }
+    }
+
+    /// Writes the weights that input channel `index` has in each output channel, tap by tap, the last first: channels last.
+    fn turn<T: Element>(&self, shape: &Shape, weight: &[T], index: usize, row: &mut [T]) {
+        let (group, channel) = (index / self.channels, index % self.channels);
+        let (patch, outputs) = (shape.patch_len(), shape.group_out());
+        let weight = &weight[group * outputs * patch + channel..];
+        for (tap, row) in row.chunks_exact_mut(outputs).rev().enumerate() {
+            let of_tap = &weight[tap * shape.group_in()..];
+            row.iter_mut().zip(of_tap.iter().step_by(patch)).for_each(|(to, &w)| *to = w);
         }
     }
 }
