@@ -228,6 +228,17 @@ fn many_taps_before_an_activation() {
     }
 }
 
+/// Whole panels, and a part of one that a narrower kernel multiplies, in every pass, with a bias.
+#[test]
+fn panels_and_a_half() {
+    for channels in [12, 20, 24, 40, 44, 84] {
+        check::<f32>(layer([2, 5, channels, 8, 9]));
+        check::<f64>(Params { stride: [2, 1, 1], ..layer([1, channels, 7, 8, 9]) });
+        let plain = Params { pad_begin: [0; 3], pad_end: [0; 3], ..layer([1, 30, channels, 9, 8]) };
+        check::<f32>(Params { kernel: [1; 3], ..plain });
+    }
+}
+
 /// Channels last, to few channels: dot products along the many, those of a row of taps together or each by itself, in runs
 /// that end within a row or within a tap, in phases, and where other groups' channels lie between.
 #[test]

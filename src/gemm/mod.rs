@@ -16,7 +16,7 @@ pub(crate) mod tests;
 pub(crate) mod textbook;
 
 use crate::element::Element;
-use crate::kernel::{Kernel, MAX_TILE, Multiply, Store};
+use crate::kernel::{Kernel, Kernels, MAX_TILE, Multiply, Store};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
@@ -283,6 +283,28 @@ pub(crate) fn multiply<T: Element>(
                 }
                 job.prefetch_lines = 0;
             }
+        }
+    }
+}
+
+/// [`multiply`] of packed panels: what is left of the last one by the narrow kernel, where that is enough. 48 channels are a
+/// panel of 32 lanes and one of 16 (AVX-512 on Zen 5, of three of 16: 1.2 times as fast), 80 are three, not three of 32
+/// (1.1 times).
+pub(crate) fn multiply_panels<T: Element>(
+    kernels: &Kernels<T>,
+    kernel: &Kernel<T>,
+    cell: &mut Cell<'_, T>,
+    left: Left<'_, T>,
+    right: Right<'_, T>,
+    finish: Finish<'_, T>,
+) {
+    for (narrower, lanes) in kernels.shared(kernel, cell.lanes().len) {
+        if !lanes.is_empty() {
+            let panels = lanes.start / kernel.lanes;
+            let first = right.first + panels * right.panel_pitch.unwrap_or(0);
+            let lane_bias = finish.lane_bias.map(|bias| &bias[lanes.clone()]);
+            let (right, finish) = (Right { first, ..right }, Finish { lane_bias, ..finish });
+            multiply(narrower, &mut cell.some_lanes(lanes), left, right, finish);
         }
     }
 }

@@ -22,6 +22,7 @@ mod vector;
 
 use crate::element::Element;
 use core::fmt;
+use core::ops::Range;
 
 /// A family of kernels, named after the instruction set it needs.
 ///
@@ -120,14 +121,30 @@ impl<T> Kernels<T> {
         // Where both multiply whole panels: of 318 products on Zen 5 half of those whose rows lie in stretches are
         // within 3 % of 1.17, the others of 1.33, by which no more of them would be chosen well.
         const COST: f64 = 1.2;
+        let Some(narrow) = &self.narrow else { return (&self.tall, 1.0) };
+        let whole = lanes.next_multiple_of(self.tall.lanes);
+        let [(_, wide), (_, rest)] = self.shared(&self.tall, lanes);
+        let in_tall = match rest.len() {
+            0 => whole as f64,
+            _ => wide.len() as f64 + narrow.lanes as f64 * COST,
+        };
+        let in_narrow = lanes.next_multiple_of(narrow.lanes) as f64 * COST;
+        if in_narrow <= in_tall { (narrow, COST) } else { (&self.tall, in_tall / whole as f64) }
+    }
+
+    /// Which lanes of a cell a tall kernel multiplies itself, and which the narrow one does: those of a last panel that
+    /// has no more than fill a panel of its own.
+    pub(crate) fn shared<'a>(
+        &'a self,
+        kernel: &'a Kernel<T>,
+        lanes: usize,
+    ) -> [(&'a Kernel<T>, Range<usize>); 2] {
+        let rest = lanes % kernel.lanes;
         match &self.narrow {
-            Some(narrow)
-                if lanes.next_multiple_of(narrow.lanes) as f64 * COST
-                    < lanes.next_multiple_of(self.tall.lanes) as f64 =>
-            {
-                (narrow, COST)
+            Some(narrow) if narrow.lanes < kernel.lanes && (1..=narrow.lanes).contains(&rest) => {
+                [(kernel, 0..lanes - rest), (narrow, lanes - rest..lanes)]
             }
-            _ => (&self.tall, 1.0),
+            _ => [(kernel, 0..lanes), (kernel, lanes..lanes)],
         }
     }
 }

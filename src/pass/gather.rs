@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::gemm::dot::Tile;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
-use crate::gemm::{Finish, Left, ROWS, Right, multiply};
+use crate::gemm::{Finish, Left, ROWS, Right, multiply, multiply_panels};
 use crate::kernel::Kernels;
 use crate::patches::{Held, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned, room};
@@ -397,7 +397,7 @@ impl Gathering {
                 let left = Left { data: &image[first..], rows, terms };
                 let right =
                     Right { data: panels, first: 0, panel_pitch, terms: weights.offsets(taps.len) };
-                multiply(kernel, &mut cell, left, right, finish);
+                multiply_panels(call.kernels, kernel, &mut cell, left, right, finish);
                 continue;
             };
             let places = patches.pixels.table();
@@ -413,7 +413,8 @@ impl Gathering {
                 let data = &image[first.wrapping_add(pixel as usize + tap)..];
                 let left = Left { data, rows: Offsets::new(rows), terms };
                 let right = Right { data: panels, first: weight, panel_pitch, terms: of_weights };
-                multiply(kernel, &mut cell.part(numbers, offsets), left, right, finish);
+                let mut cell = cell.part(numbers, offsets);
+                multiply_panels(call.kernels, kernel, &mut cell, left, right, finish);
             });
         }
     }

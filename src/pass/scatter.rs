@@ -18,7 +18,7 @@ use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::kinds::{self, Operands};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
-use crate::gemm::{Finish, Left, Right, multiply};
+use crate::gemm::{Finish, Left, Right, multiply, multiply_panels};
 use crate::kernel::{Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
@@ -348,14 +348,16 @@ impl Scatter {
                     let (image, first) =
                         self.patches.part(layer.kernels, view, group, &pixels, &taps, copy, held);
                     if let Some(inside) = inside {
-                        let operands = Operands {
-                            data: image,
-                            rows: inside.channels(taps.len),
-                            panels,
-                            panel_pitch,
-                        };
-                        let kinds = inside.kinds(&pixels, first);
-                        kinds::multiply(kernel, &mut cell, operands, kinds, accumulate);
+                        let rows = inside.channels(taps.len);
+                        for (narrower, lanes) in layer.kernels.shared(kernel, lanes.len) {
+                            if !lanes.is_empty() {
+                                let panels = &panels[lanes.start / width * panel_pitch..];
+                                let operands = Operands { data: image, rows, panels, panel_pitch };
+                                let kinds = inside.kinds(&pixels, first);
+                                let mut cell = cell.some_lanes(lanes);
+                                kinds::multiply(narrower, &mut cell, operands, kinds, accumulate);
+                            }
+                        }
                         continue;
                     }
                     let left = Left {
@@ -368,7 +370,7 @@ impl Scatter {
                         Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), terms };
                     let finish =
                         Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
-                    multiply(kernel, &mut cell, left, right, finish);
+                    multiply_panels(layer.kernels, kernel, &mut cell, left, right, finish);
                 }
                 Sums::Rows { channels, errors, steps } => {
                     let (outputs, taps) = (cell.rows(), cell.lanes());
