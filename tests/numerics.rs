@@ -151,7 +151,21 @@ fn other_paths(lanes: usize) -> Vec<(&'static str, Params, [usize; 3])> {
     let last = Params { layout: Layout::ChannelsLast, ..planes };
     let lines = (2 * 120 * 2usize).div_ceil(16);
     let of_last = [9 + 1, 9 + 1, 256 + 3 * lines + 16 + 1];
+    // Few channels, channels last, in two parts of 4096 terms or three rows of 3 taps.
+    let wide = Params {
+        in_channels: 8100,
+        input: [4, 5, 1],
+        kernel: [1; 3],
+        layout: Layout::ChannelsLast,
+        ..Params::default()
+    };
+    let of_wide = [4096 / lanes + tree + 2 + 3, 1 + 2, 20 + 3];
+    let rows =
+        Params { in_channels: 1200, input: [9, 8, 1], layout: Layout::ChannelsLast, ..square };
+    let of_rows = [3 * 1200usize.div_ceil(lanes) + tree + 2 + 4, 9 + 3, 72 + 3];
     vec![
+        ("few channels: dot products", wide, of_wide),
+        ("few channels: dot products", rows, of_rows),
         ("depthwise", planes, of_planes),
         ("depthwise", last, of_last),
         ("few pixels", few, of_few),

@@ -288,8 +288,8 @@ pub(crate) fn multiply<T: Element>(
 }
 
 /// [`multiply`] of packed panels: what is left of the last one by the narrow kernel, where that is enough. 48 channels are a
-/// panel of 32 lanes and one of 16 (AVX-512 on Zen 5, of three of 16: 1.2 times as fast), 80 are three, not three of 32
-/// (1.1 times).
+/// panel of 32 lanes and one of 16 (AVX-512 on Zen 5: 1.2 times as fast as three of 16), 80 are two and one (1.1 times as
+/// fast as three of 32).
 pub(crate) fn multiply_panels<T: Element>(
     kernels: &Kernels<T>,
     kernel: &Kernel<T>,

@@ -146,7 +146,8 @@ impl<'a, T> Cell<'a, T> {
         Cell { target: self.target, data, rows: self.rows, offsets, lanes: self.lanes }
     }
 
-    /// Some of the cell's lanes, by their numbers within it.
+    /// Some of the cell's lanes, by their numbers within it; [`lanes`](Self::lanes) says how many they are and where, its box
+    /// is still the whole run's.
     ///
     /// # Panics
     /// If it has no such lanes, or they aren't evenly spaced: the caller's are wrong.

@@ -103,7 +103,7 @@ pub struct Kernels<T: 'static> {
     pub(crate) isa: Isa,
     /// Many rows, few vectors: for panels packed as narrow as a vector.
     pub(crate) tall: Kernel<T>,
-    /// As tall, for panels of one vector, where those of `tall` have more.
+    /// As tall, for panels of one vector, where those of `tall` have more; and for what fills no more of their last one.
     pub(crate) narrow: Option<Kernel<T>>,
     /// Few rows, several vectors: for lanes that lie side by side in memory.
     pub(crate) wide: Kernel<T>,
@@ -116,7 +116,8 @@ pub struct Kernels<T: 'static> {
 }
 
 impl<T> Kernels<T> {
-    /// The tall kernel for panels of so many lanes in all, and what a vector costs with it.
+    /// The tall kernel for panels of so many lanes in all, and what a vector of its panels costs: on average, as the last
+    /// one may be multiplied in part.
     pub(crate) fn tall_for(&self, lanes: usize) -> (&Kernel<T>, f64) {
         // Where both multiply whole panels: of 318 products on Zen 5 half of those whose rows lie in stretches are
         // within 3 % of 1.17, the others of 1.33, by which no more of them would be chosen well.

@@ -83,7 +83,7 @@ struct Product {
     rows: Grid,
     /// Where lanes are terms: those that lie side by side, and how the sums are cut.
     steps: Option<(Steps, Tile)>,
-    /// Where rows are pixels: taps that meet only padding, left out.
+    /// Where lanes are channels: taps that meet only padding, left out.
     bands: Option<Bands>,
 }
 

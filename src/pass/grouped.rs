@@ -80,7 +80,7 @@ impl Grouped {
         shape: &Shape,
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
-        // Pixels of a phase lie side by side, or alternate with those of a twin.
+        // No stencil takes others: pixels of a phase lie side by side, or alternate with those of a twin.
         if shape.axes3()[2].stride > 2 {
             return Ok(None);
         }

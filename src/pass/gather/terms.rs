@@ -7,10 +7,15 @@ use super::sizes::PIXELS;
 use super::{Call, Gathering, Product};
 use crate::element::Element;
 use crate::gemm::dot::{self, Operand, Tile, dots};
+use crate::gemm::grid::Offsets;
 use crate::gemm::target::Cell;
 use crate::kernel::Kernels;
+use crate::pass::bands::Cut;
 use crate::pass::steps::{Steps, side_by_side};
 use crate::patches::{Held, Source};
+
+/// Terms of a sum between two visits of the destination: its lanes add them up one after the other (docs/numerics.md).
+const TERMS: usize = 4096;
 
 /// The most channels that may be few.
 const MOST_CHANNELS: usize = 16;
@@ -36,7 +41,9 @@ pub(super) fn pay<T: Element>(kernels: &Kernels<T>, channels: usize, sources: &[
         let [len, steps] = side_by_side(taps, source.walks[2].dilation, source.channels);
         let vectors = steps as f64 * (len as f64 / vector as f64).ceil();
         let pixels = source.walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
-        in_panels_of_all += pixels * (steps as f64 * len as f64) * in_panels;
+        // Panels leave out taps in the padding, where there are enough.
+        let left = steps as f64 * len as f64 * Cut::least(source);
+        in_panels_of_all += pixels * left * in_panels;
         let sum = SHARE * (vectors * each + SUMMED);
         dots += pixels * channels as f64 * sum;
     }
@@ -56,32 +63,40 @@ impl Gathering {
     ) {
         let Product { patches, weights, weights_base, rows, .. } = product;
         let (pixels, channels) = (cell.rows(), cell.lanes());
-        let bias = call.store.bias.map(|bias| &bias[channels.range()]);
-        let last = patches.taps.runs() - 1;
-        for chunk in 0..=last {
-            let taps = patches.taps.run(chunk);
+        let mut bias = call.store.bias.map(|bias| &bias[channels.range()]);
+        let mut accumulate = call.store.accumulate;
+        let runs = patches.taps.runs();
+        for run in 0..runs {
+            let taps = patches.taps.run(run);
             let ([of_view, of_weights], len) = steps.of(&taps);
             let group = channels.start[2];
             let (image, first) =
                 patches.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
-            let left = Operand {
-                data: &image[first..],
-                rows: patches.pixels.offsets(pixels.len),
-                steps: of_view,
-            };
-            let place = rows.place(channels.start) + weights_base + weights.run(chunk).base;
-            let right = Operand {
-                data: &call.weight[place..],
-                rows: rows.offsets(channels.len),
-                steps: of_weights,
-            };
-            let finish = dot::Finish {
-                lane_bias: bias.filter(|_| chunk == 0),
-                row_bias: None,
-                accumulate: call.store.accumulate || chunk > 0,
-                clamp: call.store.clamp.filter(|_| chunk == last),
-            };
-            dots(call.kernels, &mut cell, [left, right], len, *tile, finish);
+            let place = rows.place(channels.start) + weights_base + weights.run(run).base;
+            // As many whole steps at once as there may be terms, or a part of one.
+            let at_once = (TERMS / len).max(1);
+            let both = of_view.all().chunks(at_once).zip(of_weights.all().chunks(at_once));
+            let last = both.len() - 1;
+            for (part, (of_view, of_weights)) in both.enumerate() {
+                for from in (0..len).step_by(TERMS) {
+                    let left = Operand {
+                        data: &image[first + from..],
+                        rows: patches.pixels.offsets(pixels.len),
+                        steps: Offsets::new(of_view),
+                    };
+                    let right = Operand {
+                        data: &call.weight[place + from..],
+                        rows: rows.offsets(channels.len),
+                        steps: Offsets::new(of_weights),
+                    };
+                    let is_last = run + 1 == runs && part == last && len - from <= TERMS;
+                    let clamp = call.store.clamp.filter(|_| is_last);
+                    let finish = dot::Finish { lane_bias: bias, row_bias: None, accumulate, clamp };
+                    let len = TERMS.min(len - from);
+                    dots(call.kernels, &mut cell, [left, right], len, *tile, finish);
+                    (bias, accumulate) = (None, true);
+                }
+            }
         }
     }
 }
