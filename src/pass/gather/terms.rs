@@ -39,7 +39,7 @@ pub(super) fn pay<T: Element>(kernels: &Kernels<T>, channels: usize, sources: &[
     for source in sources {
         let taps = source.walks.each_ref().map(|walk| walk.taps);
         let [len, steps] = side_by_side(taps, source.walks[2].dilation, source.channels);
-        let vectors = steps as f64 * (len as f64 / vector as f64).ceil();
+        let vectors = steps as f64 * len.div_ceil(vector) as f64;
         let pixels = source.walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
         // Panels leave out taps in the padding, where there are enough.
         let left = steps as f64 * len as f64 * Cut::least(source);
