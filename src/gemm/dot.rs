@@ -3,9 +3,9 @@
 //! Nothing is packed. Lanes are terms, so a sum's lanes are added up at the end, which pays where
 //! terms are many; how few rows and columns there are doesn't matter.
 
-use super::CROWDED;
 use super::grid::Offsets;
 use super::target::Cell;
+use super::{CROWDED, Finish};
 use crate::element::Element;
 use crate::kernel::{DOTS, Dot, Kernels};
 
@@ -18,18 +18,6 @@ pub(crate) struct Operand<'a, T> {
     pub(crate) data: &'a [T],
     pub(crate) rows: Offsets<'a>,
     pub(crate) steps: Offsets<'a>,
-}
-
-/// What happens to a sum as it is stored.
-#[derive(Clone, Copy)]
-pub(crate) struct Finish<'a, T> {
-    /// Added to every element of a row, one for each row of the cell, or to those of a lane.
-    pub(crate) row_bias: Option<&'a [T]>,
-    pub(crate) lane_bias: Option<&'a [T]>,
-    /// Add to the destination rather than overwrite it.
-    pub(crate) accumulate: bool,
-    /// The bounds of the activation.
-    pub(crate) clamp: Option<[T; 2]>,
 }
 
 /// Fills `cell` with the products of the rows of the left operand and of the right one, which are the cell's lanes, tile by

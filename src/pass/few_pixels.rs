@@ -17,7 +17,7 @@ use super::gather::Gathering;
 use super::{Layer, Pass, Storing, Weights, Write};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::dot::{self, Operand, Tile, dots};
+use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
@@ -348,7 +348,7 @@ impl FewPixels {
                     rows: Offsets::new(&self.rows.table()[pixels.range()]),
                     steps: Offsets::new(&[0]),
                 };
-                let finish = dot::Finish {
+                let finish = Finish {
                     row_bias: bias.filter(|_| run == 0),
                     lane_bias: None,
                     accumulate: store.accumulate || run > 0,

@@ -9,6 +9,7 @@
 //! from wherever they lie, and weights are packed in panels. *Lanes are pixels*: rows are
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `orientation` weighs them.
+//! Channels last, both have the vectors where channels are few: *lanes are terms* (`terms`).
 
 use super::bands::{Bands, Cut};
 use super::orientation::Lanes;

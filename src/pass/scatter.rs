@@ -13,7 +13,7 @@ use super::steps::Steps;
 use super::{Layer, Write};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::dot::{self, Operand, Tile, dots};
+use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::kinds::{self, Operands};
 use crate::gemm::pack::{Source as Columns, pack};
@@ -162,7 +162,7 @@ impl Scatter {
             beside: Beside::Rows,
             once: true,
         };
-        let (groups, outputs, pixels) = (shape.groups(), shape.group_out(), shape.output_pixels());
+        let pixels = shape.output_pixels();
         let [n, d, h, w] = source.pixel_sizes();
         let pitches = pixel_pitches([n, d, h, w], shape.out_channels() * pixels, 1);
         let mut patches = Patches::new(source, limits, &[pitches], &[]);
@@ -171,18 +171,8 @@ impl Scatter {
         let [images, depths, heights, _] = patches.pixels.run_sizes();
         let run = [images, depths, heights, 1];
         let rows = |pitches| Grid::new([n, d, h, 1], pitches, run);
-        let of_channels = [1, 1, groups, outputs];
-        let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
-        let run_of_channels = fit_tables(
-            [1, 1, 1, outputs],
-            &[channel_pitches(pixels), channel_pitches(shape.patch_len())],
-        );
-        let channels = |pitch| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
-        let tap_sizes = source.tap_sizes();
-        let taps = Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes());
-        let target = Target::new(channels(shape.patch_len())?, taps, 0, 1, Order::RowsOutside);
+        let (target, channels) = outputs_by_taps(shape, &patches, pixels)?;
         let parts = parts(shape, &target, &patches);
-        let channels = channels(pixels)?;
         let sums = Sums::Dots {
             tile: Tile::of(columns, channels.run_offsets(), patches.taps.run_offsets()),
             channels,
@@ -204,7 +194,6 @@ impl Scatter {
             beside: Beside::None,
             once: false,
         };
-        let (groups, outputs) = (shape.groups(), shape.group_out());
         let of_all = shape.out_channels();
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
         let pitches = pixel_pitches(pixel_sizes, of_all * shape.output_pixels(), of_all);
@@ -215,15 +204,10 @@ impl Scatter {
             return Ok(None);
         }
         patches.pixels.make_table()?;
-        let of_channels = [1, 1, groups, outputs];
-        let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
-        let run_of_channels = fit_tables([1, 1, 1, outputs], &[channel_pitches(shape.patch_len())]);
-        let channels = |pitch| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
-        let taps = Grid::untabled(tap_sizes, dense(tap_sizes), run);
-        let target = Target::new(channels(shape.patch_len())?, taps, 0, 1, Order::RowsOutside);
+        let (target, channels) = outputs_by_taps(shape, &patches, 1)?;
         let parts = parts(shape, &target, &patches);
         let sums = Sums::Rows {
-            channels: channels(1)?,
+            channels,
             errors: Grid::new(pixel_sizes, pitches, patches.pixels.run_sizes())?,
             steps,
         };
@@ -413,13 +397,30 @@ impl Scatter {
                         steps: rows.offsets(steps),
                     };
                     let finish =
-                        dot::Finish { row_bias: None, lane_bias: None, accumulate, clamp: None };
+                        Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
                     let len = pixels.sizes[3];
                     dots(layer.kernels, &mut cell, [left, right], len, *tile, finish);
                 }
             }
         }
     }
+}
+
+/// The destination with output channels for rows and a view's taps for lanes, and where the channels of a cell lie in the
+/// outputs' errors, `pitch` apart.
+fn outputs_by_taps(
+    shape: &Shape,
+    patches: &Patches,
+    pitch: usize,
+) -> Result<(Target, Grid), Error> {
+    let (groups, outputs, patch) = (shape.groups(), shape.group_out(), shape.patch_len());
+    let pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
+    let run = fit_tables([1, 1, 1, outputs], &[pitches(pitch), pitches(patch)]);
+    let channels = |pitch: usize| Grid::new([1, 1, groups, outputs], pitches(pitch), run);
+    let (sizes, taps) = (Source::input(shape).tap_sizes(), &patches.taps);
+    let taps = Grid::untabled(sizes, dense(sizes), taps.run_sizes());
+    let target = Target::new(channels(patch)?, taps, 0, 1, Order::RowsOutside);
+    Ok((target, channels(pitch)?))
 }
 
 /// Parts that the sum is cut into: several where there are few cells, as many as have room.

@@ -6,7 +6,8 @@
 use super::sizes::PIXELS;
 use super::{Call, Gathering, Product};
 use crate::element::Element;
-use crate::gemm::dot::{self, Operand, Tile, dots};
+use crate::gemm::Finish;
+use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::Offsets;
 use crate::gemm::target::Cell;
 use crate::kernel::Kernels;
@@ -91,7 +92,7 @@ impl Gathering {
                     };
                     let is_last = run + 1 == runs && part == last && len - from <= TERMS;
                     let clamp = call.store.clamp.filter(|_| is_last);
-                    let finish = dot::Finish { lane_bias: bias, row_bias: None, accumulate, clamp };
+                    let finish = Finish { lane_bias: bias, row_bias: None, accumulate, clamp };
                     let len = TERMS.min(len - from);
                     dots(call.kernels, &mut cell, [left, right], len, *tile, finish);
                     (bias, accumulate) = (None, true);
