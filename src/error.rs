@@ -104,7 +104,7 @@ pub enum Error {
     /// Packed weights were used where they don't belong.
     #[error("these weights were packed for {packed:?} of another {differs}: this call is {used:?}")]
     PackedFor {
-        /// What differs: `"pass"`, `"shape"`, `"ISA"` or `"algorithm"`.
+        /// What differs: `"pass"`, `"shape"`, `"ISA"`, `"algorithm"` or `"schedule"`.
         differs: &'static str,
         /// The pass that they were packed for.
         packed: Pass,

@@ -42,6 +42,7 @@ mod activation;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers from C: every block says why it is sound")]
 pub mod capi;
+mod choose;
 mod conv;
 mod element;
 mod error;
@@ -66,6 +67,7 @@ mod transposed;
 
 pub use self::im2col::{col2im, im2col};
 pub use activation::Activation;
+pub use choose::schedule::{Corner, Engine, Padding, ParseScheduleError, Schedule, Staging};
 pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
 pub use element::Element;
 pub use error::{Error, Size};

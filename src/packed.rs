@@ -1,5 +1,6 @@
 //! Weights packed once for many calls: what inference and frozen layers want.
 
+use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Isa;
@@ -17,13 +18,15 @@ pub struct PackedWeight<T: Copy> {
     pass: Pass,
     isa: Isa,
     algorithm: Algorithm,
+    schedule: Schedule,
     data: AVec<T, ConstAlign<64>>,
 }
 
 impl<T: Element> PackedWeight<T> {
     pub(crate) fn new(plan: &Plan<T>, pass: Pass, data: AVec<T, ConstAlign<64>>) -> Self {
         let (shape, isa, algorithm) = (*plan.shape(), plan.isa(), plan.algorithm());
-        Self { shape, pass, isa, algorithm, data }
+        let schedule = plan.schedule(pass);
+        Self { shape, pass, isa, algorithm, schedule, data }
     }
 
     /// The pass that the weights were packed for.
@@ -45,6 +48,8 @@ impl<T: Element> PackedWeight<T> {
             "ISA"
         } else if self.algorithm != plan.algorithm() {
             "algorithm"
+        } else if self.schedule != plan.schedule(pass) {
+            "schedule"
         } else {
             return Ok(());
         };

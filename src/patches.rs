@@ -180,7 +180,7 @@ impl Source {
     }
 
     /// Whether rows of the image follow each other as those of the outputs do, for each tap.
-    fn is_side_by_side(&self) -> bool {
+    pub(crate) fn is_side_by_side(&self) -> bool {
         let [_, h, w] = &self.walks;
         w.stride == 1
             && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
@@ -289,10 +289,8 @@ pub(crate) struct Limits {
     pub(crate) kept: usize,
     /// Which pixels of a run lie side by side, so that they can be the lanes of a vector.
     pub(crate) beside: Beside,
-    /// Each element is read by one tile only, or by two from afar, so that it matters little which of the
-    /// cache's sets it meets, nor how many a run touches (64 channels to 2, 256x256: 11 GFLOP/s from a copy, 27 from
-    /// the image).
-    pub(crate) once: bool,
+    /// The image is read as it lies where that is possible; else it is always copied.
+    pub(crate) in_place: bool,
 }
 
 /// Pixels that lie side by side.
@@ -316,22 +314,19 @@ impl Patches {
         with_taps: &[[usize; 4]],
     ) -> Self {
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
-        let crowded = source.is_crowded();
         let flat = limits.beside == Beside::Planes;
         let beside = match limits.beside {
             Beside::None => true,
             Beside::Rows => source.walks[2].stride == 1,
             Beside::Planes => source.is_side_by_side(),
         };
-        let direct =
-            (!crowded || limits.once) && source.walks.iter().all(Walk::is_inside) && beside;
+        let direct = limits.in_place && source.walks.iter().all(Walk::is_inside) && beside;
 
         // Lanes follow each other in one image, and in one plane of it.
         let [mut most_pixels, mut most_taps] = [limits.pixels, limits.taps];
         if flat {
             most_pixels = most_pixels.min(pixel_sizes[2] * pixel_sizes[3]);
         }
-        let once = flat && direct && limits.once;
         let (mut pixel_run, mut tap_run, mut copy);
         loop {
             pixel_run = run_box(pixel_sizes, most_pixels);
@@ -339,7 +334,7 @@ impl Patches {
             copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
             // 64 by 64 is small enough whatever the strides are.
             let (pixels, taps) = (most_pixels > 64, most_taps > 64);
-            if copy.len <= limits.touched || once || !(pixels || taps) {
+            if copy.len <= limits.touched || !(pixels || taps) {
                 break;
             }
             if pixels && (most_pixels > limits.kept || !taps) {
@@ -392,7 +387,7 @@ impl Patches {
         let all = reach(self.source.pixel_sizes(), pixels)
             .saturating_add(reach(self.source.tap_sizes(), taps));
         let near = all <= isize::MAX as usize;
-        if self.source.is_crowded() || !near || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
+        if !near || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
             return;
         }
         self.pixels = Grid::untabled(self.source.pixel_sizes(), pixels, pixel_run);

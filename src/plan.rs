@@ -1,6 +1,7 @@
 //! The plan: what is chosen for a layer, and the passes on it.
 
 use crate::activation::Activation;
+use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::{Error, check_len};
 use crate::kernel::{Isa, Kernels, kernels};
@@ -10,13 +11,14 @@ use crate::pass::{Layer, Pass, Storing, Weights, Write};
 use crate::scratch::allocate;
 use crate::shape::Shape;
 use alloc::string::String;
+use alloc::vec::Vec;
+use chosen::Chosen;
 use core::fmt;
-use path::Path;
 
 pub(crate) use passes::HasPasses;
 
+mod chosen;
 mod passes;
-mod path;
 #[cfg(all(unix, feature = "testing"))]
 pub(crate) mod tests;
 
@@ -50,7 +52,7 @@ pub struct Plan<T: 'static> {
     parallelism: Parallelism,
     activation: Activation<T>,
     kernels: &'static Kernels<T>,
-    path: Path,
+    chosen: Chosen,
 }
 
 impl<T: Element> Plan<T> {
@@ -87,8 +89,8 @@ impl<T: Element> Plan<T> {
         parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        let path = (T::passes().path)(&shape, algorithm, kernels)?;
-        Ok(Self { shape, parallelism, activation: Activation::None, kernels, path })
+        let chosen = (T::passes().choose)(&shape, algorithm, kernels)?;
+        Ok(Self { shape, parallelism, activation: Activation::None, kernels, chosen })
     }
 
     /// The same plan with an activation, which `forward` applies as it stores its outputs. The
@@ -117,7 +119,7 @@ impl<T: Element> Plan<T> {
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let data = (T::passes().pack)(&self.path, &self.layer(), pass, weight)?;
+        let data = (T::passes().pack)(&self.chosen, &self.layer(), pass, weight)?;
         Ok(PackedWeight::new(self, pass, data))
     }
 
@@ -128,7 +130,7 @@ impl<T: Element> Plan<T> {
 
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
     pub fn algorithm(&self) -> Algorithm {
-        if self.path.is_textbook() { Algorithm::Explicit } else { Algorithm::Implicit }
+        if self.chosen.is_textbook() { Algorithm::Explicit } else { Algorithm::Implicit }
     }
 
     /// The instruction set whose kernels are used.
@@ -151,31 +153,55 @@ impl<T: Element> Plan<T> {
     /// # Ok::<(), im2col::Error>(())
     /// ```
     pub fn explain(&self) -> String {
-        /// What `Path::explain` writes.
+        /// What `Chosen::explain` writes.
         struct Words<'a, T: 'static>(&'a Plan<T>);
         impl<T: Element> fmt::Display for Words<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                (T::passes().explain)(&self.0.path, &self.0.layer(), f)
+                (T::passes().explain)(&self.0.chosen, &self.0.layer(), f)
             }
         }
         alloc::format!("{}", Words(self))
     }
 
+    /// How a pass is computed, as plain data that can be kept, printed and [given back](Self::with_schedule).
+    pub fn schedule(&self, pass: Pass) -> Schedule {
+        self.chosen.schedule(pass)
+    }
+
+    /// The same plan with another schedule for one pass, such as one that was [kept](Self::schedule). The bits of a result
+    /// follow the schedule.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the schedule isn't possible for this pass of this layer with these kernels,
+    /// [`Error::OutOfMemory`] if there is no room for its tables.
+    pub fn with_schedule(mut self, pass: Pass, schedule: Schedule) -> Result<Self, Error> {
+        (T::passes().replace)(&mut self.chosen, &self.shape, self.kernels, pass, schedule)?;
+        Ok(self)
+    }
+
+    /// Every schedule that is possible for a pass: those that the choice is made from.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if there is no room for the list.
+    pub fn candidates(&self, pass: Pass) -> Result<Vec<Schedule>, Error> {
+        (T::passes().candidates)(&self.shape, self.kernels, pass)
+    }
+
     /// Elements of scratch that a call on the current pool can use.
     pub fn scratch_len(&self, pass: Pass) -> usize {
-        let need = self.path.need(&self.shape, pass);
+        let need = self.chosen.need(&self.shape, pass);
         need.len(self.parallelism.workers(need))
     }
 
     /// Elements of scratch that one thread needs: with less, `*_with_scratch` is an error; with
     /// less than [`scratch_len`](Self::scratch_len), fewer threads work and the bits are the same.
     pub fn min_scratch_len(&self, pass: Pass) -> usize {
-        self.path.need(&self.shape, pass).len(1)
+        self.chosen.need(&self.shape, pass).len(1)
     }
 
     /// Runs a pass where its workers are.
     fn within(&self, pass: Pass, scratch: &mut [T], run: impl FnOnce(&mut [T]) + Send) {
-        let need = self.path.need(&self.shape, pass);
+        let need = self.chosen.need(&self.shape, pass);
         self.parallelism.within(need, scratch.len(), || run(scratch));
     }
 
@@ -267,9 +293,9 @@ impl<T: Element> Plan<T> {
         scratch: &mut [T],
     ) {
         let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
-        let (path, layer) = (&self.path, self.layer());
+        let (chosen, layer) = (&self.chosen, self.layer());
         self.within(Pass::Forward, scratch, |scratch| {
-            (T::passes().forward)(path, &layer, input, weights, store, output, scratch);
+            (T::passes().forward)(chosen, &layer, input, weights, store, output, scratch);
         });
     }
 
@@ -383,10 +409,10 @@ impl<T: Element> Plan<T> {
         write: Write,
         scratch: &mut [T],
     ) {
-        let (path, layer) = (&self.path, self.layer());
+        let (chosen, layer) = (&self.chosen, self.layer());
         let pass = T::passes().backward_data;
         self.within(Pass::BackwardData, scratch, |scratch| {
-            pass(path, &layer, weights, grad_output, grad_input, write, scratch);
+            pass(chosen, &layer, weights, grad_output, grad_input, write, scratch);
         });
     }
 
@@ -432,10 +458,10 @@ impl<T: Element> Plan<T> {
     ) -> Result<(), Error> {
         self.check_backward_weight(input, grad_output, grad_weight)?;
         self.check_scratch(Pass::BackwardWeight, scratch)?;
-        let (path, layer, sources) = (&self.path, self.layer(), [input, grad_output]);
+        let (chosen, layer, sources) = (&self.chosen, self.layer(), [input, grad_output]);
         let pass = T::passes().backward_weight;
         self.within(Pass::BackwardWeight, scratch, |scratch| {
-            pass(path, &layer, sources, grad_weight, write, scratch);
+            pass(chosen, &layer, sources, grad_weight, write, scratch);
         });
         Ok(())
     }
@@ -471,9 +497,9 @@ impl<T: Element> Plan<T> {
 
 impl<T: Copy> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, parallelism, activation, kernels, path } = self;
+        let Self { shape, parallelism, activation, kernels, chosen } = self;
         let (shape, parallelism, activation) = (*shape, *parallelism, *activation);
-        Self { shape, parallelism, activation, kernels, path: path.clone() }
+        Self { shape, parallelism, activation, kernels, chosen: chosen.clone() }
     }
 }
 
@@ -483,7 +509,9 @@ impl<T> fmt::Debug for Plan<T> {
             .field("shape", &self.shape.params())
             .field("element", &core::any::type_name::<T>())
             .field("isa", &self.kernels.isa)
-            .field("path", &self.path)
+            .field("forward", &self.chosen.schedule(Pass::Forward))
+            .field("backward_data", &self.chosen.schedule(Pass::BackwardData))
+            .field("backward_weight", &self.chosen.schedule(Pass::BackwardWeight))
             .field("parallelism", &self.parallelism)
             .finish_non_exhaustive()
     }

@@ -133,6 +133,12 @@ impl<T> Kernels<T> {
         if in_narrow <= in_tall { (narrow, COST) } else { (&self.tall, in_tall / whole as f64) }
     }
 
+    /// The kernel whose panels have so many lanes, if there is one.
+    pub(crate) fn of_panels(&self, lanes: usize) -> Option<&Kernel<T>> {
+        let mut kernels = self.narrow.iter().chain([&self.tall]);
+        kernels.find(|kernel| kernel.lanes == lanes)
+    }
+
     /// Which lanes of a cell a tall kernel multiplies itself, and which the narrow one does: those of a last panel that
     /// has no more than fill a panel of its own.
     pub(crate) fn shared<'a>(

@@ -60,11 +60,11 @@ pub(super) struct Bands {
 
 /// How three axes are cut: into these stretches.
 #[derive(Debug, Clone)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     /// None, where an axis isn't cut.
     axes: [Vec<Stretch>; 3],
     /// What a product costs that is cut so, beside one that isn't.
-    pub(super) cost: f64,
+    pub(crate) cost: f64,
 }
 
 impl Cut {
@@ -72,7 +72,7 @@ impl Cut {
     const NONE: Self = Self { axes: [const { Vec::new() }; 3], cost: 1.0 };
 
     /// What a cut product of a view costs at least: that, if no tile has fewer rows than one that isn't cut.
-    pub(super) fn least(source: &Source) -> f64 {
+    pub(crate) fn least(source: &Source) -> f64 {
         let met = |walk: &Walk| if walk.taps > MOST_TAPS { 1.0 } else { walk.met() };
         source.walks.iter().map(met).product()
     }
@@ -80,7 +80,7 @@ impl Cut {
     /// The cheapest for a view, to so many channels, `pixels` of which are multiplied in one go by a
     /// kernel with so many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more
     /// than it saves.
-    pub(super) fn best(
+    pub(crate) fn best(
         source: &Source,
         outputs: usize,
         pixels: usize,
@@ -146,7 +146,7 @@ impl Cut {
     }
 
     /// Whether it leaves out every tap that meets padding.
-    pub(super) fn is_inside(&self, source: &Source) -> bool {
+    pub(crate) fn is_inside(&self, source: &Source) -> bool {
         let inside = |(walk, axis): (&Walk, &Vec<Stretch>)| !axis.is_empty() || walk.is_inside();
         source.walks.iter().zip(&self.axes).all(inside)
     }

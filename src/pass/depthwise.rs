@@ -8,7 +8,7 @@ pub(crate) mod channels_last;
 
 use super::STENCIL_TERMS;
 use super::phases::phases;
-use super::{Layer, Storing, Write};
+use super::{Layer, Pass, Storing, Write};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::stencil::{self, Stencil};
@@ -28,8 +28,8 @@ pub(crate) struct Depthwise {
 }
 
 impl Depthwise {
-    /// The layer's stencils, if it is one filter per channel.
-    pub(crate) fn new(shape: &Shape) -> Result<Option<Self>, Error> {
+    /// The layer's stencils for one pass, if it is one filter per channel.
+    pub(crate) fn new(shape: &Shape, pass: Pass) -> Result<Option<Self>, Error> {
         // Larger filters, and many images of few pixels, would be sums without blocks.
         let blocked = shape.kernel_taps() <= STENCIL_TERMS
             && shape.batch() / STENCIL_TERMS <= shape.output_pixels();
@@ -37,7 +37,11 @@ impl Depthwise {
         if !depthwise || !blocked || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
         }
-        let (forward, backward_data) = (forward_stencil(shape), backward_stencils(shape)?);
+        let forward = forward_stencil(shape);
+        let backward_data = match pass {
+            Pass::BackwardData => backward_stencils(shape)?,
+            Pass::Forward | Pass::BackwardWeight => Vec::new(),
+        };
         let mut stencils = backward_data.iter().flatten().flatten();
         if !forward.is_modest() || !stencils.all(Stencil::is_modest) {
             return Ok(None);

@@ -11,9 +11,9 @@
 //! backward_data    dcols[p][t] = Σ_k dG[k][p] W[k][t]         lanes are taps; then col2im
 //! ```
 //!
-//! Where a patch is the whole image, cols is the input itself and nothing is copied at all.
+//! Where a patch is the whole image, cols is the input itself and nothing is copied at all. Each pass has products of its
+//! own, so that they are made one pass at a time.
 
-use super::gather::Gathering;
 use super::{Layer, Pass, Storing, Weights, Write};
 use crate::element::Element;
 use crate::error::Error;
@@ -49,20 +49,7 @@ const CHANNELS: usize = 24;
 /// The most lanes of any vector.
 const MOST_LANES: usize = 16;
 
-/// How forward is computed.
-#[derive(Debug, Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "no box can be had that isn't an abort without memory"
-)]
-enum Forward {
-    /// In dot products with cols.
-    Dots(Target, Tile),
-    /// As in layers of many pixels.
-    Gathered(Gathering),
-}
-
-/// The products of such a layer.
+/// The product of one pass of such a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct FewPixels {
     /// cols, in runs of taps.
@@ -85,27 +72,32 @@ pub(crate) struct FewPixels {
     meetings: Vec<[u32; 2]>,
     /// Rows of cols in a run of taps, and in dcols.
     rows: Grid,
-    forward: Forward,
-    backward_weight: Target,
-    backward_data: Target,
+    /// What the pass writes, and in which tiles forward's dot products are made.
+    target: Target,
+    tile: Option<Tile>,
 }
 
 impl FewPixels {
-    /// The products of a layer that has few enough pixels.
+    /// Whether a layer has so few pixels that cols, which is written down, is no larger than the weights.
+    pub(crate) fn is_possible(shape: &Shape) -> bool {
+        let pixels = shape.batch().saturating_mul(shape.output_pixels());
+        // The tables have offsets of 32 bits.
+        let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
+        let few = pixels <= MOST_PIXELS.min(shape.group_out());
+        few && shape.patch_len() >= 2 * MOST_LANES && len <= u32::MAX as usize
+    }
+
+    /// The product of a pass; none if it [isn't possible](Self::is_possible).
     pub(crate) fn new<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
+        pass: Pass,
     ) -> Result<Option<Self>, Error> {
+        if !Self::is_possible(shape) {
+            return Ok(None);
+        }
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
         let (outputs, terms) = (shape.group_out(), shape.patch_len());
-        if pixels > MOST_PIXELS.min(outputs) || terms < 32 {
-            return Ok(None);
-        }
-        // The tables have offsets of 32 bits.
-        let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
-        if len > u32::MAX as usize {
-            return Ok(None);
-        }
         let source = Source::input(shape);
         let taps = TAPS.min(TOUCHED / pixels);
         let limits = Limits {
@@ -114,7 +106,7 @@ impl FewPixels {
             touched: usize::MAX,
             kept: 0,
             beside: Beside::None,
-            once: false,
+            in_place: !source.is_crowded(),
         };
         let mut patches = Patches::new(source, limits, &[], &[]);
         let whole = shape.axes3().iter().all(|axis| {
@@ -152,7 +144,7 @@ impl FewPixels {
         let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
         // Where panels of cols are copied for a cell, it has rows enough to pay for that.
         let at_once = match kernels.wide.gathering {
-            Some(_) if pixels > MOST_DOTS => ROWS_OF_CELL,
+            Some(_) if pixels > MOST_DOTS && pass != Pass::Forward => ROWS_OF_CELL,
             _ => CHANNELS,
         };
         let run_of_channels = fit_tables(
@@ -165,38 +157,36 @@ impl FewPixels {
         // A row of dcols has all groups.
         let row = groups.saturating_mul(terms);
         let rows = Grid::line(pixels, if whole { row } else { run }, pixels)?;
-        let forward = if pixels > MOST_DOTS {
-            Forward::Gathered(Gathering::forward(shape, kernels)?)
-        } else {
-            let lanes = Grid::untabled(sizes, places, lanes);
-            let (columns, cols) = (kernels.dots.columns, rows.offsets(lanes.run_len()));
-            let tile = Tile::of(columns, weights.run_offsets(), cols);
-            let channels = channel_grid(channel)?;
-            Forward::Dots(Target::new(channels, lanes, 0, pitch, Order::RowsOutside), tile)
+        let (target, tile) = match pass {
+            Pass::Forward => {
+                let lanes = Grid::untabled(sizes, places, lanes);
+                let (columns, cols) = (kernels.dots.columns, rows.offsets(lanes.run_len()));
+                let tile = Tile::of(columns, weights.run_offsets(), cols);
+                let channels = channel_grid(channel)?;
+                (Target::new(channels, lanes, 0, pitch, Order::RowsOutside), Some(tile))
+            }
+            Pass::BackwardWeight => {
+                let tap_sizes = source.tap_sizes();
+                let run = patches.taps.run_sizes();
+                let taps = Grid::untabled(tap_sizes, dense(tap_sizes), run);
+                (Target::new(channel_grid(terms)?, taps, 0, 1, Order::LanesOutside), None)
+            }
+            Pass::BackwardData => {
+                let mut lanes_at_once = terms.min(256);
+                while (1..MOST_LANES).contains(&(terms % lanes_at_once)) {
+                    lanes_at_once -= 1;
+                }
+                let (sizes, run) = ([1, 1, groups, terms], [1, 1, 1, lanes_at_once]);
+                let taps = Grid::untabled(sizes, [0, 0, terms, 1], run);
+                let pixels = Grid::line(pixels, row, pixels)?;
+                (Target::new(pixels, taps, 0, 1, Order::LanesOutside), None)
+            }
         };
-        let tap_sizes = source.tap_sizes();
-        let backward_weight = Target::new(
-            channel_grid(terms)?,
-            Grid::untabled(tap_sizes, dense(tap_sizes), patches.taps.run_sizes()),
-            0,
-            1,
-            Order::LanesOutside,
-        );
-        let mut lanes_at_once = terms.min(256);
-        while (1..MOST_LANES).contains(&(terms % lanes_at_once)) {
-            lanes_at_once -= 1;
-        }
-        let backward_data = Target::new(
-            Grid::line(pixels, row, pixels)?,
-            Grid::untabled([1, 1, groups, terms], [0, 0, terms, 1], [1, 1, 1, lanes_at_once]),
-            0,
-            1,
-            Order::LanesOutside,
-        );
+        let scattered = pass == Pass::BackwardData && !whole;
         Ok(Some(Self {
             whole,
             filters: Grid::line(outputs, terms, outputs)?,
-            meetings: if whole { Vec::new() } else { meetings(shape, row)? },
+            meetings: if scattered { meetings(shape, row)? } else { Vec::new() },
             groups,
             pixels,
             terms,
@@ -210,9 +200,8 @@ impl FewPixels {
             weights,
             rows,
             patches,
-            forward,
-            backward_weight,
-            backward_data,
+            target,
+            tile,
         }))
     }
 
@@ -228,34 +217,19 @@ impl FewPixels {
         if self.whole { 0 } else { self.pixels * self.groups * self.terms }
     }
 
-    /// What a pass wants.
+    /// What the pass wants.
     pub(crate) fn need(&self, pass: Pass) -> Need {
-        let with_cols =
-            |units| Need { units, shared: self.cols_len(), piece: self.patches.copy_len() };
-        match (pass, &self.forward) {
-            (Pass::Forward, Forward::Gathered(gathering)) => gathering.need(),
-            (Pass::Forward, Forward::Dots(target, _)) => with_cols(target.cells()),
-            (Pass::BackwardWeight, _) => with_cols(self.backward_weight.cells()),
-            (Pass::BackwardData, _) => {
-                let units = self.backward_data.cells();
-                Need { units, shared: self.grad_cols_len(), piece: 0 }
+        let units = self.target.cells();
+        match pass {
+            Pass::Forward | Pass::BackwardWeight => {
+                Need { units, shared: self.cols_len(), piece: self.patches.copy_len() }
             }
-        }
-    }
-
-    /// The gathering that packs its weights.
-    pub(crate) fn gathering(&self) -> Option<&Gathering> {
-        match &self.forward {
-            Forward::Gathered(gathering) => Some(gathering),
-            Forward::Dots(..) => None,
+            Pass::BackwardData => Need { units, shared: self.grad_cols_len(), piece: 0 },
         }
     }
 
     /// One line: how a pass is computed.
-    pub(crate) fn explain(&self, pass: Pass, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Pass::Forward, Forward::Gathered(gathering)) = (pass, &self.forward) {
-            return gathering.explain(f);
-        }
+    pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pixels, terms, .. } = self;
         let cols = if self.whole { "the image itself" } else { "written out" };
         write!(
@@ -321,12 +295,8 @@ impl FewPixels {
         output: &mut [T],
         scratch: &mut [T],
     ) {
-        let (target, tile) = match &self.forward {
-            Forward::Gathered(gathering) => {
-                return gathering.run(layer, input, weights, output, store, scratch);
-            }
-            Forward::Dots(target, tile) => (target, tile),
-        };
+        let Some(tile) = self.tile else { return };
+        let target = &self.target;
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let cols = self.cols(layer, input, scratch);
         let none: &mut [T] = &mut [];
@@ -354,7 +324,7 @@ impl FewPixels {
                     accumulate: store.accumulate || run > 0,
                     clamp: store.clamp.filter(|_| run == last),
                 };
-                dots(layer.kernels, &mut cell, [weight, cols], taps.len, *tile, finish);
+                dots(layer.kernels, &mut cell, [weight, cols], taps.len, tile, finish);
             }
         });
     }
@@ -370,8 +340,8 @@ impl FewPixels {
     ) {
         let cols = self.cols(layer, input, scratch);
         let none: &mut [T] = &mut [];
-        let cells = self.backward_weight.over(grad_weight);
-        let need = Need::of_units(self.backward_weight.cells());
+        let cells = self.target.over(grad_weight);
+        let need = Need::of_units(self.target.cells());
         layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
             let (channels, taps) = (cell.rows(), cell.lanes());
             let first = self.output_channels.place([0, 0, 0, channels.first]);
@@ -453,8 +423,8 @@ impl FewPixels {
         write: Write,
     ) {
         let none: &mut [T] = &mut [];
-        let cells = self.backward_data.over(to);
-        let need = Need::of_units(self.backward_data.cells());
+        let cells = self.target.over(to);
+        let need = Need::of_units(self.target.cells());
         layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
             let taps = cell.lanes();
             let (group, first) = (taps.start[2], taps.start[3]);

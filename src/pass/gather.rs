@@ -12,23 +12,22 @@
 //! Channels last, both have the vectors where channels are few: *lanes are terms* (`terms`).
 
 use super::bands::{Bands, Cut};
-use super::orientation::Lanes;
 use super::phases::phases;
 use super::steps::Steps;
 use super::{Layer, Storing, Weights};
+use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::Tile;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Finish, Left, ROWS, Right, multiply, multiply_panels};
-use crate::kernel::Kernels;
-use crate::patches::{Held, Patches, Source, pixel_pitches};
+use crate::kernel::{Kernel, Kernels};
+use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use alloc::vec::Vec;
 use core::fmt;
-use sizes::PIXELS;
 
 mod sizes;
 mod terms;
@@ -59,7 +58,7 @@ enum Direction {
 #[derive(Debug, Clone)]
 pub(crate) struct Gathering {
     direction: Direction,
-    lanes: Lanes,
+    schedule: Schedule,
     packing: Packing,
     groups: usize,
     /// Channels of the destination in one group.
@@ -90,10 +89,19 @@ struct Product {
 
 impl Gathering {
     /// The products of forward.
-    pub(crate) fn forward<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
+    ///
+    /// None if the schedule isn't possible for this layer.
+    pub(crate) fn forward<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        schedule: Schedule,
+    ) -> Result<Option<Self>, Error> {
         let source = Source::input(shape);
         let terms = shape.patch_len();
-        let mut gathering = Self::new(shape, kernels, Direction::Forward, &[source])?;
+        let Some(mut gathering) = Self::new(shape, kernels, Direction::Forward, schedule, 1)?
+        else {
+            return Ok(None);
+        };
         let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
         let (pixel, channel) = match shape.layout() {
             Layout::ChannelsFirst => (1, pixels),
@@ -102,14 +110,15 @@ impl Gathering {
         let weights = dense(source.tap_sizes()).map(|p| p.saturating_mul(gathering.width));
         let places = pixel_pitches(source.pixel_sizes(), channels * pixels, pixel);
         gathering.push(source, kernels, [0, channel], places, (weights, 0), terms)?;
-        Ok(gathering)
+        Ok(gathering.is_possible().then_some(gathering))
     }
 
     /// The products of backward_data: one for each phase that meets a tap.
     pub(crate) fn backward_data<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
-    ) -> Result<Self, Error> {
+        schedule: Schedule,
+    ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
         let axes = shape.axes3();
         let phases = [phases(&axes[0])?, phases(&axes[1])?, phases(&axes[2])?];
@@ -118,7 +127,10 @@ impl Gathering {
         let triples = || pairs().flat_map(|(d, h)| ws.iter().map(move |w| [d, h, w]));
         let mut sources = room(phases.iter().map(Vec::len).product())?;
         sources.extend(triples().map(|phase| Source::errors(shape, phase.map(|axis| axis.walk))));
-        let mut gathering = Self::new(shape, kernels, Direction::BackwardData, &sources)?;
+        let (direction, count) = (Direction::BackwardData, sources.len());
+        let Some(mut gathering) = Self::new(shape, kernels, direction, schedule, count)? else {
+            return Ok(None);
+        };
         let width = gathering.width;
         let kernel = dense([1, axes[0].kernel, axes[1].kernel, axes[2].kernel]);
         let (channels, pixels) = (shape.in_channels(), shape.input_pixels());
@@ -129,9 +141,9 @@ impl Gathering {
         let inputs = [1, axes[0].input, axes[1].input, axes[2].input];
         let [image, strides @ ..] = pixel_pitches(inputs, channels * pixels, pixel);
         // Panels hold each output channel's taps last to first; as dot products want them, each tap's output channels.
-        let [pitch, of_channel] = match gathering.lanes {
-            Lanes::Terms => [shape.group_out(), 1],
-            Lanes::Channels | Lanes::Pixels => [width, taps.saturating_mul(width)],
+        let [pitch, of_channel] = match schedule.lanes {
+            Corner::Taps => [shape.group_out(), 1],
+            Corner::Channels | Corner::Pixels => [width, taps.saturating_mul(width)],
         };
         for (phase, source) in triples().zip(sources) {
             let tap = |a: usize| kernel[a + 1].saturating_mul(pitch);
@@ -143,40 +155,60 @@ impl Gathering {
             let terms = source.tap_sizes().iter().product();
             gathering.push(source, kernels, [first, channel], [image, a, b, c], weights, terms)?;
         }
-        Ok(gathering)
+        Ok(gathering.is_possible().then_some(gathering))
     }
 
-    /// A pass without products yet, its orientation chosen by what they have in common.
+    /// A pass that will have so many products; none if the schedule isn't possible for them.
     fn new<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
         direction: Direction,
-        sources: &[Source],
-    ) -> Result<Self, Error> {
+        schedule: Schedule,
+        products: usize,
+    ) -> Result<Option<Self>, Error> {
         let (channels, terms) = match direction {
             Direction::Forward => (shape.group_out(), shape.patch_len()),
             Direction::BackwardData => {
                 (shape.group_in(), shape.group_out().saturating_mul(shape.kernel_taps()))
             }
         };
-        let (kernel, _) = kernels.tall_for(channels);
-        // Channels last, the channels of a pixel follow each other as lanes do.
-        let lanes = match shape.layout() {
-            Layout::ChannelsFirst => {
-                let scattered = direction == Direction::BackwardData && shape.axes3()[2].stride > 1;
-                Lanes::of(kernels, channels, sources, PIXELS, scattered)?
+        let Schedule { lanes, width, other, .. } = schedule;
+        let packing = match (lanes, direction, other) {
+            (Corner::Channels, _, Staging::Packed) => Packing::Shared,
+            (Corner::Channels, _, Staging::PackedPerBlock) => Packing::PerCell,
+            (Corner::Pixels | Corner::Taps, Direction::Forward, Staging::InPlace) => Packing::None,
+            (Corner::Pixels | Corner::Taps, Direction::BackwardData, Staging::Packed) => {
+                Packing::Shared
             }
-            Layout::ChannelsLast if terms::pay(kernels, channels, sources) => Lanes::Terms,
-            Layout::ChannelsLast => Lanes::Channels,
+            _ => return Ok(None),
         };
-        let (width, packing) = match (lanes, direction) {
-            (Lanes::Channels, _) => (kernel.lanes, Packing::Shared),
-            (Lanes::Pixels | Lanes::Terms, Direction::Forward) => (1, Packing::None),
-            (Lanes::Pixels | Lanes::Terms, Direction::BackwardData) => (1, Packing::Shared),
+        // Lanes are pixels where those of a channel follow each other, and taps where the channels of a pixel do.
+        let possible = match lanes {
+            Corner::Channels => kernels.of_panels(width).is_some(),
+            Corner::Pixels => shape.layout() == Layout::ChannelsFirst,
+            Corner::Taps => shape.layout() == Layout::ChannelsLast,
         };
-        let (groups, products) = (shape.groups(), room(sources.len())?);
-        let alone = sources.len() == 1;
-        Ok(Self { direction, lanes, packing, groups, channels, terms, width, alone, products })
+        if !possible || schedule.pixels == 0 || schedule.taps == 0 {
+            return Ok(None);
+        }
+        let width = if lanes == Corner::Channels { width } else { 1 };
+        let (groups, alone) = (shape.groups(), products == 1);
+        let products = room(products)?;
+        let gathering =
+            Self { direction, schedule, packing, groups, channels, terms, width, alone, products };
+        Ok(Some(gathering))
+    }
+
+    /// Whether each panel that a block packs for itself has no other block that reads it.
+    fn is_possible(&self) -> bool {
+        let one_block = |product: &Product| product.patches.pixels.runs() == 1;
+        self.packing != Packing::PerCell
+            || (self.alone && self.panel() <= OWN_PANEL && self.products.iter().all(one_block))
+    }
+
+    /// The kernel of the panels.
+    fn kernel<'a, T>(&self, kernels: &'a Kernels<T>) -> &'a Kernel<T> {
+        kernels.of_panels(self.width).unwrap_or(&kernels.tall)
     }
 
     /// Adds a product: its source, the places of its pixels and channels in the destination
@@ -190,51 +222,44 @@ impl Gathering {
         (weights, weights_base): ([usize; 4], usize),
         terms: usize,
     ) -> Result<(), Error> {
-        let limits = self.limits(&source, kernels, terms);
+        let limits = self.limits();
         let mut patches = Patches::new(source, limits, &[places], &[weights]);
         let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
         let mut weights = Grid::untabled(source.tap_sizes(), weights, tap_run);
         let pixels = patches.pixels.run_len();
         let (mut bands, mut steps) = (None, None);
-        if self.lanes == Lanes::Channels {
-            let (kernel, _) = kernels.tall_for(self.channels);
-            let cut = Cut::best(&source, self.channels, pixels, kernel.rows)?;
+        let lanes = self.schedule.lanes;
+        if lanes == Corner::Channels && self.schedule.padding == Padding::Skipped {
+            let cut = Cut::best(&source, self.channels, pixels, self.kernel(kernels).rows)?;
             if cut.is_taken(&source, &patches.taps) {
-                if cut.is_inside(&source) {
+                if cut.is_inside(&source) && self.schedule.cols == Staging::InPlace {
                     patches.in_place();
                 }
                 patches.without_padding(cut.unread());
                 bands = Some(Bands::new(cut, &source, &patches.taps, &weights)?);
             }
         }
-        if self.lanes != Lanes::Pixels {
+        if lanes != Corner::Pixels {
             patches.pixels.make_table()?;
         }
         // Bands and steps have terms of their own.
-        if bands.is_none() && self.lanes != Lanes::Terms {
+        if bands.is_none() && lanes != Corner::Taps {
             patches.taps.make_table()?;
             weights.make_table()?;
-        }
-        if self.lanes == Lanes::Channels
-            && self.alone
-            && patches.pixels.runs() == 1
-            && self.panel() <= OWN_PANEL
-        {
-            self.packing = Packing::PerCell;
         }
         let runs = patches.pixels.runs();
         let most = self.channels_of_cell(kernels, pixels.saturating_mul(terms), runs);
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
         let run = [1, 1, 1, most.min(self.channels)];
-        let (target, rows) = match self.lanes {
-            Lanes::Channels => {
+        let (target, rows) = match lanes {
+            Corner::Channels => {
                 let pixels = Grid::new(source.pixel_sizes(), places, pixel_run)?;
                 let channels = Grid::untabled(sizes, pitches(channel), run);
                 let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
                 (target, Grid::line(1, 0, 1)?)
             }
-            Lanes::Terms => {
+            Corner::Taps => {
                 let run = fit_tables(run, &[pitches(self.terms)]);
                 let pixels = Grid::new(source.pixel_sizes(), places, pixel_run)?;
                 let channels = Grid::untabled(sizes, pitches(channel), run);
@@ -246,7 +271,7 @@ impl Gathering {
                 steps = Some((Steps::new(tap_run, pitches)?, tile));
                 (target, rows)
             }
-            Lanes::Pixels => {
+            Corner::Pixels => {
                 let run = fit_tables(run, &[pitches(channel), pitches(self.terms)]);
                 let pixels = Grid::untabled(source.pixel_sizes(), places, pixel_run);
                 let channels = Grid::new(sizes, pitches(channel), run)?;
@@ -257,6 +282,14 @@ impl Gathering {
         };
         self.products.push(Product { patches, target, weights, weights_base, rows, steps, bands });
         Ok(())
+    }
+
+    /// What the blocks of a product's view may be.
+    fn limits(&self) -> Limits {
+        let Schedule { lanes, cols, pixels, kept, taps, touched, .. } = self.schedule;
+        let touched = if touched == 0 { usize::MAX } else { touched };
+        let beside = if lanes == Corner::Pixels { Beside::Planes } else { Beside::None };
+        Limits { pixels, taps, touched, kept, beside, in_place: cols == Staging::InPlace }
     }
 
     /// Panels of one group.
@@ -288,10 +321,10 @@ impl Gathering {
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let products = self.products.len();
-        match self.lanes {
-            Lanes::Channels => write!(f, "lanes are channels, {} to a panel", self.width)?,
-            Lanes::Pixels => write!(f, "lanes are pixels, rows are channels")?,
-            Lanes::Terms => write!(f, "few channels: dot products along those that are summed")?,
+        match self.schedule.lanes {
+            Corner::Channels => write!(f, "lanes are channels, {} to a panel", self.width)?,
+            Corner::Pixels => write!(f, "lanes are pixels, rows are channels")?,
+            Corner::Taps => write!(f, "few channels: dot products along those that are summed")?,
         }
         match self.packing {
             Packing::None => write!(f, "; weights read as they lie")?,
@@ -345,11 +378,11 @@ impl Gathering {
             let need = Need { units: product.target.cells(), shared: 0, piece };
             let cells = product.target.over(destination);
             parallelism.for_each(need, cells, scratch, |cell, scratch, held| {
-                match (self.lanes, &product.steps) {
+                match (self.schedule.lanes, &product.steps) {
                     (_, Some(steps)) => {
                         self.terms_cell(product, steps, &call, cell, scratch, held);
                     }
-                    (Lanes::Pixels, _) => self.pixels_cell(product, &call, cell, scratch, held),
+                    (Corner::Pixels, _) => self.pixels_cell(product, &call, cell, scratch, held),
                     _ => self.channels_cell(product, &call, cell, scratch, held),
                 }
             });
@@ -366,7 +399,7 @@ impl Gathering {
         held: &mut Held,
     ) {
         let Product { patches, weights, weights_base, bands, .. } = product;
-        let (kernel, _) = call.kernels.tall_for(self.channels);
+        let kernel = self.kernel(call.kernels);
         let (pixels, lanes) = (cell.rows(), cell.lanes());
         let (group, channel) = (lanes.start[2], lanes.start[3]);
         let (copy, own) = scratch.split_at_mut(patches.copy_len().next_multiple_of(16));

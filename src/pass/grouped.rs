@@ -11,7 +11,6 @@ use super::depthwise::{backward_stencils, forward_stencil};
 use super::{Layer, Storing, Weights};
 use crate::element::Element;
 use crate::error::Error;
-use crate::gemm::gathered::fewest;
 use crate::kernel::Kernels;
 use crate::kernel::stencil::{self, MOST_BLOCK, Planes, Stencil};
 use crate::scratch::{Need, room};
@@ -19,15 +18,6 @@ use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-
-/// The most channels on either side: with more, a matrix product has full vectors.
-const MOST_CHANNELS: usize = 16;
-
-/// The most channels of one side where the other may have any number of them. A matrix product would
-/// have as few rows, each vector of the image meeting one to three weights (VGG's first layer,
-/// backward_data: 31 GFLOP/s of 118, 85 so), or as few terms between two visits of its destination
-/// (forward: 60, 82 so).
-const FEW_CHANNELS: usize = 4;
 
 /// Multiplications that a unit should have.
 const UNIT_WORK: usize = 4 << 20;
@@ -59,10 +49,11 @@ pub(crate) struct Grouped {
 }
 
 impl Grouped {
-    /// Forward, if such stencils do it well.
+    /// Forward in blocks of so many filters, if there are such stencils.
     pub(crate) fn forward<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
+        block: usize,
     ) -> Result<Option<Self>, Error> {
         let channels = [shape.group_in(), shape.group_out()];
         let sizes = shape.axes3().map(|axis| axis.output);
@@ -72,13 +63,14 @@ impl Grouped {
             one.push([Some(forward_stencil(shape)), None]);
             Ok(one)
         };
-        Self::new(shape, kernels, channels, shape.input_pixels(), sizes, pitches, stencils)
+        Self::new(shape, kernels, (channels, block), shape.input_pixels(), sizes, pitches, stencils)
     }
 
-    /// Backward_data, if such stencils do it well.
+    /// Backward_data in blocks of so many input channels, if there are such stencils.
     pub(crate) fn backward_data<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
+        block: usize,
     ) -> Result<Option<Self>, Error> {
         // No stencil takes others: pixels of a phase lie side by side, or alternate with those of a twin.
         if shape.axes3()[2].stride > 2 {
@@ -88,56 +80,33 @@ impl Grouped {
         let sizes = shape.axes3().map(|axis| axis.input);
         let pitches = [shape.patch_len(), shape.kernel_taps()];
         let stencils = || backward_stencils(shape);
-        Self::new(shape, kernels, channels, shape.output_pixels(), sizes, pitches, stencils)
+        Self::new(
+            shape,
+            kernels,
+            (channels, block),
+            shape.output_pixels(),
+            sizes,
+            pitches,
+            stencils,
+        )
     }
 
     /// A pass from `inputs` channels of a group to `outputs`.
     fn new<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
-        [inputs, outputs]: [usize; 2],
+        ([inputs, outputs], block): ([usize; 2], usize),
         source: usize,
         sizes: [usize; 3],
         pitches: [usize; 2],
         stencils: impl FnOnce() -> Result<Vec<[Option<Stencil>; 2]>, Error>,
     ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
-        let few = inputs.max(outputs) <= MOST_CHANNELS || outputs.min(inputs) <= FEW_CHANNELS;
-        if !few || taps > STENCIL_TERMS || shape.layout() != Layout::ChannelsFirst {
-            return Ok(None);
-        }
-        // A product of gathered panels has each weight broadcast from memory for two vectors or four, not for one
-        // (forward on Zen 3 with AVX2: mnist_stem 21 GFLOP/s, 45 as a product; c3d_1 43, 73; 16 channels a
-        // group 48, 60; on Zen 5 with AVX-512: mnist_stem 85, 144).
-        let tiles = outputs.div_ceil(kernels.wide.rows);
-        let rival = kernels.wide.gathering.as_ref().filter(|_| tiles > 2);
-        if rival.is_some_and(|rival| tiles >= fewest(rival, taps.saturating_mul(inputs))) {
+        if taps > STENCIL_TERMS || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
         }
         let stencils = stencils()?;
-        let Some(block) = best_block(kernels, &stencils, outputs) else { return Ok(None) };
-        // Large filters leave registers for small blocks only, and strides have more to load (AVX-512 on Zen 5, forward to
-        // 24 channels, 7x7: 168 GFLOP/s, 214 as a product; 3x3 by 2: 97, 120; 3x3: 175, 157).
-        let hard = block < MOST_BLOCK || shape.axes3()[2].stride > 1;
-        if rival.is_some() && hard {
-            return Ok(None);
-        }
-        // Lanes past the end of a row and filters past the last are summed in vain.
-        let width = stencils[0][0].map_or(1, |s| s.outputs[2]);
-        let lanes = kernels.tall.vector;
-        let filled = width as f64 / width.next_multiple_of(lanes) as f64 * outputs as f64
-            / outputs.next_multiple_of(block) as f64;
-        // A matrix product's panels are full of channels, or half empty; its rows may lie in stretches (16 channels
-        // a group of 14x14 on Zen 5: 144 GFLOP/s, 162 as a product).
-        let (tall, _) = kernels.tall_for(outputs);
-        let panels = outputs as f64 / outputs.next_multiple_of(tall.lanes) as f64;
-        let stretches = tall.stretches.iter().any(|[len, _]| width.is_multiple_of(*len));
-        let least = match panels {
-            0.9.. if stretches => 0.9,
-            0.7.. => 0.8,
-            _ => 0.6,
-        };
-        if filled < least {
+        if !takes_blocks(kernels, &stencils, block) {
             return Ok(None);
         }
         let each = |s: &Stencil| s.outputs.iter().product::<usize>();
@@ -424,35 +393,22 @@ fn all_planes_meet(s: &Stencil) -> bool {
     }
 }
 
-/// In how large blocks all these stencils are summed fastest.
-fn best_block<T: Element>(
+/// Whether all these stencils are summed in blocks of so many filters.
+fn takes_blocks<T: Element>(
     kernels: &Kernels<T>,
     stencils: &[[Option<Stencil>; 2]],
-    outputs: usize,
-) -> Option<usize> {
+    block: usize,
+) -> bool {
     // Every plane of outputs meets taps, and differs from the first in no more than its place.
     let modest = |s: &Stencil| s.is_modest() && all_planes_meet(s);
-    if !stencils.iter().flatten().flatten().all(modest) {
-        return None;
-    }
-    let mut takes = [true; MOST_BLOCK + 1];
-    for pair in stencils {
+    let takes = |pair: &[Option<Stencil>; 2]| {
         let tap = pair[0].and_then(|s| taps_of(&s, 0).next()).unwrap_or(0);
         let flat = pair.map(|s| s?.flat(0, tap));
         let flat = flat.each_ref().map(|s| s.as_ref().map(|(_, flat)| flat));
-        for (block, takes) in takes.iter_mut().enumerate().skip(1) {
-            *takes = *takes && kernels.stencils.takes(flat, block);
-        }
-        if takes[1..] == [false; MOST_BLOCK] {
-            return None;
-        }
-    }
-    // Each vector of the source costs as much as a product and a half; fewer than 4 sums wait for each other.
-    let rows = stencils.first()?[0]?.taps[1];
-    let cost = |&block: &usize| outputs.div_ceil(block) * (2 * (block * rows).max(4) + 3);
-    // By twos each is two loads and two shuffles: too much for more than one block, unless that is a large
-    // one (3 -> 32 channels, 3x3 by 2 on AVX2: 29 GFLOP/s, 56 as a product; 4 -> 4: 29 and 25).
-    let by_twos = stencils.first()?[0]?.stride[1] == 2;
-    let pays = |block: usize| !by_twos || outputs <= block || takes[MOST_BLOCK];
-    (1..=MOST_BLOCK).rev().filter(|&block| takes[block] && pays(block)).min_by_key(cost)
+        kernels.stencils.takes(flat, block)
+    };
+    (1..=MOST_BLOCK).contains(&block)
+        && !stencils.is_empty()
+        && stencils.iter().flatten().flatten().all(modest)
+        && stencils.iter().all(takes)
 }

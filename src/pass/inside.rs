@@ -16,25 +16,9 @@ use crate::shape::{Layout, MAX_AXES};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// A tile with fewer rows takes as long as one with so many: its sums wait for themselves.
-const LOW: f64 = 4.5;
-
-/// How much of the work may be left in tiles of one vector, which are faster with taps side by side for rows; others
-/// pay if only they needn't be copied, or even (Zen 5: whisper_s2 214 GFLOP/s with taps for rows, 242 so).
-const LEFT_OF_ONE: f64 = 0.95;
-
-/// The same where a tile of each tap has more sums than are kept else (with none left out 2 to 8 % slower).
-const LEFT_OF_MANY: f64 = 0.97;
-
-/// Both: 5 % slower with 0.89 left, 3 % with 0.86.
-const LEFT_OF_BOTH: f64 = 0.83;
-
-/// The same where the image is copied all the same (with 0.98 left 3 % slower).
-const LEFT_OF_COPY: f64 = 0.97;
-
 /// The pixels of a run that each tap of a channel meets.
 #[derive(Debug, Clone)]
-pub(super) struct Inside {
+pub(crate) struct Inside {
     source: Source,
     /// The axis of pixels that runs have a part of: they have one position of those outside it, and all of those
     /// within it. The last, if they have one of each.
@@ -51,23 +35,11 @@ pub(super) struct Inside {
 }
 
 impl Inside {
-    /// Whether it pays that each tap has terms of its own.
-    pub(super) fn pays<T>(source: &Source, kernel: &Kernel<T>) -> bool {
-        let walks = &source.walks;
-        let taps = walks.iter().fold(1, |taps: usize, walk| taps.saturating_mul(walk.taps));
-        let room = Room::of(kernel, taps);
-        if source.layout != Layout::ChannelsFirst || taps == 1 || room == Room::None {
-            return false;
-        }
-        let height = source.channels.div_ceil(source.channels.div_ceil(kernel.rows));
-        let left = walks.iter().map(Walk::met).product::<f64>() * (LOW / height as f64).max(1.0);
-        let most = match (kernel.lanes == kernel.vector, room == Room::ForOneTile) {
-            (true, true) => LEFT_OF_BOTH,
-            (true, false) => LEFT_OF_ONE,
-            (false, true) => LEFT_OF_MANY,
-            (false, false) => 1.0,
-        };
-        left <= if source.is_crowded() { most * LEFT_OF_COPY } else { most }
+    /// Whether each tap can have terms of its own: channels first, and there is room for the sums of all taps.
+    pub(crate) fn is_possible<T>(source: &Source, kernel: &Kernel<T>) -> bool {
+        let taps = source.walks.iter().fold(1, |taps: usize, walk| taps.saturating_mul(walk.taps));
+        let first = source.layout == Layout::ChannelsFirst;
+        first && taps > 1 && Room::of(kernel, taps) != Room::None
     }
 
     /// Taps of a run with no more than so many: all of each channel, of as many as make the runs even.
@@ -88,13 +60,16 @@ impl Inside {
         source: &Source,
         patches: &mut Patches,
         width: usize,
+        in_place: bool,
     ) -> Result<Option<Self>, Error> {
         let counts = source.walks.map(|walk| walk.taps);
         let [channels, of_run @ ..] = patches.taps.run_sizes();
         if of_run != counts {
             return Ok(None);
         }
-        patches.in_place();
+        if in_place {
+            patches.in_place();
+        }
         patches.without_padding([true; 2]);
         let run = patches.pixels.run_sizes();
         let cut = run.iter().position(|&size| size > 1).unwrap_or(AXES - 1);

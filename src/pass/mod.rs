@@ -10,17 +10,16 @@
 pub(crate) mod backward_bias;
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
-mod bands;
+pub(crate) mod bands;
 pub(crate) mod depthwise;
 pub(crate) mod few_pixels;
 pub(crate) mod forward;
 pub(crate) mod gather;
 pub(crate) mod grouped;
-mod inside;
-mod orientation;
+pub(crate) mod inside;
 pub(crate) mod phases;
 pub(crate) mod scatter;
-mod steps;
+pub(crate) mod steps;
 
 use crate::element::Element;
 use crate::gemm::textbook::Matrix;
@@ -30,7 +29,7 @@ use crate::shape::{Layout, Shape};
 use core::ops::Range;
 
 /// Terms that a stencil adds up in a row: with more, sums go to a product, which cuts them.
-const STENCIL_TERMS: usize = 512;
+pub(crate) const STENCIL_TERMS: usize = 512;
 
 /// A pass that takes scratch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

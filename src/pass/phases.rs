@@ -16,7 +16,7 @@ pub(crate) struct Phase {
     /// The first such element.
     pub(super) first: usize,
     /// The view of the outputs that they gather, in ascending order of outputs.
-    pub(super) walk: Walk,
+    pub(crate) walk: Walk,
     /// Taps between those that the phase meets.
     pub(super) step: usize,
     /// Taps after the last that it meets.

@@ -11,6 +11,7 @@ use super::backward_weight::{PARTIALS, join};
 use super::inside::Inside;
 use super::steps::Steps;
 use super::{Layer, Write};
+use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
@@ -22,30 +23,10 @@ use crate::gemm::{Finish, Left, Right, multiply, multiply_panels};
 use crate::kernel::{Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
-use crate::shape::{Layout, Shape};
+use crate::shape::{Axis, Layout, Shape};
 use core::fmt;
-use ways::{dots_pay, is_turned, rows_pay};
-
-mod ways;
-
-/// Pixels of a run, which are the terms between two visits of the destination.
-const PIXELS: usize = 1024;
-
-/// Taps of a run, which are the rows of a cell.
-const TAPS: usize = 616;
-
-/// The same where lanes are rows of taps.
-const TAPS_OF_ROWS: usize = 8192;
-
 /// Units of work that a layer should have, where it can.
 const CELLS: usize = 8;
-
-/// Elements that the rows and columns of a tile of dot products have in a run, 96 KiB of f32: in part they are the
-/// same lines (AVX-512 on Zen 5, 128 of 48x48 to 12, 3x3: 148 GFLOP/s with 160 KiB, 169 so).
-const DOT_ELEMENTS: usize = 24 << 10;
-
-/// Elements of the image that a run may touch.
-const TOUCHED: usize = 128 << 10;
 
 /// The product, its view and its destination.
 #[derive(Debug, Clone)]
@@ -92,17 +73,47 @@ enum Sums {
 }
 
 impl Scatter {
-    /// Backward_weight.
-    pub(crate) fn new<T: Element>(shape: &Shape, kernels: &Kernels<T>) -> Result<Self, Error> {
-        if dots_pay(shape, kernels) {
-            return Self::dots(shape, kernels.dots.columns);
+    /// Backward_weight; none if the schedule isn't possible for this layer.
+    pub(crate) fn new<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        schedule: Schedule,
+    ) -> Result<Option<Self>, Error> {
+        use Staging::{Copied, InPlace, PackedPerBlock};
+        if schedule.pixels == 0 || schedule.taps == 0 || schedule.parts == 0 {
+            return Ok(None);
         }
-        if rows_pay(shape, kernels)
-            && let Some(rows) = Self::rows(shape, kernels.wide.vector)?
-        {
-            return Ok(rows);
+        let first = shape.layout() == Layout::ChannelsFirst;
+        match (schedule.lanes, schedule.cols, schedule.other) {
+            (Corner::Pixels, InPlace | Copied, InPlace) if first => {
+                Self::dots(shape, kernels.dots.columns, schedule)
+            }
+            (Corner::Taps, InPlace | Copied, InPlace) if !first => {
+                Self::rows(shape, kernels.wide.vector, schedule)
+            }
+            (Corner::Channels, InPlace | Copied, PackedPerBlock) => {
+                match kernels.of_panels(schedule.width) {
+                    Some(kernel) => Self::panels(shape, kernel, schedule, false),
+                    None => Ok(None),
+                }
+            }
+            (Corner::Taps, PackedPerBlock, InPlace | Copied) if is_pointwise(shape) => {
+                match kernels.of_panels(schedule.width) {
+                    Some(kernel) => Self::panels(shape, kernel, schedule, true),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
         }
-        let turned = is_turned(shape);
+    }
+
+    /// The product in panels, of output channels or, turned, of the image's.
+    fn panels<T: Element>(
+        shape: &Shape,
+        kernel: &Kernel<T>,
+        schedule: Schedule,
+        turned: bool,
+    ) -> Result<Option<Self>, Error> {
         let input = Source::input(shape);
         // Every pixel's tap reads the errors as it reads the image.
         let source = if turned { Source::errors(shape, input.walks) } else { input };
@@ -111,21 +122,28 @@ impl Scatter {
             true => (shape.group_in(), 1, source.by_layout(shape.patch_len(), [0; 3])),
             false => (shape.group_out(), shape.patch_len(), dense(source.tap_sizes())),
         };
-        let kernel = kernels.tall_for(count).0;
-        let inside = Inside::pays(&source, kernel);
-        let limits = Limits {
-            pixels: PIXELS,
-            taps: if inside { Inside::taps_of_run(&source, kernel, TAPS) } else { TAPS },
-            touched: TOUCHED,
-            kept: usize::MAX,
-            beside: Beside::None,
-            once: false,
+        let inside = schedule.padding == Padding::Skipped;
+        if inside && !Inside::is_possible(&source, kernel) {
+            return Ok(None);
+        }
+        let in_place = if turned { schedule.other } else { schedule.cols } == Staging::InPlace;
+        let taps = match inside {
+            true => Inside::taps_of_run(&source, kernel, schedule.taps),
+            false => schedule.taps,
         };
+        let limits = Limits { taps, in_place, ..limits(schedule, Beside::None) };
         let width = kernel.lanes;
         let mut patches = Patches::new(source, limits, &[], &[]);
         let run = patches.pixels.run_len();
         let mut errors = Grid::untabled([1, 1, 1, run], [0, 0, 0, width], [1, 1, 1, run]);
-        let inside = if inside { Inside::new(&source, &mut patches, width)? } else { None };
+        let inside = match inside {
+            true => Some(Inside::new(&source, &mut patches, width, in_place)?),
+            false => None,
+        };
+        if matches!(inside, Some(None)) {
+            return Ok(None);
+        }
+        let inside = inside.flatten();
         // Else each tap has terms of its own.
         if inside.is_none() {
             patches.pixels.make_table()?;
@@ -145,23 +163,15 @@ impl Scatter {
             [1, 1, 1, lanes.min(count)],
         );
         let target = Target::new(rows, channels, 0, pitch, Order::RowsOutside);
-        let parts = parts(shape, &target, &patches);
+        let parts = parts(shape, &target, &patches, schedule);
         let sums = Sums::Panels { errors, width, lanes, turned, inside };
-        Ok(Self { patches, target, sums, parts })
+        Ok(Some(Self { patches, target, sums, parts }))
     }
 
     /// The product in dot products, of channels-first tensors.
-    fn dots(shape: &Shape, columns: &[usize]) -> Result<Self, Error> {
+    fn dots(shape: &Shape, columns: &[usize], schedule: Schedule) -> Result<Option<Self>, Error> {
         let source = Source::input(shape);
-        let (most_rows, most_columns) = (columns.len(), columns.last().copied().unwrap_or(1));
-        let limits = Limits {
-            pixels: DOT_ELEMENTS / (most_rows + most_columns),
-            taps: TAPS,
-            touched: TOUCHED,
-            kept: usize::MAX,
-            beside: Beside::Rows,
-            once: true,
-        };
+        let limits = limits(schedule, Beside::Rows);
         let pixels = shape.output_pixels();
         let [n, d, h, w] = source.pixel_sizes();
         let pitches = pixel_pitches([n, d, h, w], shape.out_channels() * pixels, 1);
@@ -172,28 +182,21 @@ impl Scatter {
         let run = [images, depths, heights, 1];
         let rows = |pitches| Grid::new([n, d, h, 1], pitches, run);
         let (target, channels) = outputs_by_taps(shape, &patches, pixels)?;
-        let parts = parts(shape, &target, &patches);
+        let parts = parts(shape, &target, &patches, schedule);
         let sums = Sums::Dots {
             tile: Tile::of(columns, channels.run_offsets(), patches.taps.run_offsets()),
             channels,
             errors: rows(pitches)?,
             pixels: rows(patches.pixels.pitches())?,
         };
-        Ok(Self { patches, target, sums, parts })
+        Ok(Some(Self { patches, target, sums, parts }))
     }
 
     /// The product of few output channels with the image as it lies, channels last; none if a run of taps may have a
     /// step that fills no vector.
-    fn rows(shape: &Shape, vector: usize) -> Result<Option<Self>, Error> {
+    fn rows(shape: &Shape, vector: usize, schedule: Schedule) -> Result<Option<Self>, Error> {
         let source = Source::input(shape);
-        let limits = Limits {
-            pixels: PIXELS,
-            taps: TAPS_OF_ROWS,
-            touched: TOUCHED,
-            kept: 0,
-            beside: Beside::None,
-            once: false,
-        };
+        let limits = limits(schedule, Beside::None);
         let of_all = shape.out_channels();
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
         let pitches = pixel_pitches(pixel_sizes, of_all * shape.output_pixels(), of_all);
@@ -205,7 +208,7 @@ impl Scatter {
         }
         patches.pixels.make_table()?;
         let (target, channels) = outputs_by_taps(shape, &patches, 1)?;
-        let parts = parts(shape, &target, &patches);
+        let parts = parts(shape, &target, &patches, schedule);
         let sums = Sums::Rows {
             channels,
             errors: Grid::new(pixel_sizes, pitches, patches.pixels.run_sizes())?,
@@ -314,11 +317,11 @@ impl Scatter {
             match &self.sums {
                 Sums::Panels { errors, width, turned, inside, .. } => {
                     let (taps, lanes) = (cell.rows(), cell.lanes());
-                    let (view, other, [count, all]) = match turned {
-                        true => (grad_output, input, [shape.group_in(), shape.in_channels()]),
-                        false => (input, grad_output, [shape.group_out(), shape.out_channels()]),
+                    let (view, other, all) = match turned {
+                        true => (grad_output, input, shape.in_channels()),
+                        false => (input, grad_output, shape.out_channels()),
                     };
-                    let (kernel, _) = layer.kernels.tall_for(count);
+                    let kernel = layer.kernels.of_panels(*width).unwrap_or(&layer.kernels.tall);
                     let panels = aligned(panels);
                     let panel_pitch = pixels.len * width;
                     for (panel, to) in
@@ -424,9 +427,22 @@ fn outputs_by_taps(
 }
 
 /// Parts that the sum is cut into: several where there are few cells, as many as have room.
-fn parts(shape: &Shape, target: &Target, patches: &Patches) -> usize {
-    let fits = PARTIALS / shape.weight_len();
+fn parts(shape: &Shape, target: &Target, patches: &Patches, schedule: Schedule) -> usize {
+    let fits = (PARTIALS / shape.weight_len()).min(schedule.parts);
     CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1)
+}
+
+/// What the blocks of a view may be.
+fn limits(schedule: Schedule, beside: Beside) -> Limits {
+    let Schedule { cols, pixels, kept, taps, touched, .. } = schedule;
+    let touched = if touched == 0 { usize::MAX } else { touched };
+    Limits { pixels, taps, touched, kept, beside, in_place: cols == Staging::InPlace }
+}
+
+/// Whether every pixel meets one tap, so that image and errors can change their places: both are read alike.
+pub(crate) fn is_pointwise(shape: &Shape) -> bool {
+    let same = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.input == a.output;
+    shape.axes3().iter().all(same)
 }
 
 /// Packs one panel: `count` channels from `first` on of the errors, or of an image with their pixels, for

@@ -47,7 +47,7 @@ impl Steps {
 
 /// Elements that lie side by side, and the steps of them, for so many taps of three axes and so many channels; where the image is
 /// copied or has no other channels, as is assumed here.
-pub(super) fn side_by_side(taps: [usize; 3], dilation: usize, channels: usize) -> [usize; 2] {
+pub(crate) fn side_by_side(taps: [usize; 3], dilation: usize, channels: usize) -> [usize; 2] {
     let [d, h, w] = taps;
     let planes = d.saturating_mul(h);
     if dilation == 1 || w == 1 {

@@ -5,7 +5,8 @@
 //! that are. A plan goes through a table of what was compiled here.
 
 use super::Algorithm;
-use super::path::Path;
+use super::chosen::Chosen;
+use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Kernels;
@@ -13,32 +14,38 @@ use crate::parallel::Parallelism;
 use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_bias};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
+use alloc::vec::Vec;
 use core::fmt;
 
-/// The functions of a [`Path`] for one element type, and the gradient of the bias, which is the same on
-/// every path.
+/// The functions of a [`Chosen`] for one element type, and the gradient of the bias, which is the same in
+/// every choice.
 #[allow(clippy::type_complexity, reason = "the signatures of the functions they are")]
 pub struct Passes<T: 'static> {
-    pub(super) path: fn(&Shape, Algorithm, &Kernels<T>) -> Result<Path, Error>,
-    pub(super) pack: fn(&Path, &Layer<'_, T>, Pass, &[T]) -> Result<AVec<T, ConstAlign<64>>, Error>,
+    pub(super) choose: fn(&Shape, Algorithm, &Kernels<T>) -> Result<Chosen, Error>,
+    pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
+    pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
+    pub(super) pack:
+        fn(&Chosen, &Layer<'_, T>, Pass, &[T]) -> Result<AVec<T, ConstAlign<64>>, Error>,
     pub(super) forward:
-        fn(&Path, &Layer<'_, T>, &[T], Weights<'_, T>, Storing<'_, T>, &mut [T], &mut [T]),
+        fn(&Chosen, &Layer<'_, T>, &[T], Weights<'_, T>, Storing<'_, T>, &mut [T], &mut [T]),
     pub(super) backward_data:
-        fn(&Path, &Layer<'_, T>, Weights<'_, T>, &[T], &mut [T], Write, &mut [T]),
-    pub(super) backward_weight: fn(&Path, &Layer<'_, T>, [&[T]; 2], &mut [T], Write, &mut [T]),
+        fn(&Chosen, &Layer<'_, T>, Weights<'_, T>, &[T], &mut [T], Write, &mut [T]),
+    pub(super) backward_weight: fn(&Chosen, &Layer<'_, T>, [&[T]; 2], &mut [T], Write, &mut [T]),
     pub(super) backward_bias: fn(&Shape, Parallelism, &[T], &mut [T], Write),
-    pub(super) explain: fn(&Path, &Layer<'_, T>, &mut fmt::Formatter<'_>) -> fmt::Result,
+    pub(super) explain: fn(&Chosen, &Layer<'_, T>, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
 impl<T: Element> Passes<T> {
     const OF: Self = Self {
-        path: Path::new,
-        pack: Path::pack,
-        forward: Path::forward,
-        backward_data: Path::backward_data,
-        backward_weight: Path::backward_weight,
+        choose: Chosen::new,
+        replace: Chosen::replace,
+        candidates: Chosen::candidates,
+        pack: Chosen::pack,
+        forward: Chosen::forward,
+        backward_data: Chosen::backward_data,
+        backward_weight: Chosen::backward_weight,
         backward_bias: backward_bias::backward_bias,
-        explain: Path::explain,
+        explain: Chosen::explain,
     };
 }
 

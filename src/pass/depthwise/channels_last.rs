@@ -94,10 +94,11 @@ impl Lines {
 }
 
 impl ChannelsLast {
-    /// The layer's stencils, if it has so few channels to a filter.
+    /// The layer's stencils for one pass, if it has so few channels to a filter.
     pub(crate) fn new<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
+        pass: Pass,
     ) -> Result<Option<Self>, Error> {
         let (taps, group) = (shape.kernel_taps(), [shape.group_in(), shape.group_out()]);
         // As for channels first: sums stay blocked.
@@ -108,7 +109,10 @@ impl ChannelsLast {
             return Ok(None);
         }
         let forward = forward_stencil(shape);
-        let phases = backward_stencils(shape)?;
+        let phases = match pass {
+            Pass::BackwardData => backward_stencils(shape)?,
+            Pass::Forward | Pass::BackwardWeight => Vec::new(),
+        };
         let mut backward_data = room(2 * phases.len())?;
         backward_data.extend(phases.into_iter().flatten().flatten());
         if !forward.is_modest() || !backward_data.iter().all(Stencil::is_modest) {

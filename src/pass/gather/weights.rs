@@ -1,7 +1,8 @@
 //! The weights as the kernels read them: in panels whose lanes are channels, or turned for
 //! backward_data.
 
-use super::{Direction, Gathering, Lanes, Layer, Packing};
+use super::{Direction, Gathering, Layer, Packing};
+use crate::choose::schedule::Corner;
 use crate::element::Element;
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::kernel::Kernel;
@@ -24,13 +25,13 @@ impl Gathering {
         let need = Need::of_units(panels.len());
         let none: &mut [T] = &mut [];
         parallelism.for_each(need, panels, none, |(index, panel), _, _: &mut ()| {
-            match self.lanes {
-                Lanes::Channels => {
-                    let (kernel, _) = kernels.tall_for(self.channels);
+            match self.schedule.lanes {
+                Corner::Channels => {
+                    let kernel = self.kernel(kernels);
                     self.pack_panel(shape, kernel, weight, index, panel);
                 }
-                Lanes::Pixels => self.flip(shape, weight, index, panel),
-                Lanes::Terms => self.turn(shape, weight, index, panel),
+                Corner::Pixels => self.flip(shape, weight, index, panel),
+                Corner::Taps => self.turn(shape, weight, index, panel),
             }
         });
     }

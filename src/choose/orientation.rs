@@ -1,9 +1,9 @@
 //! Which operand of a product has the vectors: what each way costs.
 
-use super::bands::Cut;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::{Isa, Kernels};
+use crate::pass::bands::Cut;
 use crate::patches::{Beside, Source};
 
 /// Which operand has the vectors.

@@ -1,0 +1,378 @@
+//! What a plan runs: for each pass a schedule, and the engine that was made for it.
+
+use super::Algorithm;
+use crate::choose::candidates::Question;
+use crate::choose::first::ranked;
+use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernel::Kernels;
+use crate::pass::depthwise::Depthwise;
+use crate::pass::depthwise::channels_last::ChannelsLast;
+use crate::pass::few_pixels::FewPixels;
+use crate::pass::gather::Gathering;
+use crate::pass::grouped::Grouped;
+use crate::pass::scatter::Scatter;
+use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_data, backward_weight, forward};
+use crate::scratch::{Need, allocate};
+use crate::shape::Shape;
+use aligned_vec::{AVec, ConstAlign};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The passes of a layer, each as it was chosen.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    forward: Computation,
+    backward_data: Computation,
+    backward_weight: Computation,
+}
+
+/// A pass as it is computed.
+#[derive(Debug, Clone)]
+pub(super) struct Computation {
+    schedule: Schedule,
+    engine: Engine,
+}
+
+/// What computes a pass.
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "no box can be had that isn't an abort without memory"
+)]
+enum Engine {
+    /// The textbook: cols in memory.
+    Explicit,
+    /// A product over the view, to pixels.
+    Gathering(Gathering),
+    /// A product over the view, to weights.
+    Scatter(Scatter),
+    /// A product over a small cols that is written out.
+    FewPixels(FewPixels),
+    /// One filter per channel.
+    Depthwise(Depthwise),
+    /// One filter per channel or a few, channels last.
+    ChannelsLast(ChannelsLast),
+    /// Blocks of filters over few channels.
+    Grouped(Grouped),
+}
+
+impl Chosen {
+    /// What is chosen for a layer, or the algorithm that was asked for.
+    pub(super) fn new<T: Element>(
+        shape: &Shape,
+        algorithm: Algorithm,
+        kernels: &Kernels<T>,
+    ) -> Result<Self, Error> {
+        let of = |pass| Computation::chosen(shape, pass, algorithm, kernels);
+        Ok(Self {
+            forward: of(Pass::Forward)?,
+            backward_data: of(Pass::BackwardData)?,
+            backward_weight: of(Pass::BackwardWeight)?,
+        })
+    }
+
+    /// Gives a pass another schedule.
+    pub(super) fn replace<T: Element>(
+        &mut self,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        pass: Pass,
+        schedule: Schedule,
+    ) -> Result<(), Error> {
+        *self.of_mut(pass) = Computation::new(shape, pass, schedule, kernels)?
+            .ok_or(Error::Unsupported { what: "this schedule for this pass of this layer" })?;
+        Ok(())
+    }
+
+    /// Every schedule that is possible for a pass.
+    pub(super) fn candidates<T: Element>(
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        pass: Pass,
+    ) -> Result<Vec<Schedule>, Error> {
+        let mut list = Question::new(shape, pass, kernels)?.candidates()?;
+        let mut error = None;
+        list.retain(|&schedule| match Computation::new(shape, pass, schedule, kernels) {
+            Ok(made) => made.is_some(),
+            Err(failed) => {
+                error = Some(failed);
+                false
+            }
+        });
+        match error {
+            Some(error) => Err(error),
+            None => Ok(list),
+        }
+    }
+
+    fn of(&self, pass: Pass) -> &Computation {
+        match pass {
+            Pass::Forward => &self.forward,
+            Pass::BackwardData => &self.backward_data,
+            Pass::BackwardWeight => &self.backward_weight,
+        }
+    }
+
+    fn of_mut(&mut self, pass: Pass) -> &mut Computation {
+        match pass {
+            Pass::Forward => &mut self.forward,
+            Pass::BackwardData => &mut self.backward_data,
+            Pass::BackwardWeight => &mut self.backward_weight,
+        }
+    }
+
+    /// How a pass is computed.
+    pub(super) fn schedule(&self, pass: Pass) -> Schedule {
+        self.of(pass).schedule
+    }
+
+    /// Whether all passes are the textbook's.
+    pub(super) fn is_textbook(&self) -> bool {
+        let passes = [&self.forward, &self.backward_data, &self.backward_weight];
+        passes.iter().all(|pass| pass.schedule.engine == Kind::Explicit)
+    }
+
+    /// What a pass wants.
+    pub(super) fn need(&self, shape: &Shape, pass: Pass) -> Need {
+        match &self.of(pass).engine {
+            Engine::Explicit => match pass {
+                Pass::Forward => forward::explicit_need(shape),
+                Pass::BackwardData => backward_data::explicit_need(shape),
+                Pass::BackwardWeight => backward_weight::explicit_need(shape),
+            },
+            Engine::Gathering(gathering) => gathering.need(),
+            Engine::Scatter(scatter) => scatter.need(),
+            Engine::FewPixels(few) => few.need(pass),
+            Engine::Depthwise(_) => Need::of_units(1),
+            Engine::ChannelsLast(last) => last.need(shape, pass),
+            Engine::Grouped(grouped) => grouped.need(shape),
+        }
+    }
+
+    /// The weights as a pass reads them.
+    pub(super) fn pack<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        pass: Pass,
+        weight: &[T],
+    ) -> Result<AVec<T, ConstAlign<64>>, Error> {
+        let engine = &self.of(pass).engine;
+        let len = match engine {
+            Engine::Gathering(gathering) => gathering.packed_len(),
+            Engine::Grouped(grouped) => grouped.packed_len(),
+            Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => last.packed_len(),
+            _ => weight.len(),
+        };
+        let mut data = allocate(len)?;
+        match engine {
+            Engine::Gathering(gathering) => gathering.pack(layer, weight, &mut data),
+            Engine::Grouped(grouped) => grouped.pack(layer, weight, &mut data),
+            Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => {
+                last.pack(pass, weight, &mut data);
+            }
+            _ => data.copy_from_slice(weight),
+        }
+        Ok(data)
+    }
+
+    /// Runs forward; everything has been checked, here as below.
+    pub(super) fn forward<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        input: &[T],
+        weights: Weights<'_, T>,
+        store: Storing<'_, T>,
+        output: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
+        let &Layer { shape, parallelism, .. } = layer;
+        match &self.forward.engine {
+            Engine::Explicit => {
+                forward::explicit(shape, parallelism, [input, weight], store, output, scratch);
+            }
+            Engine::Gathering(gathering) => {
+                gathering.run(layer, input, weights, output, store, scratch);
+            }
+            Engine::FewPixels(few) => few.forward(layer, input, weights, store, output, scratch),
+            Engine::Depthwise(depthwise) => {
+                depthwise.forward(layer, [input, weight], store, output);
+            }
+            Engine::ChannelsLast(last) => {
+                last.forward(layer, input, weights, store, output, scratch);
+            }
+            Engine::Grouped(grouped) => {
+                grouped.run(layer, input, weights, output, store, scratch);
+            }
+            Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
+        }
+    }
+
+    /// Runs backward_data.
+    pub(super) fn backward_data<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        weights: Weights<'_, T>,
+        grad_output: &[T],
+        grad_input: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
+        let sources = [weight, grad_output];
+        let &Layer { shape, parallelism, .. } = layer;
+        let accumulate = write == Write::Accumulate;
+        let store = Storing { bias: None, accumulate, clamp: None };
+        match &self.backward_data.engine {
+            Engine::Explicit => {
+                backward_data::explicit(shape, parallelism, sources, grad_input, write, scratch);
+            }
+            Engine::Gathering(gathering) => {
+                if !accumulate && !gathering.fills(shape) {
+                    grad_input.fill(T::ZERO);
+                }
+                gathering.run(layer, grad_output, weights, grad_input, store, scratch);
+            }
+            Engine::FewPixels(few) => few.backward_data(layer, sources, grad_input, write, scratch),
+            Engine::Depthwise(depthwise) => {
+                depthwise.backward_data(layer, sources, grad_input, write);
+            }
+            Engine::ChannelsLast(last) => {
+                last.backward_data(layer, weights, grad_output, grad_input, write, scratch);
+            }
+            Engine::Grouped(grouped) => {
+                grouped.run(layer, grad_output, weights, grad_input, store, scratch);
+            }
+            Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
+        }
+    }
+
+    /// Runs backward_weight, on the input and the outputs' errors.
+    pub(super) fn backward_weight<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        sources: [&[T]; 2],
+        grad_weight: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        let &Layer { shape, parallelism, .. } = layer;
+        match &self.backward_weight.engine {
+            Engine::Explicit => {
+                backward_weight::explicit(shape, parallelism, sources, grad_weight, write, scratch);
+            }
+            Engine::Scatter(product) => product.run(layer, sources, grad_weight, write, scratch),
+            Engine::FewPixels(few) => {
+                few.backward_weight(layer, sources, grad_weight, write, scratch);
+            }
+            Engine::Depthwise(depthwise) => {
+                depthwise.backward_weight(layer, sources, grad_weight, write);
+            }
+            Engine::ChannelsLast(last) => {
+                last.backward_weight(layer, sources, grad_weight, write, scratch);
+            }
+            Engine::Gathering(_) | Engine::Grouped(_) => {
+                unreachable!("made for forward and backward_data alone")
+            }
+        }
+    }
+
+    /// In words: a line for the layer and one for each pass.
+    pub(super) fn explain<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let (isa, element) = (layer.kernels.isa, core::any::type_name::<T>());
+        writeln!(f, "{element} on {isa}")?;
+        for (name, pass) in [
+            ("forward", Pass::Forward),
+            ("backward_data", Pass::BackwardData),
+            ("backward_weight", Pass::BackwardWeight),
+        ] {
+            let Computation { schedule, engine } = self.of(pass);
+            write!(f, "{name}: {schedule}; ")?;
+            match engine {
+                Engine::Explicit => f.write_str("one image and group at a time")?,
+                Engine::Gathering(gathering) => gathering.explain(f)?,
+                Engine::Scatter(scatter) => scatter.explain(f)?,
+                Engine::FewPixels(few) => few.explain(f)?,
+                Engine::Depthwise(_) => f.write_str("a stencil over each plane as it lies")?,
+                Engine::ChannelsLast(_) => {
+                    f.write_str("lanes lie along the channels of the image as it lies")?;
+                }
+                Engine::Grouped(grouped) => grouped.explain(f)?,
+            }
+            let scratch = self.need(layer.shape, pass).len(1);
+            writeln!(f, "; scratch for one worker {scratch} elements")?;
+        }
+        Ok(())
+    }
+}
+
+impl Computation {
+    /// The cheapest schedule that is possible, or the textbook where that is asked for or nothing else is possible.
+    fn chosen<T: Element>(
+        shape: &Shape,
+        pass: Pass,
+        algorithm: Algorithm,
+        kernels: &Kernels<T>,
+    ) -> Result<Self, Error> {
+        if algorithm != Algorithm::Explicit {
+            for schedule in ranked(&Question::new(shape, pass, kernels)?)? {
+                if let Some(made) = Self::new(shape, pass, schedule, kernels)? {
+                    return Ok(made);
+                }
+            }
+        }
+        shape.cols_len()?;
+        Ok(Self { schedule: Schedule::EXPLICIT, engine: Engine::Explicit })
+    }
+
+    /// The engine of a schedule; none if it isn't possible for this pass of this layer.
+    fn new<T: Element>(
+        shape: &Shape,
+        pass: Pass,
+        schedule: Schedule,
+        kernels: &Kernels<T>,
+    ) -> Result<Option<Self>, Error> {
+        let Schedule { engine, lanes, cols, other, width, .. } = schedule;
+        let engine = match (engine, lanes) {
+            (Kind::Explicit, _) => {
+                shape.cols_len()?;
+                Some(Engine::Explicit)
+            }
+            (Kind::Direct, Corner::Channels) => {
+                ChannelsLast::new(shape, kernels, pass)?.map(Engine::ChannelsLast)
+            }
+            (Kind::Direct, Corner::Pixels) => match (other, pass) {
+                (Staging::InPlace, _) => Depthwise::new(shape, pass)?.map(Engine::Depthwise),
+                (Staging::Packed, Pass::Forward) => {
+                    Grouped::forward(shape, kernels, width)?.map(Engine::Grouped)
+                }
+                (Staging::Packed, Pass::BackwardData) => {
+                    Grouped::backward_data(shape, kernels, width)?.map(Engine::Grouped)
+                }
+                _ => None,
+            },
+            (Kind::Direct, Corner::Taps) => None,
+            (Kind::Implicit, Corner::Taps) if cols == Staging::Written => {
+                FewPixels::new(shape, kernels, pass)?.map(Engine::FewPixels)
+            }
+            (Kind::Implicit, _) => match pass {
+                Pass::Forward => {
+                    Gathering::forward(shape, kernels, schedule)?.map(Engine::Gathering)
+                }
+                Pass::BackwardData => {
+                    Gathering::backward_data(shape, kernels, schedule)?.map(Engine::Gathering)
+                }
+                Pass::BackwardWeight => {
+                    Scatter::new(shape, kernels, schedule)?.map(Engine::Scatter)
+                }
+            },
+        };
+        Ok(engine.map(|engine| Self { schedule, engine }))
+    }
+}
