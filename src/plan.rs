@@ -4,10 +4,10 @@ use crate::activation::Activation;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::{Error, check_len};
-use crate::kernel::{Isa, Kernels, kernels};
+use crate::kernel::{Epilogue, Isa, Kernels, kernels};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
-use crate::pass::{Layer, Pass, Storing, Weights, Write};
+use crate::pass::{Layer, Pass, Weights, Write};
 use crate::scratch::allocate;
 use crate::shape::Shape;
 use alloc::string::String;
@@ -292,10 +292,11 @@ impl<T: Element> Plan<T> {
         output: &mut [T],
         scratch: &mut [T],
     ) {
-        let store = Storing { bias, accumulate: false, clamp: self.activation.bounds() };
+        let clamp = self.activation.bounds();
+        let epilogue = Epilogue { bias, clamp, ..Epilogue::new(false) };
         let (chosen, layer) = (&self.chosen, self.layer());
         self.within(Pass::Forward, scratch, |scratch| {
-            (T::passes().forward)(chosen, &layer, input, weights, store, output, scratch);
+            (T::passes().forward)(chosen, &layer, input, weights, epilogue, output, scratch);
         });
     }
 

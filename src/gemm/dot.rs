@@ -5,9 +5,9 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{CROWDED, Finish};
+use super::{CROWDED, fits};
 use crate::element::Element;
-use crate::kernel::{DOTS, Dot, Kernels};
+use crate::kernel::{DOTS, Dot, Epilogue, Kernels, Side};
 
 /// Products that a processor of our days begins before the first of them is done.
 const LATENCY: usize = 8;
@@ -31,7 +31,7 @@ pub(crate) fn dots<T: Element>(
     [left, right]: [Operand<'_, T>; 2],
     len: usize,
     tile: Tile,
-    finish: Finish<'_, T>,
+    epilogue: Epilogue<'_, T>,
 ) {
     let kernel = &kernels.dots;
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
@@ -40,8 +40,7 @@ pub(crate) fn dots<T: Element>(
     for Operand { data, rows, steps } in [left, right] {
         assert!(!steps.all().is_empty() && rows.most() + steps.most() + len <= data.len());
     }
-    assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
-    assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
+    assert!(fits(&epilogue, cell));
     assert!(kernel.columns.len() <= DOTS && kernel.columns.iter().all(|&most| most <= DOTS));
     let [height, width] =
         if tile.turned { [tile.lanes, tile.rows] } else { [tile.rows, tile.lanes] };
@@ -80,19 +79,14 @@ pub(crate) fn dots<T: Element>(
                     let (row, lane) = (first_row + r, first_lane + l);
                     let [i, j] = if tile.turned { [l, r] } else { [r, l] };
                     let mut sum = sums[i * DOTS + j];
-                    if let Some(bias) = finish.row_bias {
-                        sum = bias[row] + sum;
+                    if let Some(bias) = epilogue.bias {
+                        let of_rows = epilogue.channels == Side::Rows;
+                        sum = bias[if of_rows { row } else { lane }] + sum;
                     }
-                    if let Some(bias) = finish.lane_bias {
-                        sum = bias[lane] + sum;
-                    }
-                    // SAFETY: the cell alone may write its rows and lanes, which are initialised.
+                    // SAFETY: the cell alone may write its rows and lanes, which are initialised; `fits` has asked for
+                    // the residual.
                     unsafe {
-                        let at = start.add(offset as usize + lane * lane_pitch);
-                        if finish.accumulate {
-                            sum = *at + sum;
-                        }
-                        *at = finish.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+                        epilogue.store_one(sum, start.add(offset as usize + lane * lane_pitch));
                     }
                 }
             }

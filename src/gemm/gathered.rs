@@ -8,9 +8,9 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, End, Finish, Left, Panel, Right, SUMS, TERMS, store};
+use super::{Aligned, End, Left, Panel, Right, SUMS, TERMS, biases, store};
 use crate::element::Element;
-use crate::kernel::{Gather, Gathering, Kernel, Multiply};
+use crate::kernel::{Epilogue, Gather, Gathering, Kernel, Multiply};
 use core::mem::MaybeUninit;
 
 /// Rows that meet one part of a panel before the next part; fewer where their sums would be more than [`SUMS`].
@@ -80,7 +80,7 @@ pub(super) unsafe fn multiply<T: Element>(
     cell: &mut Cell<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
-    finish: Finish<'_, T>,
+    epilogue: Epilogue<'_, T>,
     (panels, end): (usize, End),
 ) {
     let Gathering { gather, by_lane, rows_of_one, .. } = *gathering;
@@ -91,15 +91,16 @@ pub(super) unsafe fn multiply<T: Element>(
     let mut sums = MaybeUninit::<Aligned<[T; SUMS]>>::uninit();
     let mut packed = MaybeUninit::<Aligned<[u8; PART]>>::uninit();
     let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
-    let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
+    let (biased, [row_bias, lane_bias]) = (epilogue.bias.is_some(), biases(&epilogue));
     let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
     let chunks = steps_a.len().div_ceil(part);
     // A sum is made in its place if it is stored as it is made, and added to what was there only
     // once.
     let in_place = cell.lane_pitch() == 1
         && cell.is_even()
-        && finish.clamp.is_none()
-        && (!finish.accumulate || (chunks == 1 && !biased));
+        && epilogue.clamp.is_none()
+        && epilogue.residual.is_none()
+        && (!epilogue.accumulate || (chunks == 1 && !biased));
     let pitch = even_pitch(cell.row_offsets()).filter(|_| in_place);
     for first_row in (0..rows).step_by(together) {
         let count = together.min(rows - first_row);
@@ -114,7 +115,7 @@ pub(super) unsafe fn multiply<T: Element>(
             let height = count.div_ceil(count.div_ceil(most));
             let start = cell.start().wrapping_add(cell.lane_place(first));
             // Lanes before those wanted are some that were done, and become what they were; or another's.
-            let done = skip <= first && !finish.accumulate;
+            let done = skip <= first && !epilogue.accumulate;
             let own = skip + width == computed && (skip == 0 || done);
             let (tile, tile_pitch) = match pitch.filter(|_| own) {
                 Some(pitch) => (start.wrapping_add(offsets[0] as usize).wrapping_sub(skip), pitch),
@@ -123,10 +124,10 @@ pub(super) unsafe fn multiply<T: Element>(
             let in_place = tile != sums;
             if biased {
                 for r in 0..count {
-                    let of_row = finish.row_bias.map_or(T::ZERO, |bias| bias[first_row + r]);
+                    let of_row = row_bias.map_or(T::ZERO, |bias| bias[first_row + r]);
                     for lane in 0..computed {
                         let wanted = lane.wrapping_sub(skip);
-                        let bias = match finish.lane_bias {
+                        let bias = match lane_bias {
                             Some(bias) if in_place => bias[first + lane - skip],
                             Some(bias) if wanted < width => bias[first + wanted],
                             _ => of_row,
@@ -166,7 +167,7 @@ pub(super) unsafe fn multiply<T: Element>(
                     terms,
                     tile,
                     tile_pitch,
-                    accumulate: chunk > 0 || biased || (in_place && finish.accumulate),
+                    accumulate: chunk > 0 || biased || (in_place && epilogue.accumulate),
                     prefetch: tile,
                     prefetch_pitch: tile_pitch,
                     prefetch_lines: 0,
@@ -187,7 +188,7 @@ pub(super) unsafe fn multiply<T: Element>(
             }
             if !in_place {
                 // SAFETY: `sums` has `skip + width` lanes in each row, all of them summed.
-                unsafe { store(kernel, cell, &panel, (sums, tile_pitch), offsets, &finish) };
+                unsafe { store(kernel, cell, &panel, (sums, tile_pitch), offsets, &epilogue) };
             }
         }
     }

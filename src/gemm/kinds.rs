@@ -6,9 +6,9 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, Finish, Panel, TERMS, height, store};
+use super::{Aligned, Panel, TERMS, height, store};
 use crate::element::Element;
-use crate::kernel::{Kernel, Multiply};
+use crate::kernel::{Epilogue, Kernel, Multiply};
 use core::mem::MaybeUninit;
 
 #[cfg(feature = "testing")]
@@ -114,7 +114,7 @@ pub(crate) fn multiply<'a, T: Element>(
     let together = (FEW / size_of::<T>() / tile_pitch / height).max(1) * height;
     let mut sums = MaybeUninit::<Aligned<[u8; ROOM]>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
-    let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+    let epilogue = Epilogue::new(accumulate);
     let (row_steps, offsets) = (rows.all(), cell.row_offsets());
     for (index, first) in (0..lanes).step_by(kernel.lanes).enumerate() {
         let width = kernel.lanes.min(lanes - first);
@@ -179,7 +179,7 @@ pub(crate) fn multiply<'a, T: Element>(
             }
             // SAFETY: the sums of all kinds were written, for `some` rows of each with all lanes of a panel, a row after
             // the other; `places` are those of as many rows of the cell.
-            unsafe { store(kernel, cell, &panel, (sums, kernel.lanes), places, &finish) };
+            unsafe { store(kernel, cell, &panel, (sums, kernel.lanes), places, &epilogue) };
         }
     }
 }

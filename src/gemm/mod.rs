@@ -16,7 +16,7 @@ pub(crate) mod tests;
 pub(crate) mod textbook;
 
 use crate::element::Element;
-use crate::kernel::{Kernel, Kernels, MAX_TILE, Multiply, Store};
+use crate::kernel::{Epilogue, Kernel, Kernels, MAX_TILE, Multiply, Side, Store};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
@@ -60,19 +60,6 @@ pub(crate) struct Right<'a, T> {
     /// Elements between panels that were packed; `None` where all lanes lie side by side.
     pub(crate) panel_pitch: Option<usize>,
     pub(crate) terms: Offsets<'a>,
-}
-
-/// What happens to a sum as it is stored.
-#[derive(Clone, Copy)]
-pub(crate) struct Finish<'a, T> {
-    /// Added to every element of a lane, one for each lane of the cell.
-    pub(crate) lane_bias: Option<&'a [T]>,
-    /// Added to every element of a row, one for each row of the cell.
-    pub(crate) row_bias: Option<&'a [T]>,
-    /// Add to the destination rather than overwrite it.
-    pub(crate) accumulate: bool,
-    /// The bounds of the activation.
-    pub(crate) clamp: Option<[T; 2]>,
 }
 
 /// The lanes of one tile.
@@ -138,21 +125,40 @@ impl Panel {
     }
 }
 
+/// The biases of a product's rows and of its lanes, of which there is one at most.
+fn biases<'a, T>(epilogue: &Epilogue<'a, T>) -> [Option<&'a [T]>; 2] {
+    match epilogue.channels {
+        Side::Rows => [epilogue.bias, None],
+        Side::Columns => [None, epilogue.bias],
+    }
+}
+
+/// Whether there is a bias for each row or lane of a cell, and a residual for each of its elements.
+fn fits<T: Element>(epilogue: &Epilogue<'_, T>, cell: &Cell<'_, T>) -> bool {
+    let (data, len) = cell.destination();
+    let channels = match epilogue.channels {
+        Side::Rows => cell.row_count(),
+        Side::Columns => cell.lanes().len,
+    };
+    epilogue.bias.is_none_or(|bias| bias.len() == channels) && epilogue.covers_from(data, len)
+}
+
 /// Begins a tile with the bias of its rows or lanes.
 fn begin<T: Element>(
     tile: &mut [MaybeUninit<T>],
     tile_rows: usize,
     panel: &Panel,
     tile_pitch: usize,
-    finish: &Finish<'_, T>,
+    epilogue: &Epilogue<'_, T>,
     rows: Range<usize>,
 ) {
+    let [row_bias, lane_bias] = biases(epilogue);
     let wanted = panel.skip..panel.skip + panel.width;
     for (r, tile) in tile.chunks_exact_mut(tile_pitch).take(tile_rows).enumerate() {
         let row = (rows.start + r).min(rows.end - 1);
-        let of_row = finish.row_bias.map_or(T::ZERO, |bias| bias[row]);
+        let of_row = row_bias.map_or(T::ZERO, |bias| bias[row]);
         for (lane, sum) in tile.iter_mut().enumerate() {
-            sum.write(match finish.lane_bias {
+            sum.write(match lane_bias {
                 Some(bias) if wanted.contains(&lane) => bias[panel.first + lane - panel.skip],
                 _ => of_row,
             });
@@ -169,7 +175,7 @@ pub(crate) fn multiply<T: Element>(
     cell: &mut Cell<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
-    finish: Finish<'_, T>,
+    epilogue: Epilogue<'_, T>,
 ) {
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let reach = right.terms.most();
@@ -182,20 +188,19 @@ pub(crate) fn multiply<T: Element>(
     // Panels before the last are whole and end before it does.
     let last_lane = last.from + last.vectors * kernel.vector;
     assert!(last_lane + reach <= right.data.len());
-    assert!(finish.lane_bias.is_none_or(|bias| bias.len() == lanes));
-    assert!(finish.row_bias.is_none_or(|bias| bias.len() == rows));
+    assert!(fits(&epilogue, cell));
     assert!(kernel.rows * kernel.lanes <= MAX_TILE && (1..=TERMS).contains(&kernel.block));
 
     let beside_a = gathered::beside(kernel, steps_a);
-    let swept = kernel.sweep.zip(swept::pays(kernel, cell, &right, &finish));
+    let swept = kernel.sweep.zip(swept::pays(kernel, cell, &right, &epilogue));
     if let Some((sweep, swept)) = &swept {
         // SAFETY: having the kernel proves its ISA, and it sweeps. The asserts above hold every row plus
         // every step within a, and every step plus all panels' vectors within b; the bias has its length.
-        unsafe { swept::multiply((kernel, *sweep), cell, left, right, finish, swept) };
+        unsafe { swept::multiply((kernel, *sweep), cell, left, right, epilogue, swept) };
     } else if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
         // SAFETY: as above, but that it gathers; the terms were looked at.
         unsafe {
-            gathered::multiply(kernel, gathering, cell, left, right, finish, (panels, end));
+            gathered::multiply(kernel, gathering, cell, left, right, epilogue, (panels, end));
         }
         return;
     }
@@ -206,7 +211,7 @@ pub(crate) fn multiply<T: Element>(
     let mut sums = MaybeUninit::<Aligned<([T; SUMS], [T; MAX_TILE])>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
     let lane_pitch = cell.lane_pitch();
-    let biased = finish.lane_bias.is_some() || finish.row_bias.is_some();
+    let biased = epilogue.bias.is_some();
     let terms = kernel.block;
     let chunks = steps_a.len().div_ceil(terms).max(1);
     // Lanes that lie apart are stored in lines, which are longer than a tile has rows.
@@ -254,7 +259,7 @@ pub(crate) fn multiply<T: Element>(
                     if chunk == 0 && biased {
                         // SAFETY: from each of the `together` rows on, `sums` has `MAX_TILE` elements.
                         let tile = unsafe { slice::from_raw_parts_mut(job.tile.cast(), MAX_TILE) };
-                        begin(tile, kernel.rows, &panel, tile_pitch, &finish, row..row + count);
+                        begin(tile, kernel.rows, &panel, tile_pitch, &epilogue, row..row + count);
                     }
                     // The lines of the destination are fetched while the last sums are made.
                     if chunk + 1 == chunks {
@@ -277,7 +282,7 @@ pub(crate) fn multiply<T: Element>(
                         let tile = sums.wrapping_add((done - some.start) * tile_pitch);
                         let rows = &offsets[done..end];
                         // SAFETY: these rows have `skip + width` lanes each, all of them summed.
-                        unsafe { store(kernel, cell, &panel, (tile, tile_pitch), rows, &finish) };
+                        unsafe { store(kernel, cell, &panel, (tile, tile_pitch), rows, &epilogue) };
                         done = end;
                     }
                 }
@@ -296,15 +301,14 @@ pub(crate) fn multiply_panels<T: Element>(
     cell: &mut Cell<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
-    finish: Finish<'_, T>,
+    epilogue: Epilogue<'_, T>,
 ) {
     for (narrower, lanes) in kernels.shared(kernel, cell.lanes().len) {
         if !lanes.is_empty() {
             let panels = lanes.start / kernel.lanes;
             let first = right.first + panels * right.panel_pitch.unwrap_or(0);
-            let lane_bias = finish.lane_bias.map(|bias| &bias[lanes.clone()]);
-            let (right, finish) = (Right { first, ..right }, Finish { lane_bias, ..finish });
-            multiply(narrower, &mut cell.some_lanes(lanes), left, right, finish);
+            let (right, epilogue) = (Right { first, ..right }, epilogue.of_channels(lanes.clone()));
+            multiply(narrower, &mut cell.some_lanes(lanes), left, right, epilogue);
         }
     }
 }
@@ -332,13 +336,13 @@ unsafe fn store<T: Element>(
     panel: &Panel,
     (tile, tile_pitch): (*const T, usize),
     offsets: &[u32],
-    finish: &Finish<'_, T>,
+    epilogue: &Epilogue<'_, T>,
 ) {
     let &Panel { skip, first, width, .. } = panel;
     for lanes in cell.lines(first..first + width) {
         // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for each row,
         // and the lanes of a line are `lane_pitch` apart; `over` took a `&mut [T]`, so they are
-        // initialised. The caller vouches for the tile.
+        // initialised; `fits` has asked for the residual. The caller vouches for the tile.
         unsafe {
             (kernel.store)(&Store {
                 tile: tile.add(skip + lanes.start - first),
@@ -348,8 +352,7 @@ unsafe fn store<T: Element>(
                 c: cell.start().add(cell.lane_place(lanes.start)),
                 row_offsets: offsets.as_ptr(),
                 lane_stride: cell.lane_pitch(),
-                accumulate: finish.accumulate,
-                clamp: finish.clamp,
+                epilogue,
             });
         }
     }

@@ -9,9 +9,9 @@
 use super::gathered::even_pitch;
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{CROWDED, Finish, Left, Right};
+use super::{CROWDED, Left, Right};
 use crate::element::Element;
-use crate::kernel::{Kernel, Sweep};
+use crate::kernel::{Epilogue, Kernel, Side, Sweep};
 
 /// Places that are read one after the other. All terms of so many are added at once, whatever the rows.
 const PLACES: usize = 16;
@@ -52,10 +52,11 @@ pub(super) fn pays<T: Element>(
     kernel: &Kernel<T>,
     cell: &Cell<'_, T>,
     right: &Right<'_, T>,
-    finish: &Finish<'_, T>,
+    epilogue: &Epilogue<'_, T>,
 ) -> Option<Swept> {
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let in_place = cell.lane_pitch() == 1 && cell.is_even() && finish.lane_bias.is_none();
+    let rows_biased = epilogue.bias.is_none() || epilogue.channels == Side::Rows;
+    let in_place = cell.lane_pitch() == 1 && cell.is_even() && rows_biased;
     let steps = right.terms.all();
     if !in_place || right.panel_pitch.is_some() || lanes < FEWEST || steps.is_empty() {
         return None;
@@ -79,11 +80,11 @@ pub(super) fn pays<T: Element>(
 /// Every row and step of `left` is within its data, and so is every vector of these panels at every step of
 /// `right`. A bias has an element for each row.
 pub(super) unsafe fn multiply<T: Element>(
-    (kernel, sweep): (&Kernel<T>, unsafe fn(&Sweep<T>)),
+    (kernel, sweep): (&Kernel<T>, unsafe fn(&Sweep<'_, T>)),
     cell: &mut Cell<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
-    finish: Finish<'_, T>,
+    epilogue: Epilogue<'_, T>,
     &Swept { panels, places, to_pitch }: &Swept,
 ) {
     let [rows, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
@@ -98,10 +99,11 @@ pub(super) unsafe fn multiply<T: Element>(
         let mut done = 0;
         while done < steps_b.len() {
             let terms = terms_of(kernel, &steps_b[done..], places);
-            let bias = finish.row_bias.filter(|_| done == 0);
+            let epilogue = epilogue.part(done == 0, done + terms == steps_b.len());
             for row in (0..rows.len()).step_by(height) {
+                let count = height.min(rows.len() - row);
                 let job = Sweep {
-                    count: height.min(rows.len() - row),
+                    count,
                     panels: at_once.min(panels - first),
                     a: left.data.as_ptr(),
                     rows: rows[row..].as_ptr(),
@@ -111,9 +113,7 @@ pub(super) unsafe fn multiply<T: Element>(
                     terms,
                     to: start.wrapping_add(offsets[row] as usize + lane),
                     to_pitch,
-                    accumulate: finish.accumulate || done > 0,
-                    bias: bias.map(|bias| bias[row..].as_ptr()),
-                    clamp: finish.clamp.filter(|_| done + terms == steps_b.len()),
+                    epilogue: epilogue.of_channels(row..row + count),
                 };
                 // SAFETY: the caller vouches for the ISA and the operands. The lanes of these panels are the
                 // cell's, side by side in each row; they were written before they are accumulated to.

@@ -208,6 +208,12 @@ impl<'a, T> Cell<'a, T> {
         self.offsets
     }
 
+    /// The destination of all cells: where it begins, and as many elements of it as they reach.
+    pub(super) fn destination(&self) -> (*const T, usize) {
+        let Target { rows, lanes, base, .. } = self.target;
+        (self.data.0, base + rows.reach() + lanes.reach() + 1)
+    }
+
     /// The element of the first row and lane: those of all rows and lanes of the cell are within
     /// the slice, and no other cell has them.
     pub(super) fn start(&mut self) -> *mut T {

@@ -3,10 +3,10 @@
 use super::grid::{AXES, Grid, Offsets, dense, fit_tables, run_box};
 use super::pack::{Source, pack};
 use super::target::{Order, Target};
-use super::{Finish, Left, ROWS, Right, TERMS, multiply};
+use super::{Left, ROWS, Right, TERMS, multiply};
 use crate::element::Element;
 use crate::kernel::tests::{kernels, number};
-use crate::kernel::{Isa, Kernel};
+use crate::kernel::{Epilogue, Isa, Kernel, Residual, Side};
 use crate::testing::Unit;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -236,7 +236,7 @@ struct Job {
     packed: bool,
     /// Elements between terms of b that isn't packed, at least.
     apart: usize,
-    bias: [bool; 2],
+    bias: Option<Side>,
     accumulate: bool,
     clamp: bool,
 }
@@ -306,6 +306,14 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         if job.accumulate { numbers::<T>(rng, len) } else { vec![T::from_f64(f64::NAN); len] };
     let mut c = old.clone();
     let bounds = [T::from_f64(-20.0), T::from_f64(30.0)];
+    let (residual, added) = (numbers::<T>(rng, len), rng.random());
+    let epilogue = Epilogue {
+        bias: job.bias.map(|side| if side == Side::Rows { &*row_bias } else { &lane_bias }),
+        channels: job.bias.unwrap_or(Side::Columns),
+        residual: if added { Some(Residual::new(&residual, &c)) } else { None },
+        accumulate: job.accumulate,
+        clamp: job.clamp.then_some(bounds),
+    };
     {
         let mut cell = target.over(&mut c).next().unwrap();
         let [rows_of_a, terms_of_a, terms_of_b] =
@@ -313,13 +321,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         let left = Left { data: &a, rows: rows_of_a, terms: terms_of_a };
         let right =
             Right { data: &b, first, panel_pitch: packed.then_some(pitch), terms: terms_of_b };
-        let finish = Finish {
-            lane_bias: job.bias[0].then_some(&*lane_bias),
-            row_bias: job.bias[1].then_some(&*row_bias),
-            accumulate: job.accumulate,
-            clamp: job.clamp.then_some(bounds),
-        };
-        multiply(kernel, &mut cell, left, right, finish);
+        multiply(kernel, &mut cell, left, right, epilogue);
     }
     let mut expected = old;
     for (r, &row) in row_table.iter().enumerate() {
@@ -331,16 +333,18 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
                 sum += a[row as usize + term_table[t] as usize]
                     * b[first + panel * pitch + lines[t] as usize + l];
             }
-            if job.bias[0] {
-                sum += bias;
-            }
-            if job.bias[1] {
-                sum += row_bias[r];
-            }
+            sum += match job.bias {
+                Some(Side::Columns) => bias,
+                Some(Side::Rows) => row_bias[r],
+                None => T::ZERO,
+            };
             let [in_block, of_block] = [r % (rows / blocks), r / (rows / blocks)];
             let place = 1 + of_block * block + in_block * row_pitch + lane_place(lane);
             if job.accumulate {
                 sum += expected[place];
+            }
+            if added {
+                sum += residual[place];
             }
             expected[place] = if job.clamp { sum.clamp_to(bounds[0], bounds[1]) } else { sum };
         }
@@ -375,7 +379,8 @@ fn check_edges<T: Element>() {
             for lanes in lanes.filter(|&lanes| lanes > 0) {
                 for packed in [true, !free] {
                     let [straight, accumulate, clamp] = [(); 3].map(|()| rng.random());
-                    let bias = [[false; 2], [true, false], [false, true]][rng.random_range(0..3)];
+                    let bias =
+                        [None, Some(Side::Columns), Some(Side::Rows)][rng.random_range(0..3)];
                     let terms = rng.random_range(1..=9);
                     let job = Job {
                         rows,
@@ -406,7 +411,7 @@ fn check_long<T: Element>() {
     for (isa, kernel, free) in kernels::<T>() {
         for terms in [TERMS - 1, TERMS, TERMS + 1, 2 * TERMS, 2 * TERMS + 76] {
             for (packed, bias) in
-                [(true, [true, false]), (false, [false, true]), (true, [false; 2])]
+                [(true, Some(Side::Columns)), (false, Some(Side::Rows)), (true, None)]
             {
                 let packed = packed || !free;
                 let (rows, lanes) = (2 * kernel.rows + 1, kernel.lanes + 1);
@@ -438,7 +443,7 @@ fn check_many_rows<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(9);
     for (isa, kernel, free) in kernels::<T>() {
         for (rows, chunks) in [(192, 0), (193, 0), (204, 0), (ROWS - 1, 1), (ROWS + 9, 2)] {
-            for (bias, accumulate) in [([false; 2], true), ([false, true], false)] {
+            for (bias, accumulate) in [(None, true), (Some(Side::Rows), false)] {
                 let lanes = if chunks == 0 { kernel.lanes } else { kernel.vector } + 1;
                 let terms = chunks * kernel.block + rng.random_range(1..=12);
                 let (straight, packed, clamp) = (rng.random(), !free, rng.random());
@@ -471,7 +476,7 @@ fn check_swept<T: Element>() {
             for finish in 0..4 {
                 let lanes = rng.random_range(256..=256 + 2 * kernel.lanes);
                 let crowded = if rng.random() { 512 } else { 0 };
-                let bias = [false, finish % 2 > 0];
+                let bias = (finish % 2 > 0).then_some(Side::Rows);
                 let [accumulate, clamp] = [rng.random(), finish / 2 > 0];
                 let apart = apart.max(crowded);
                 let job = Job {

@@ -110,7 +110,7 @@ unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element
 /// # Safety
 /// As [`Sweep`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<V::Element>) {
+unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::sweep::<V, 2>(job) }
 }
@@ -142,7 +142,7 @@ unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Elemen
 /// # Safety
 /// As [`Store`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
+unsafe fn store<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::store::<V>(job) }
 }

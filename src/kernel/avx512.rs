@@ -264,7 +264,7 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 /// # Safety
 /// As [`Sweep`].
 #[target_feature(enable = "avx512f")]
-unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<V::Element>) {
+unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::sweep::<V, 4>(job) }
 }
@@ -296,7 +296,7 @@ unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Elemen
 /// # Safety
 /// As [`Store`].
 #[target_feature(enable = "avx512f")]
-unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
+unsafe fn store<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::store::<V>(job) }
 }

@@ -282,7 +282,9 @@ unsafe fn add_term<
 /// # Safety
 /// As [`Sweep`].
 #[inline(always)]
-pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(job: &Sweep<V::Element>) {
+pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(
+    job: &Sweep<'_, V::Element>,
+) {
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.count {
@@ -302,12 +304,12 @@ pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(job: &Sw
 /// As [`Sweep`], for `R` rows.
 #[inline(always)]
 unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usize>(
-    job: &Sweep<V::Element>,
+    job: &Sweep<'_, V::Element>,
 ) {
     // SAFETY: the caller vouches for the job; what is fetched need not be good.
     unsafe {
         let rows = starts::<_, R>(job.a, job.rows);
-        let width = N * V::LANES;
+        let (width, epilogue) = (N * V::LANES, job.epilogue);
         for panel in 0..job.panels {
             let (b, to) = (job.b.add(panel * width), job.to.add(panel * width));
             let mut sums = [[V::splat(V::Element::ZERO); N]; R];
@@ -329,22 +331,17 @@ unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usiz
                 }
             }
             // One thing after the other: of a longer loop the compiler keeps the sums in memory.
-            if job.accumulate {
+            if let Some(bias) = epilogue.bias {
+                for r in 0..R {
+                    sums[r] = sums[r].map(|sum| sum.add(V::splat(*bias.as_ptr().add(r))));
+                }
+            }
+            if !epilogue.is_plain() {
                 for r in 0..R {
                     for v in 0..N {
                         let at = to.add(r * job.to_pitch + v * V::LANES);
-                        sums[r][v] = sums[r][v].add(V::load(at));
+                        sums[r][v] = epilogue.of(sums[r][v], at, V::LANES);
                     }
-                }
-            }
-            if let Some(bias) = job.bias {
-                for r in 0..R {
-                    sums[r] = sums[r].map(|sum| sum.add(V::splat(*bias.add(r))));
-                }
-            }
-            if let Some([low, high]) = job.clamp {
-                for r in 0..R {
-                    sums[r] = sums[r].map(|sum| sum.clamp(V::splat(low), V::splat(high)));
                 }
             }
             for r in 0..R {

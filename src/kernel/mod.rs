@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod body;
+mod epilogue;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod portable;
@@ -23,6 +24,8 @@ mod vector;
 use crate::element::Element;
 use core::fmt;
 use core::ops::Range;
+
+pub(crate) use epilogue::{Epilogue, Residual, Side};
 
 /// A family of kernels, named after the instruction set it needs.
 ///
@@ -177,11 +180,11 @@ pub(crate) struct Kernel<T: 'static> {
     /// Packs a panel by transposing.
     pub(crate) pack: unsafe fn(&Pack<T>),
     /// Writes a tile to its place.
-    pub(crate) store: unsafe fn(&Store<T>),
+    pub(crate) store: unsafe fn(&Store<'_, T>),
     /// For kernels that are so much the faster with panels copied that it pays for some tiles.
     pub(crate) gathering: Option<Gathering<T>>,
     /// Sums tiles side by side, each in its place.
-    pub(crate) sweep: Option<unsafe fn(&Sweep<T>)>,
+    pub(crate) sweep: Option<unsafe fn(&Sweep<'_, T>)>,
 }
 
 /// What a kernel has that wants its panels copied: it also sums tiles in place, of exactly the rows
@@ -272,14 +275,14 @@ pub(crate) struct Multiply<T> {
     pub(crate) prefetch_lines: usize,
 }
 
-/// `to[r * to_pitch + lane] (+)= bias[r] + Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`
-/// and all lanes of `panels` panels side by side, clamped at last if asked.
+/// `to[r * to_pitch + lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms` and all lanes of
+/// `panels` panels side by side, stored as the epilogue says, whose bias is of the rows.
 ///
-/// Asked of the caller: `rows` has `count` entries, no more than the kernel's rows, and so has `bias` if there is
+/// Asked of the caller: `rows` has `count` entries, no more than the kernel's rows, and so has the bias if there is
 /// one; `a` is good at each of them plus every step of a; `b` is good for the panels at every step of b;
-/// both tables have `terms` entries; so many lanes of each of `count` rows of `to` are ours, initialised if
-/// `accumulate`, and nothing else refers to them.
-pub(crate) struct Sweep<T> {
+/// both tables have `terms` entries; so many lanes of each of `count` rows of `to` are ours, of the residual's
+/// destination, initialised if the epilogue accumulates, and nothing else refers to them.
+pub(crate) struct Sweep<'a, T> {
     pub(crate) count: usize,
     pub(crate) panels: usize,
     pub(crate) a: *const T,
@@ -290,9 +293,7 @@ pub(crate) struct Sweep<T> {
     pub(crate) terms: usize,
     pub(crate) to: *mut T,
     pub(crate) to_pitch: usize,
-    pub(crate) accumulate: bool,
-    pub(crate) bias: Option<*const T>,
-    pub(crate) clamp: Option<[T; 2]>,
+    pub(crate) epilogue: Epilogue<'a, T>,
 }
 
 /// `to[t * vectors + lane] = from[steps[t] + lane]`, where `vectors` are as many elements.
@@ -328,12 +329,12 @@ pub(crate) struct Pack<T> {
     pub(crate) step: isize,
 }
 
-/// `c[row_offsets[r] + lane * lane_stride] (+)= tile[r][lane]`, clamped at last if asked.
+/// `c[row_offsets[r] + lane * lane_stride] = tile[r][lane]`, stored as the epilogue says; sums have their bias already.
 ///
-/// Asked of the caller: every such element of `c`, for `rows` and `lanes` of the tile, is
-/// initialised if `accumulate`, and nothing else refers to it; no two are the same;
+/// Asked of the caller: every such element of `c`, for `rows` and `lanes` of the tile, is of the residual's destination
+/// and initialised if the epilogue accumulates, and nothing else refers to it; no two are the same;
 /// `row_offsets` has `rows` entries, in ascending order.
-pub(crate) struct Store<T> {
+pub(crate) struct Store<'a, T> {
     pub(crate) tile: *const T,
     pub(crate) tile_pitch: usize,
     pub(crate) rows: usize,
@@ -341,8 +342,7 @@ pub(crate) struct Store<T> {
     pub(crate) c: *mut T,
     pub(crate) row_offsets: *const u32,
     pub(crate) lane_stride: usize,
-    pub(crate) accumulate: bool,
-    pub(crate) clamp: Option<[T; 2]>,
+    pub(crate) epilogue: &'a Epilogue<'a, T>,
 }
 
 /// `to[r * to_pitch + before + i] = from[r * from_pitch + i * step]` for `r < count` and

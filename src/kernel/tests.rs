@@ -1,6 +1,8 @@
 //! Every kernel of every ISA of this machine by itself: what it computes, and what it touches.
 
-use super::{CopyRows, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Store};
+use super::{
+    CopyRows, Epilogue, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Residual, Store,
+};
 use crate::element::Element;
 use crate::testing::{Unit, nan};
 use alloc::vec;
@@ -324,19 +326,24 @@ fn check_store<T: Element>() {
             let mut tile: Vec<T> = (0..rows * tile_pitch).map(|_| number(&mut rng)).collect();
             tile[(rows - 1) * tile_pitch + lanes / 2] = nan();
             let len = offsets[rows - 1] as usize + (lanes - 1) * lane_stride + 3;
-            for (accumulate, clamp) in [(false, false), (true, true), (true, false), (false, true)]
-            {
+            for case in 0..8 {
+                let [accumulate, clamp, added] = [1, 2, 4].map(|bit| case & bit != 0);
                 let clamp = clamp.then_some([T::from_f64(-1.0), T::from_f64(2.0)]);
-                let old: Vec<T> = (0..len).map(|_| number(&mut rng)).collect();
+                let [old, residual]: [Vec<T>; 2] =
+                    [(); 2].map(|()| (0..len).map(|_| number(&mut rng)).collect());
                 let (mut got, mut expected) = (old.clone(), old);
                 for (r, &offset) in offsets.iter().enumerate() {
                     for lane in 0..lanes {
-                        let to = &mut expected[offset as usize + lane * lane_stride];
+                        let place = offset as usize + lane * lane_stride;
+                        let to = &mut expected[place];
                         let sum = tile[r * tile_pitch + lane];
                         let sum = if accumulate { *to + sum } else { sum };
+                        let sum = if added { residual[place] + sum } else { sum };
                         *to = clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
                     }
                 }
+                let residual = added.then(|| Residual::new(&residual, &got));
+                let epilogue = Epilogue { residual, clamp, ..Epilogue::new(accumulate) };
                 let job = Store {
                     tile: tile.as_ptr(),
                     tile_pitch,
@@ -345,15 +352,14 @@ fn check_store<T: Element>() {
                     c: got.as_mut_ptr(),
                     row_offsets: offsets.as_ptr(),
                     lane_stride,
-                    accumulate,
-                    clamp,
+                    epilogue: &epilogue,
                 };
                 // SAFETY: the tile has `rows` rows, and the last place is within `got`.
                 unsafe { (kernel.store)(&job) };
                 for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
                     assert!(
                         same(got, expected),
-                        "{isa}: {rows} x {lanes}, {lane_stride} apart, rows at {offsets:?}, {accumulate}, {clamp:?}: element {i} is {got}, expected {expected}"
+                        "{isa}: {rows} x {lanes}, {lane_stride} apart, rows at {offsets:?}, {epilogue:?}: element {i} is {got}, expected {expected}"
                     );
                 }
             }

@@ -8,10 +8,11 @@ pub(crate) mod channels_last;
 
 use super::STENCIL_TERMS;
 use super::phases::phases;
-use super::{Layer, Pass, Storing, Write};
+use super::{Layer, Pass, Write};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::stencil::{self, Stencil};
+use crate::kernel::Epilogue;
+use crate::kernel::stencil::Stencil;
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
@@ -56,7 +57,7 @@ impl Depthwise {
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         [input, weight]: [&[T]; 2],
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
         output: &mut [T],
     ) {
         let (taps, pixels) = (shape.kernel_taps(), shape.input_pixels());
@@ -71,10 +72,9 @@ impl Depthwise {
             // All filters of a block have one channel, or each has its own.
             let pitches = [if many == 1 { pixels } else { 0 }, taps, outputs];
             let planes = output.len() / outputs;
-            let inits = store.bias.map(|bias| &bias[k..][..planes]);
-            let storing = stencil::Storing { accumulate: false, clamp: store.clamp };
+            let epilogue = epilogue.of_channels(k..k + planes);
             let stencils = [Some(&self.forward), None];
-            kernels.stencils.apply(stencils, planes, pitches, sources, output, inits, storing);
+            kernels.stencils.apply(stencils, planes, pitches, sources, output, epilogue);
         });
     }
 
@@ -117,13 +117,12 @@ impl Depthwise {
                 let start = (n * shape.out_channels() + k) * pixels;
                 let sources = [&grad_output[start..], &weight[k * taps..]];
                 let accumulate = write == Write::Accumulate || k > c * many;
-                let storing = stencil::Storing { accumulate, clamp: None };
+                let epilogue = Epilogue::new(accumulate);
                 let pitches = [pixels, taps, inputs];
                 for [first, twin] in &self.backward_data {
                     let both = [first.as_ref(), twin.as_ref()];
-                    kernels
-                        .stencils
-                        .apply(both, planes, pitches, sources, grad_input, None, storing);
+                    let stencils = &kernels.stencils;
+                    stencils.apply(both, planes, pitches, sources, grad_input, epilogue);
                 }
             }
         });

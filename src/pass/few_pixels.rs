@@ -14,15 +14,15 @@
 //! Where a patch is the whole image, cols is the input itself and nothing is copied at all. Each pass has products of its
 //! own, so that they are made one pass at a time.
 
-use super::{Layer, Pass, Storing, Weights, Write};
+use super::{Layer, Pass, Weights, Write};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
-use crate::gemm::{Finish, Left, Right, multiply};
-use crate::kernel::Kernels;
+use crate::gemm::{Left, Right, multiply};
+use crate::kernel::{Epilogue, Kernels, Side};
 use crate::patches::{Beside, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, room};
 use crate::shape::{Axis, Layout, Shape, flat, positions};
@@ -291,7 +291,7 @@ impl FewPixels {
         layer: &Layer<'_, T>,
         input: &[T],
         weights: Weights<'_, T>,
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
         output: &mut [T],
         scratch: &mut [T],
     ) {
@@ -304,7 +304,8 @@ impl FewPixels {
         let need = Need::of_units(target.cells());
         layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
             let (channels, pixels) = (cell.rows(), cell.lanes());
-            let bias = store.bias.map(|bias| &bias[channels.range()]);
+            let epilogue = Epilogue { channels: Side::Rows, ..epilogue };
+            let epilogue = epilogue.of_channels(channels.range());
             let last = self.patches.taps.runs() - 1;
             for run in 0..=last {
                 let taps = self.patches.taps.run(run);
@@ -318,13 +319,8 @@ impl FewPixels {
                     rows: Offsets::new(&self.rows.table()[pixels.range()]),
                     steps: Offsets::new(&[0]),
                 };
-                let finish = Finish {
-                    row_bias: bias.filter(|_| run == 0),
-                    lane_bias: None,
-                    accumulate: store.accumulate || run > 0,
-                    clamp: store.clamp.filter(|_| run == last),
-                };
-                dots(layer.kernels, &mut cell, [weight, cols], taps.len, tile, finish);
+                let epilogue = epilogue.part(run == 0, run == last);
+                dots(layer.kernels, &mut cell, [weight, cols], taps.len, tile, epilogue);
             }
         });
     }
@@ -357,8 +353,8 @@ impl FewPixels {
                 terms: self.rows.offsets(self.pixels),
             };
             let accumulate = write == Write::Accumulate;
-            let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
-            multiply(&layer.kernels.wide, &mut cell, left, right, finish);
+            let epilogue = Epilogue::new(accumulate);
+            multiply(&layer.kernels.wide, &mut cell, left, right, epilogue);
         });
     }
 
@@ -442,8 +438,8 @@ impl FewPixels {
                 terms: self.filters.offsets(outputs),
             };
             let accumulate = write == Write::Accumulate;
-            let finish = Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
-            multiply(&layer.kernels.wide, &mut cell, left, right, finish);
+            let epilogue = Epilogue::new(accumulate);
+            multiply(&layer.kernels.wide, &mut cell, left, right, epilogue);
         });
     }
 }

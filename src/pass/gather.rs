@@ -14,15 +14,15 @@
 use super::bands::{Bands, Cut};
 use super::phases::phases;
 use super::steps::Steps;
-use super::{Layer, Storing, Weights};
+use super::{Layer, Weights};
 use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::Tile;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
-use crate::gemm::{Finish, Left, ROWS, Right, multiply, multiply_panels};
-use crate::kernel::{Kernel, Kernels};
+use crate::gemm::{Left, ROWS, Right, multiply, multiply_panels};
+use crate::kernel::{Epilogue, Kernel, Kernels, Side};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
@@ -358,7 +358,7 @@ impl Gathering {
         image: &[T],
         weights: Weights<'_, T>,
         destination: &mut [T],
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
         scratch: &mut [T],
     ) {
         let &Layer { shape, kernels, parallelism } = layer;
@@ -373,7 +373,7 @@ impl Gathering {
             (Weights::Raw(weight), _) => (weight, false),
             (Weights::Packed(weight), _) => (weight, true),
         };
-        let call = Call { shape, kernels, image, weight, packed, store };
+        let call = Call { shape, kernels, image, weight, packed, epilogue };
         for product in &self.products {
             let need = Need { units: product.target.cells(), shared: 0, piece };
             let cells = product.target.over(destination);
@@ -412,18 +412,14 @@ impl Gathering {
             }
             _ => &call.weight[first * self.panel()..],
         };
-        let bias = call.store.bias.map(|bias| &bias[lanes.range()]);
-        for chunk in 0..patches.taps.runs() {
+        let epilogue = call.epilogue.of_channels(lanes.range());
+        let last = patches.taps.runs() - 1;
+        for chunk in 0..=last {
             let taps = patches.taps.run(chunk);
             let (image, first) =
                 patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
             let panels = &panels[weights_base + weights.run(chunk).base..];
-            let finish = Finish {
-                lane_bias: bias.filter(|_| chunk == 0),
-                row_bias: None,
-                accumulate: call.store.accumulate || chunk > 0,
-                clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
-            };
+            let epilogue = epilogue.part(chunk == 0, chunk == last);
             let panel_pitch = Some(self.panel());
             let Some(bands) = bands else {
                 let terms = patches.taps.offsets(taps.len);
@@ -431,7 +427,7 @@ impl Gathering {
                 let left = Left { data: &image[first..], rows, terms };
                 let right =
                     Right { data: panels, first: 0, panel_pitch, terms: weights.offsets(taps.len) };
-                multiply_panels(call.kernels, kernel, &mut cell, left, right, finish);
+                multiply_panels(call.kernels, kernel, &mut cell, left, right, epilogue);
                 continue;
             };
             let places = patches.pixels.table();
@@ -448,7 +444,7 @@ impl Gathering {
                 let left = Left { data, rows: Offsets::new(rows), terms };
                 let right = Right { data: panels, first: weight, panel_pitch, terms: of_weights };
                 let mut cell = cell.part(numbers, offsets);
-                multiply_panels(call.kernels, kernel, &mut cell, left, right, finish);
+                multiply_panels(call.kernels, kernel, &mut cell, left, right, epilogue);
             });
         }
     }
@@ -464,8 +460,10 @@ impl Gathering {
     ) {
         let Product { patches, weights, weights_base, rows, .. } = product;
         let (channels, pixels) = (cell.rows(), cell.lanes());
-        let bias = call.store.bias.map(|bias| &bias[channels.range()]);
-        for chunk in 0..patches.taps.runs() {
+        let epilogue = Epilogue { channels: Side::Rows, ..call.epilogue };
+        let epilogue = epilogue.of_channels(channels.range());
+        let last = patches.taps.runs() - 1;
+        for chunk in 0..=last {
             let taps = patches.taps.run(chunk);
             let place = rows.place(channels.start) + weights_base + weights.run(chunk).base;
             let left = Left {
@@ -478,13 +476,8 @@ impl Gathering {
                 patches.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
             let terms = patches.taps.offsets(taps.len);
             let right = Right { data, first, panel_pitch: None, terms };
-            let finish = Finish {
-                lane_bias: None,
-                row_bias: bias.filter(|_| chunk == 0),
-                accumulate: call.store.accumulate || chunk > 0,
-                clamp: call.store.clamp.filter(|_| chunk + 1 == patches.taps.runs()),
-            };
-            multiply(&call.kernels.wide, &mut cell, left, right, finish);
+            let epilogue = epilogue.part(chunk == 0, chunk == last);
+            multiply(&call.kernels.wide, &mut cell, left, right, epilogue);
         }
     }
 }
@@ -498,5 +491,5 @@ struct Call<'a, T: 'static> {
     weight: &'a [T],
     /// Whether they are packed.
     packed: bool,
-    store: Storing<'a, T>,
+    epilogue: Epilogue<'a, T>,
 }

@@ -8,11 +8,11 @@
 
 use super::STENCIL_TERMS;
 use super::depthwise::{backward_stencils, forward_stencil};
-use super::{Layer, Storing, Weights};
+use super::{Layer, Weights};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::Kernels;
-use crate::kernel::stencil::{self, MOST_BLOCK, Planes, Stencil};
+use crate::kernel::stencil::{MOST_BLOCK, Planes, Stencil};
+use crate::kernel::{Epilogue, Kernels};
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
@@ -233,7 +233,7 @@ impl Grouped {
         source: &[T],
         weights: Weights<'_, T>,
         destination: &mut [T],
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
         scratch: &mut [T],
     ) {
         let &Layer { shape, kernels, parallelism } = layer;
@@ -258,8 +258,8 @@ impl Grouped {
             let group = group % self.groups;
             let panel = &packed[(group * self.blocks() + block) * self.panel()..][..self.panel()];
             let first = group * self.outputs + block * self.block;
-            let bias = store.bias.map(|bias| &bias[first..][..unit.count]);
-            self.unit(kernels, source, panel, &mut unit, Storing { bias, ..store });
+            let epilogue = epilogue.of_channels(first..first + unit.count);
+            self.unit(kernels, source, panel, &mut unit, epilogue);
         });
     }
 
@@ -292,11 +292,11 @@ impl Grouped {
         source: &[T],
         mut panel: &[T],
         unit: &mut Unit<'_, T>,
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
     ) {
         let Unit { plane, rows, outputs, count, .. } = unit;
         let outputs = &mut outputs[..*count];
-        if !self.fills && !store.accumulate {
+        if !self.fills && !epilogue.accumulate {
             outputs.iter_mut().for_each(|output| output.fill(T::ZERO));
         }
         for pair in &self.stencils {
@@ -336,11 +336,7 @@ impl Grouped {
                     &source[from..],
                     pieces,
                     outputs,
-                    store.bias.filter(|_| !begun),
-                    stencil::Storing {
-                        accumulate: store.accumulate || begun,
-                        clamp: store.clamp.filter(|_| goes.peek().is_none()),
-                    },
+                    epilogue.part(!begun, goes.peek().is_none()),
                 );
                 begun = true;
             }

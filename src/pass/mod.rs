@@ -71,17 +71,6 @@ pub(crate) enum Weights<'a, T> {
     Packed(&'a [T]),
 }
 
-/// What happens to the sums of a gathering pass as they are stored.
-#[derive(Clone, Copy)]
-pub(crate) struct Storing<'a, T> {
-    /// One element for each channel of the destination.
-    pub(crate) bias: Option<&'a [T]>,
-    /// Add to the destination rather than overwrite it.
-    pub(crate) accumulate: bool,
-    /// The bounds of the activation.
-    pub(crate) clamp: Option<[T; 2]>,
-}
-
 /// Where the matrices of one group lie in the tensors of one image: the only place that knows
 /// both layouts of the explicit algorithm.
 #[derive(Clone, Copy)]

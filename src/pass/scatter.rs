@@ -19,8 +19,8 @@ use crate::gemm::grid::{Grid, Run, dense, fit_tables};
 use crate::gemm::kinds::{self, Operands};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
-use crate::gemm::{Finish, Left, Right, multiply, multiply_panels};
-use crate::kernel::{Kernel, Kernels};
+use crate::gemm::{Left, Right, multiply, multiply_panels};
+use crate::kernel::{Epilogue, Kernel, Kernels};
 use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned};
 use crate::shape::{Axis, Layout, Shape};
@@ -355,8 +355,7 @@ impl Scatter {
                     let terms = errors.offsets(pixels.len);
                     let right =
                         Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), terms };
-                    let finish =
-                        Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+                    let finish = Epilogue::new(accumulate);
                     multiply_panels(layer.kernels, kernel, &mut cell, left, right, finish);
                 }
                 Sums::Rows { channels, errors, steps } => {
@@ -371,8 +370,7 @@ impl Scatter {
                     let (data, first) =
                         self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
                     let terms = self.patches.pixels.offsets(pixels.len);
-                    let finish =
-                        Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+                    let finish = Epilogue::new(accumulate);
                     let ([of_view, of_weights], len) = steps.of(&taps);
                     for (&from, &to) in of_view.all().iter().zip(of_weights.all()) {
                         let first = first + from as usize;
@@ -399,8 +397,7 @@ impl Scatter {
                         rows: self.patches.taps.offsets(taps.len),
                         steps: rows.offsets(steps),
                     };
-                    let finish =
-                        Finish { lane_bias: None, row_bias: None, accumulate, clamp: None };
+                    let finish = Epilogue::new(accumulate);
                     let len = pixels.sizes[3];
                     dots(layer.kernels, &mut cell, [left, right], len, *tile, finish);
                 }

@@ -6,14 +6,14 @@ use crate::choose::first::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::Kernels;
+use crate::kernel::{Epilogue, Kernels};
 use crate::pass::depthwise::Depthwise;
 use crate::pass::depthwise::channels_last::ChannelsLast;
 use crate::pass::few_pixels::FewPixels;
 use crate::pass::gather::Gathering;
 use crate::pass::grouped::Grouped;
 use crate::pass::scatter::Scatter;
-use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_data, backward_weight, forward};
+use crate::pass::{Layer, Pass, Weights, Write, backward_data, backward_weight, forward};
 use crate::scratch::{Need, allocate};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
@@ -183,7 +183,7 @@ impl Chosen {
         layer: &Layer<'_, T>,
         input: &[T],
         weights: Weights<'_, T>,
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
         output: &mut [T],
         scratch: &mut [T],
     ) {
@@ -191,20 +191,20 @@ impl Chosen {
         let &Layer { shape, parallelism, .. } = layer;
         match &self.forward.engine {
             Engine::Explicit => {
-                forward::explicit(shape, parallelism, [input, weight], store, output, scratch);
+                forward::explicit(shape, parallelism, [input, weight], epilogue, output, scratch);
             }
             Engine::Gathering(gathering) => {
-                gathering.run(layer, input, weights, output, store, scratch);
+                gathering.run(layer, input, weights, output, epilogue, scratch);
             }
-            Engine::FewPixels(few) => few.forward(layer, input, weights, store, output, scratch),
+            Engine::FewPixels(few) => few.forward(layer, input, weights, epilogue, output, scratch),
             Engine::Depthwise(depthwise) => {
-                depthwise.forward(layer, [input, weight], store, output);
+                depthwise.forward(layer, [input, weight], epilogue, output);
             }
             Engine::ChannelsLast(last) => {
-                last.forward(layer, input, weights, store, output, scratch);
+                last.forward(layer, input, weights, epilogue, output, scratch);
             }
             Engine::Grouped(grouped) => {
-                grouped.run(layer, input, weights, output, store, scratch);
+                grouped.run(layer, input, weights, output, epilogue, scratch);
             }
             Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
         }
@@ -224,7 +224,7 @@ impl Chosen {
         let sources = [weight, grad_output];
         let &Layer { shape, parallelism, .. } = layer;
         let accumulate = write == Write::Accumulate;
-        let store = Storing { bias: None, accumulate, clamp: None };
+        let epilogue = Epilogue::new(accumulate);
         match &self.backward_data.engine {
             Engine::Explicit => {
                 backward_data::explicit(shape, parallelism, sources, grad_input, write, scratch);
@@ -233,7 +233,7 @@ impl Chosen {
                 if !accumulate && !gathering.fills(shape) {
                     grad_input.fill(T::ZERO);
                 }
-                gathering.run(layer, grad_output, weights, grad_input, store, scratch);
+                gathering.run(layer, grad_output, weights, grad_input, epilogue, scratch);
             }
             Engine::FewPixels(few) => few.backward_data(layer, sources, grad_input, write, scratch),
             Engine::Depthwise(depthwise) => {
@@ -243,7 +243,7 @@ impl Chosen {
                 last.backward_data(layer, weights, grad_output, grad_input, write, scratch);
             }
             Engine::Grouped(grouped) => {
-                grouped.run(layer, grad_output, weights, grad_input, store, scratch);
+                grouped.run(layer, grad_output, weights, grad_input, epilogue, scratch);
             }
             Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
         }

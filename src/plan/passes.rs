@@ -9,9 +9,9 @@ use super::chosen::Chosen;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::Kernels;
+use crate::kernel::{Epilogue, Kernels};
 use crate::parallel::Parallelism;
-use crate::pass::{Layer, Pass, Storing, Weights, Write, backward_bias};
+use crate::pass::{Layer, Pass, Weights, Write, backward_bias};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
@@ -27,7 +27,7 @@ pub struct Passes<T: 'static> {
     pub(super) pack:
         fn(&Chosen, &Layer<'_, T>, Pass, &[T]) -> Result<AVec<T, ConstAlign<64>>, Error>,
     pub(super) forward:
-        fn(&Chosen, &Layer<'_, T>, &[T], Weights<'_, T>, Storing<'_, T>, &mut [T], &mut [T]),
+        fn(&Chosen, &Layer<'_, T>, &[T], Weights<'_, T>, Epilogue<'_, T>, &mut [T], &mut [T]),
     pub(super) backward_data:
         fn(&Chosen, &Layer<'_, T>, Weights<'_, T>, &[T], &mut [T], Write, &mut [T]),
     pub(super) backward_weight: fn(&Chosen, &Layer<'_, T>, [&[T]; 2], &mut [T], Write, &mut [T]),

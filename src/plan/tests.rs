@@ -5,17 +5,20 @@
 
 use super::{Algorithm, Plan};
 use crate::element::Element;
+use crate::kernel::{Epilogue, Residual};
 use crate::parallel::Parallelism;
-use crate::pass::{Pass, Write};
+use crate::pass::{Pass, Weights, Write};
 use crate::shape::Params;
 use crate::testing::{
-    Call, EDGES, Fill, Guarded, Layer, Tolerance, Unit, bits, calls, for_families, nan,
+    Call, EDGES, Fill, Guarded, Layer, Tolerance, Unit, bits, calls, for_families, nan, plans,
 };
 use alloc::format;
 use alloc::vec;
 
-pub(crate) const TESTS: &[Unit] =
-    &[("plan::kernels_for_other_processors_of_the_isa", kernels_for_other_processors_of_the_isa)];
+pub(crate) const TESTS: &[Unit] = &[
+    ("plan::kernels_for_other_processors_of_the_isa", kernels_for_other_processors_of_the_isa),
+    ("plan::every_part_of_the_epilogue_on_every_path", every_part_of_the_epilogue_on_every_path),
+];
 
 /// The layer on this machine's other kernels; none where every kernel is chosen by some plan.
 fn other<T: Element>(layer: &Layer<T>) -> Option<Plan<T>> {
@@ -66,4 +69,50 @@ fn check<T: Element>(params: Params) {
 fn kernels_for_other_processors_of_the_isa() {
     for_families(12, check::<f32>);
     for_families(4, check::<f64>);
+}
+
+/// `clamp(sums + bias + residual + what was there)`, each part there or not, by every algorithm on every ISA:
+/// integers, so that the order of additions doesn't matter.
+fn check_epilogue<T: Element>(params: Params) {
+    let layer = Layer::<T>::new(params, Fill::Integers);
+    let call = Call::Pass(Pass::Forward, Write::Overwrite);
+    let (sums, biased) =
+        (layer.expected(call), layer.expected(Call::Pass(Pass::Forward, Write::Accumulate)));
+    // Any integers.
+    let wrapped = |tensor: &[T], first: usize| -> alloc::vec::Vec<T> {
+        tensor.iter().cycle().skip(first).take(sums.values.len()).copied().collect()
+    };
+    let (residual, old) = (wrapped(&layer.grad_output, 1), wrapped(&layer.input, 0));
+    let (low, high) = (-3.0, 40.0);
+    let others = other(&layer).into_iter();
+    for (number, plan) in plans(layer.shape).into_iter().chain(others).enumerate() {
+        for case in (0..16).filter(|case| (case + number) % 3 == 0) {
+            let [with_bias, added, accumulate, clamped] = [1, 2, 4, 8].map(|bit| case & bit != 0);
+            let mut output = if accumulate { old.clone() } else { vec![nan(); old.len()] };
+            let epilogue = Epilogue {
+                bias: with_bias.then_some(&*layer.bias),
+                residual: added.then(|| Residual::new(&residual, &output)),
+                clamp: clamped.then_some([low, high].map(T::from_f64)),
+                ..Epilogue::new(accumulate)
+            };
+            let mut scratch = vec![nan(); plan.scratch_len(Pass::Forward)];
+            let (input, weight) = (&layer.input, Weights::Raw(&layer.weight));
+            plan.within(Pass::Forward, &mut scratch, |scratch| {
+                let (path, layer) = (&plan.chosen, plan.layer());
+                (T::passes().forward)(path, &layer, input, weight, epilogue, &mut output, scratch);
+            });
+            for (i, &got) in output.iter().enumerate() {
+                let mut expected = if with_bias { biased.values[i] } else { sums.values[i] };
+                expected += if added { residual[i].into() } else { 0.0 };
+                expected += if accumulate { old[i].into() } else { 0.0 };
+                let expected = if clamped { expected.clamp(low, high) } else { expected };
+                assert_eq!(got.into(), expected, "{params:?}, {plan:?}, case {case}: element {i}");
+            }
+        }
+    }
+}
+
+fn every_part_of_the_epilogue_on_every_path() {
+    for_families(10, check_epilogue::<f32>);
+    for_families(4, check_epilogue::<f64>);
 }

@@ -251,12 +251,14 @@ unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>)
 /// # Safety
 /// As [`Store`].
 #[inline(always)]
-pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V::Element>) {
+pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
     let width = job.tile_pitch;
     // SAFETY: the caller vouches for `rows * lanes` elements of c at the offsets given and for
     // `rows` rows of the tile; masked reads and writes stay within the lanes and rows counted.
     unsafe {
-        let plain = !job.accumulate && job.clamp.is_none();
+        // A copy: what is stored doesn't change it.
+        let epilogue = *job.epilogue;
+        let plain = epilogue.is_plain();
         if job.lane_stride == 1 {
             let whole = if plain { job.lanes - job.lanes % V::LANES } else { 0 };
             for r in 0..job.rows {
@@ -267,7 +269,7 @@ pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V
                 for first in (whole..job.lanes).step_by(V::LANES) {
                     let count = (job.lanes - first).min(V::LANES);
                     let sum = V::load_first(job.tile.add(r * width + first), count);
-                    finish(job, sum, c.add(first), count);
+                    epilogue.of(sum, c.add(first), count).store_first(c.add(first), count);
                 }
             }
             return;
@@ -278,7 +280,8 @@ pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V
             for r in 0..job.rows {
                 let c = job.c.add(*job.row_offsets.add(r) as usize);
                 for lane in 0..job.lanes {
-                    finish_one(job, *job.tile.add(r * width + lane), c.add(lane * job.lane_stride));
+                    epilogue
+                        .store_one(*job.tile.add(r * width + lane), c.add(lane * job.lane_stride));
                 }
             }
             return;
@@ -306,56 +309,16 @@ pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<V
                     let c = job.c.add((first + lane) * job.lane_stride);
                     let sums = square.add(lane * V::LANES);
                     if contiguous {
-                        finish(job, V::load(sums), c.add(start), count);
+                        let to = c.add(start);
+                        epilogue.of(V::load(sums), to, count).store_first(to, count);
                     } else {
                         for i in 0..count {
-                            finish_one(job, *sums.add(i), c.add(*offsets.add(i) as usize));
+                            epilogue.store_one(*sums.add(i), c.add(*offsets.add(i) as usize));
                         }
                     }
                 }
             }
             r += count;
         }
-    }
-}
-
-/// Writes one element of a sum.
-///
-/// # Safety
-/// `at` is good for an element, initialised if `job.accumulate`.
-#[inline(always)]
-unsafe fn finish_one<T: Element>(job: &Store<T>, mut sum: T, at: *mut T) {
-    // SAFETY: the caller vouches for the element.
-    unsafe {
-        if job.accumulate {
-            sum = *at + sum;
-        }
-        if let Some([low, high]) = job.clamp {
-            sum = sum.clamp_to(low, high);
-        }
-        *at = sum;
-    }
-}
-
-/// Writes the first `count` lanes of a sum.
-///
-/// # Safety
-/// `at` is good for `count` elements, initialised if `job.accumulate`.
-#[inline(always)]
-unsafe fn finish<V: Vector<Element: Element>>(
-    job: &Store<V::Element>,
-    mut sum: V,
-    at: *mut V::Element,
-    count: usize,
-) {
-    // SAFETY: the caller vouches for `count` elements.
-    unsafe {
-        if job.accumulate {
-            sum = V::load_first(at, count).add(sum);
-        }
-        if let Some([low, high]) = job.clamp {
-            sum = sum.clamp(V::splat(low), V::splat(high));
-        }
-        sum.store_first(at, count);
     }
 }

@@ -125,7 +125,7 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
                             if row < height - y {
                                 let to = to.add(row * s.output_pitches[1]);
                                 write(
-                                    Some(&job.storing),
+                                    Some(&job.epilogue),
                                     sums[row],
                                     to,
                                     count,
@@ -169,10 +169,10 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
                             if row < height - y {
                                 let [a, b] = even[row].interleave(odd[row]);
                                 let to = to.add(row * s.output_pitches[1]);
-                                write(Some(&job.storing), a, to, count.min(V::LANES), 1);
+                                write(Some(&job.epilogue), a, to, count.min(V::LANES), 1);
                                 if count > V::LANES {
                                     write(
-                                        Some(&job.storing),
+                                        Some(&job.epilogue),
                                         b,
                                         to.add(V::LANES),
                                         count - V::LANES,
@@ -223,7 +223,7 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
         let to = plane.output.add(to);
         for x in (0..start).step_by(V::LANES) {
             let [sum] = sum::<V, 1, 1>(job, s, [z, y, x]);
-            write(Some(&job.storing), sum, to.add(x), V::LANES, 1);
+            write(Some(&job.epilogue), sum, to.add(x), V::LANES, 1);
         }
         let mut x = start;
         while x + VECTORS * V::LANES <= end {
@@ -238,7 +238,7 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
                 }
             }
             for v in 0..VECTORS {
-                write(Some(&job.storing), sums[v], to.add(x + v * V::LANES), V::LANES, 1);
+                write(Some(&job.epilogue), sums[v], to.add(x + v * V::LANES), V::LANES, 1);
             }
             x += VECTORS * V::LANES;
         }

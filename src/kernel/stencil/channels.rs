@@ -10,7 +10,7 @@
 //! them; the gradient of the weights sums several taps at once, so that a vector of errors is.
 //! [`lanes`] has how the lanes of outputs meet those of the source.
 
-use super::{Stencil, Storing, write};
+use super::{Epilogue, Stencil, write};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 use core::marker::PhantomData;
@@ -56,9 +56,8 @@ pub(crate) struct ApplyRow<'a, T> {
     pub(super) weight: *const T,
     pub(super) output: *mut T,
     pub(super) pitch: usize,
-    /// One for each channel.
-    pub(super) inits: Option<&'a [T]>,
-    pub(super) storing: Storing<T>,
+    /// With a bias for each channel.
+    pub(super) epilogue: Epilogue<'a, T>,
 }
 
 /// `sums += source * errors` for the pixels of a row and the first channels at each of the pointers: for
@@ -339,12 +338,12 @@ impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V,
     #[inline(always)]
     unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
         let Self { job, step, taps, output, .. } = *self;
-        let (channels, storing) = (job.channels, job.storing.changes());
+        let (channels, epilogue) = (job.channels, job.epilogue.changes());
         // SAFETY: the caller vouches for these channels of every pixel and tap.
         unsafe {
             let mut init = V::splat(V::Element::ZERO);
-            if let Some(inits) = job.inits {
-                init = lanes.load(inits.as_ptr().add(channel));
+            if let Some(bias) = job.epilogue.bias {
+                init = lanes.load(bias.as_ptr().add(channel));
             }
             let mut sums = [init; PIXELS];
             for &[from, weight] in taps {
@@ -361,7 +360,7 @@ impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V,
             let to = output.add(channel);
             for pixel in 0..PIXELS {
                 let to = to.wrapping_add(pixel.wrapping_mul(job.pitch));
-                write(storing, sums[pixel], to, lanes.count(), 1);
+                write(epilogue, sums[pixel], to, lanes.count(), 1);
             }
         }
     }

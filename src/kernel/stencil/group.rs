@@ -123,7 +123,7 @@ impl<
     #[inline(always)]
     unsafe fn run(self) {
         let Self { job, combs } = self;
-        let (s, storing) = (combs[0], job.storing.changes());
+        let (s, epilogue) = (combs[0], job.epilogue.changes());
         let [_, height, width] = s.source;
         for x in (0..s.outputs[2]).step_by(V::LANES) {
             // SAFETY: windows keep lanes within a row, rows outside the source are left out; outputs
@@ -139,10 +139,10 @@ impl<
                 let last = COMBS - 1;
                 let count = s.outputs[2] + last * combs[last].outputs[2] - COMBS * x;
                 let mut init = [V::splat(V::Element::ZERO); BLOCK];
-                if let Some(inits) = job.inits {
+                if let Some(bias) = job.epilogue.bias {
                     for k in 0..BLOCK {
                         if k < job.outputs.len() {
-                            init[k] = V::splat(*inits.as_ptr().add(k));
+                            init[k] = V::splat(*bias.as_ptr().add(k));
                         }
                     }
                 }
@@ -177,13 +177,13 @@ impl<
                             }
                             let to = (*job.outputs.as_ptr().add(k)).add(place);
                             if COMBS == 1 {
-                                write(storing, done[0][k], to, count.min(V::LANES), 1);
+                                write(epilogue, done[0][k], to, count.min(V::LANES), 1);
                             } else {
                                 let [a, b] = done[0][k].interleave(done[last][k]);
-                                write(storing, a, to, count.min(V::LANES), 1);
+                                write(epilogue, a, to, count.min(V::LANES), 1);
                                 if count > V::LANES {
                                     let count = (count - V::LANES).min(V::LANES);
-                                    write(storing, b, to.add(V::LANES), count, 1);
+                                    write(epilogue, b, to.add(V::LANES), count, 1);
                                 }
                             }
                         }

@@ -27,6 +27,7 @@ pub(crate) use geometry::Stencil;
 #[cfg(target_arch = "x86_64")]
 pub(super) use group::{group, takes};
 
+use super::Epilogue;
 use super::body::MAX_LANES;
 use super::vector::{Between, Vector};
 use crate::element::Element;
@@ -70,9 +71,8 @@ pub(crate) struct Apply<'a, T> {
     source: *const T,
     weight: *const T,
     output: *mut T,
-    /// What the sums of each plane start with, if not all with 0.
-    inits: Option<&'a [T]>,
-    storing: Storing<T>,
+    /// With a bias for each plane.
+    epilogue: Epilogue<'a, T>,
 }
 
 impl<T: Element> Apply<'_, T> {
@@ -89,7 +89,7 @@ impl<T: Element> Apply<'_, T> {
                 source: self.source.add(plane * source),
                 weight: self.weight.add(plane * weight),
                 output: self.output.add(plane * output),
-                init: self.inits.map_or(T::ZERO, |inits| *inits.get_unchecked(plane)),
+                init: self.epilogue.bias.map_or(T::ZERO, |bias| *bias.as_ptr().add(plane)),
             }
         }
     }
@@ -102,8 +102,9 @@ impl<T: Element> Apply<'_, T> {
     unsafe fn alone(&self, plane: usize) -> Self {
         // SAFETY: the caller vouches for the plane.
         let Plane { source, weight, output, .. } = unsafe { self.plane(plane) };
-        let inits = self.inits.map(|inits| &inits[plane..]);
-        Self { planes: 1, source, weight, output, inits, ..*self }
+        let bias = self.epilogue.bias.map(|bias| &bias[plane..]);
+        let epilogue = Epilogue { bias, ..self.epilogue };
+        Self { planes: 1, source, weight, output, epilogue, ..*self }
     }
 }
 
@@ -130,9 +131,8 @@ pub(crate) struct Group<'a, T> {
     weights: [*const T; 2],
     /// Of the outputs wanted; the block's others are summed in vain.
     outputs: &'a [*mut T],
-    /// One for each output.
-    inits: Option<&'a [T]>,
-    storing: Storing<T>,
+    /// With a bias for each output.
+    epilogue: Epilogue<'a, T>,
 }
 
 /// The most filters that are summed together.
@@ -187,24 +187,6 @@ impl<T> Correlate<'_, T> {
     }
 }
 
-/// What happens to the outputs of a stencil.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Storing<T> {
-    /// Add to the outputs rather than overwrite them.
-    pub(crate) accumulate: bool,
-    /// The bounds of the outputs at last.
-    pub(crate) clamp: Option<[T; 2]>,
-}
-
-impl<T> Storing<T> {
-    /// Itself, if it does more than overwrite the outputs. To be asked before a loop that writes: the compiler
-    /// can't know that outputs aren't what says so. Blocks of rows (`apply`) look it up as they write all the same:
-    /// asked before, unet_head forward was at 76 GFLOP/s, and at 81 so (AVX-512 on Zen 5).
-    fn changes(&self) -> Option<&Self> {
-        (self.accumulate || self.clamp.is_some()).then_some(self)
-    }
-}
-
 impl<T: Element> Stencils<T> {
     /// Writes (or adds to) the outputs of some filters, each over a plane of its own, which lie
     /// `pitches` apart as [`Apply`] has them. A twin's outputs are those between the stencil's, so that
@@ -221,8 +203,7 @@ impl<T: Element> Stencils<T> {
         pitches: [usize; 3],
         [source, weight]: [&[T]; 2],
         output: &mut [T],
-        inits: Option<&[T]>,
-        storing: Storing<T>,
+        epilogue: Epilogue<'_, T>,
     ) {
         let (Some(stencil), 1..) = (stencil, planes) else { return };
         let lens = [source.len(), weight.len(), output.len()];
@@ -230,7 +211,8 @@ impl<T: Element> Stencils<T> {
         let [Some(sources), Some(weights), Some(outputs)] = last else {
             panic!("{planes} planes {pitches:?} apart don't fit");
         };
-        assert!(inits.is_none_or(|inits| inits.len() == planes), "{planes} planes");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == planes), "{planes} planes");
+        assert!(epilogue.covers(output), "a residual of another tensor");
         assert!(stencil.fits(sources, weights, outputs), "{stencil:?}");
         if let Some(twin) = twin {
             assert!(twin.fits(sources, weights, outputs), "{twin:?}");
@@ -238,7 +220,7 @@ impl<T: Element> Stencils<T> {
         }
         let (source, weight) = (source.as_ptr(), weight.as_ptr());
         let output = output.as_mut_ptr();
-        let job = Apply { stencil, twin, planes, pitches, source, weight, output, inits, storing };
+        let job = Apply { stencil, twin, planes, pitches, source, weight, output, epilogue };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices, in the
         // last plane and all before it.
         unsafe { (self.apply)(&job) }
@@ -273,8 +255,7 @@ impl<T: Element> Stencils<T> {
         source: &[T],
         weights: [&[T]; 2],
         outputs: &mut [&mut [T]],
-        inits: Option<&[T]>,
-        storing: Storing<T>,
+        epilogue: Epilogue<'_, T>,
     ) {
         let Planes { block, inputs, source_pitch } = planes;
         let takes = self.takes([stencil, twin], block);
@@ -282,7 +263,11 @@ impl<T: Element> Stencils<T> {
             panic!("{block} filters of {stencil:?}");
         };
         assert!((1..=block.min(MOST_BLOCK)).contains(&outputs.len()) && inputs > 0, "{planes:?}");
-        assert!(inits.is_none_or(|inits| inits.len() == outputs.len()));
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == outputs.len()));
+        assert!(
+            outputs.iter().all(|output| epilogue.covers(output)),
+            "a residual of another tensor"
+        );
         let Some(stencil) = stencil else { return };
         let to = outputs.iter().map(|output| output.len()).min().unwrap_or(0);
         for (s, weights) in [(Some(stencil), weights[0]), (twin, weights[1])] {
@@ -305,8 +290,7 @@ impl<T: Element> Stencils<T> {
             source_pitch,
             weights: weights.map(<[T]>::as_ptr),
             outputs: &pointers[..outputs.len()],
-            inits,
-            storing,
+            epilogue,
         };
         // SAFETY: as above, in every plane.
         unsafe { (group.apply)(&job) }
@@ -378,8 +362,7 @@ impl<T: Element> Stencils<T> {
         [source, weight]: [&[T]; 2],
         output: &mut [T],
         first: usize,
-        inits: Option<&[T]>,
-        storing: Storing<T>,
+        epilogue: Epilogue<'_, T>,
     ) {
         if row.x.is_empty() {
             return;
@@ -392,7 +375,9 @@ impl<T: Element> Stencils<T> {
         let step = stencil.output_pitches[2];
         let last = (row.x.len() - 1).saturating_mul(step).saturating_add(first);
         assert!(stencil.fits(pixels[0], pixels[1], isize::MAX as usize), "{stencil:?}");
-        assert!(last < pixels[2] && inits.is_none_or(|inits| inits.len() == count), "{row:?}");
+        assert!(last < pixels[2], "{row:?}");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == count), "{channels:?}");
+        assert!(epilogue.covers(output), "a residual of another tensor");
         let job = ApplyRow {
             stencil,
             row,
@@ -401,8 +386,7 @@ impl<T: Element> Stencils<T> {
             weight: weight.as_ptr(),
             output: output[first * count..].as_mut_ptr(),
             pitch: step.wrapping_mul(count),
-            inits,
-            storing,
+            epilogue,
         };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
         unsafe { (self.apply_row)(&job) }
@@ -617,30 +601,25 @@ fn rows_together(left: usize) -> usize {
     }
 }
 
-/// Writes the first `count` lanes of a finished sum, `pitch` apart.
+/// Stores the first `count` lanes of a sum, `pitch` apart; without an epilogue, as they are.
 ///
 /// # Safety
-/// `to` is good for these elements.
+/// `to` is good for these elements, of the destination of the epilogue's residual.
 #[inline(always)]
 unsafe fn write<V: Vector>(
-    storing: Option<&Storing<V::Element>>,
+    epilogue: Option<&Epilogue<'_, V::Element>>,
     mut sum: V,
     to: *mut V::Element,
     count: usize,
     pitch: usize,
 ) {
-    // SAFETY: the caller vouches for `count` elements.
+    // SAFETY: the caller promises `count` elements.
     unsafe {
         if pitch != 1 {
-            return write_apart(storing, sum, to, count, pitch);
+            return write_apart(epilogue, sum, to, count, pitch);
         }
-        if let Some(&Storing { accumulate, clamp }) = storing {
-            if accumulate {
-                sum = V::load_first(to, count).add(sum);
-            }
-            if let Some([low, high]) = clamp {
-                sum = sum.clamp(V::splat(low), V::splat(high));
-            }
+        if let Some(epilogue) = epilogue {
+            sum = epilogue.of(sum, to, count);
         }
         sum.store_first(to, count);
     }
@@ -652,22 +631,19 @@ unsafe fn write<V: Vector>(
 /// As `write`.
 #[cold]
 unsafe fn write_apart<V: Vector>(
-    storing: Option<&Storing<V::Element>>,
+    epilogue: Option<&Epilogue<'_, V::Element>>,
     sum: V,
     to: *mut V::Element,
     count: usize,
     pitch: usize,
 ) {
-    let accumulate = storing.is_some_and(|storing| storing.accumulate);
-    let clamp = storing.and_then(|storing| storing.clamp);
+    let epilogue = epilogue.copied().unwrap_or(Epilogue::new(false));
     let mut lanes = [V::Element::ZERO; MAX_LANES];
-    // SAFETY: no vector has more than `MAX_LANES` lanes; the caller vouches for `to`.
+    // SAFETY: no vector has more than `MAX_LANES` lanes; the caller promises `to`.
     unsafe {
         sum.store(lanes.as_mut_ptr());
         for (lane, &sum) in lanes[..count].iter().enumerate() {
-            let to = to.add(lane * pitch);
-            let sum = if accumulate { *to + sum } else { sum };
-            *to = clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+            epilogue.store_one(sum, to.add(lane * pitch));
         }
     }
 }

@@ -164,7 +164,7 @@ unsafe fn strip<
     // all that the compiler knows (3x3, executed on NEON: 42 instructions a vector, 28 so; what happens to
     // outputs, looked up for each vector on Zen 5 with AVX-512: 41 GFLOP/s of 3x3 by 2, 45 so).
     let windows = *windows;
-    let storing = job.storing.changes();
+    let epilogue = job.epilogue.changes();
     let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
     let count = if WHOLE { COMBS * V::LANES } else { count };
     // Rows are `apart`: of outputs, and as `STEP` is 1 where it isn't 1, of the source.
@@ -219,13 +219,13 @@ unsafe fn strip<
                 for p in 0..PLANES {
                     let (done, to) = (sums[0][HELD - 1][p], &mut to[p]);
                     if COMBS == 1 {
-                        write(storing, done, *to, count.min(V::LANES), 1);
+                        write(epilogue, done, *to, count.min(V::LANES), 1);
                     } else {
                         let [a, b] = done.interleave(sums[COMBS - 1][HELD - 1][p]);
-                        write(storing, a, *to, count.min(V::LANES), 1);
+                        write(epilogue, a, *to, count.min(V::LANES), 1);
                         if count > V::LANES {
                             let count = (count - V::LANES).min(V::LANES);
-                            write(storing, b, to.add(V::LANES), count, 1);
+                            write(epilogue, b, to.add(V::LANES), count, 1);
                         }
                     }
                     *to = to.wrapping_add(row_pitch);

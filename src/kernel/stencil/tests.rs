@@ -1,8 +1,9 @@
 //! The stencils of every ISA of this machine by themselves, against their definition.
 
-use super::{Channels, MOST_BLOCK, Planes, Row, Stencil, Storing};
+use super::{Channels, MOST_BLOCK, Planes, Row, Stencil};
 use crate::element::Element;
 use crate::kernel::tests::{all, number};
+use crate::kernel::{Epilogue, Residual};
 use crate::testing::{Unit, nan};
 use alloc::format;
 use alloc::vec;
@@ -120,19 +121,21 @@ fn check_outputs<T: Element>() {
         // Planes of the source may be one and the same.
         let pitches = [if case % 3 == 0 { 0 } else { lens[0] + 1 }, lens[1] + 2, lens[2] + 3];
         let [source, weight, old] = [0, 1, 2].map(|i| tensor((planes - 1) * pitches[i] + lens[i]));
-        let inits = tensor(planes);
-        let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
+        let (bias, residual) = (tensor(planes), tensor(old.len()));
+        let [biased, added, accumulate] = [(); 3].map(|()| rng.random::<bool>());
         // Outputs apart are those of backward_data, which has no activation.
         let clamp = s.output_pitches[2] == 1 && rng.random();
         let clamp = clamp.then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
         let mut expected = old.clone();
         for plane in 0..planes {
-            let init = if biased { inits[plane] } else { T::ZERO };
+            let bias = if biased { bias[plane] } else { T::ZERO };
             let [source, weight] = [(&source, 0), (&weight, 1)]
                 .map(|(tensor, i)| &tensor[plane * pitches[i]..][..lens[i]]);
             let expected = &mut expected[plane * pitches[2]..][..lens[2]];
             for &place in &places {
-                expected[place] = if accumulate { expected[place] + init } else { init };
+                let residual = residual[plane * pitches[2] + place];
+                let begun = if added { bias + residual } else { bias };
+                expected[place] = if accumulate { expected[place] + begun } else { begun };
             }
             for s in twin.iter().chain([&s]) {
                 meetings(s, |from, to, tap| expected[to] += source[from] * weight[tap]);
@@ -145,12 +148,13 @@ fn check_outputs<T: Element>() {
         }
         for kernels in all::<T>() {
             let mut got = old.clone();
-            let storing = Storing { accumulate, clamp };
+            let (bias, residual) =
+                (biased.then_some(&bias[..]), added.then(|| Residual::new(&residual, &got)));
+            let epilogue = Epilogue { bias, residual, clamp, ..Epilogue::new(accumulate) };
             let (both, sources) = ([Some(&s), twin.as_ref()], [&source[..], &weight]);
-            let inits = biased.then_some(&inits[..]);
-            kernels.stencils.apply(both, planes, pitches, sources, &mut got, inits, storing);
+            kernels.stencils.apply(both, planes, pitches, sources, &mut got, epilogue);
             let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
-            assert_eq!(wrong, None, "{}: {s:?}, {twin:?}, {storing:?}", kernels.isa);
+            assert_eq!(wrong, None, "{}: {s:?}, {twin:?}, {epilogue:?}", kernels.isa);
         }
     }
 }
@@ -255,16 +259,18 @@ fn check_groups<T: Element>() {
         let source_pitch = plane + rng.random_range(0..3);
         let source = tensor_of::<T>(&mut rng, (inputs - 1) * source_pitch + plane);
         let weights: Vec<T> = tensor_of(&mut rng, block * inputs * rows * cols);
-        let inits = tensor_of::<T>(&mut rng, wanted);
+        let bias = tensor_of::<T>(&mut rng, wanted);
         let len = places.iter().max().unwrap() + 3;
-        let old: Vec<Vec<T>> = (0..wanted).map(|_| tensor_of(&mut rng, len)).collect();
-        let accumulate = rng.random();
-        let storing = Storing { accumulate, clamp: Some([T::from_f64(-9.0), T::from_f64(11.0)]) };
+        let [old, residual] = [(); 2].map(|()| tensor_of::<T>(&mut rng, wanted * len));
+        let [added, accumulate] = [(); 2].map(|()| rng.random::<bool>());
+        let clamp = Some([T::from_f64(-9.0), T::from_f64(11.0)]);
 
         let mut expected = old.clone();
-        for (k, expected) in expected.iter_mut().enumerate() {
+        for (k, expected) in expected.chunks_mut(len).enumerate() {
             for &place in &places {
-                expected[place] = if accumulate { expected[place] + inits[k] } else { inits[k] };
+                let residual = residual[k * len + place];
+                let begun = if added { bias[k] + residual } else { bias[k] };
+                expected[place] = if accumulate { expected[place] + begun } else { begun };
             }
             for input in 0..inputs {
                 let weights = &weights[(k * inputs + input) * rows * cols..];
@@ -297,11 +303,13 @@ fn check_groups<T: Element>() {
             }
             *taken += 1;
             let mut got = old.clone();
-            let mut slices: Vec<&mut [T]> = got.iter_mut().map(Vec::as_mut_slice).collect();
+            let residual = added.then(|| Residual::new(&residual, &got));
+            let bias = Some(&bias[..]);
+            let epilogue = Epilogue { bias, residual, clamp, ..Epilogue::new(accumulate) };
+            let mut slices: Vec<&mut [T]> = got.chunks_mut(len).collect();
             let planes = Planes { block, inputs, source_pitch };
             let weights = [&packed[0][..], &packed[1]];
-            let inits = Some(&inits[..]);
-            kernels.stencils.group(both, planes, &source, weights, &mut slices, inits, storing);
+            kernels.stencils.group(both, planes, &source, weights, &mut slices, epilogue);
             assert_eq!(got, expected, "{}: {s:?}, {twin:?}, {planes:?}", kernels.isa);
         }
     }
@@ -336,11 +344,11 @@ fn check_rows<T: Element>() {
         let mut tensor = |len: usize| -> Vec<T> { tensor_of(&mut rng, len) };
         let source = tensor(s.source.iter().product::<usize>() * sources);
         let weight = tensor(taps * inputs * channels);
-        let inits = tensor(channels);
-        let old = tensor((first + x.len() * pitch + 1) * channels);
+        let bias = tensor(channels);
+        let [old, residual] = [(); 2].map(|()| tensor((first + x.len() * pitch + 1) * channels));
         let errors = tensor(x.len() * channels);
         let old_sums = tensor(taps * inputs * width);
-        let (biased, accumulate) = (rng.random::<bool>(), rng.random::<bool>());
+        let [biased, added, accumulate] = [(); 3].map(|()| rng.random::<bool>());
         let clamp = rng.random::<bool>().then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
 
         let mut sums = old_sums.clone();
@@ -348,9 +356,10 @@ fn check_rows<T: Element>() {
         let written: Vec<_> = (0..x.len()).map(|i| (first + i * pitch) * channels).collect();
         for &place in &written {
             for c in 0..channels {
-                let init = if biased { inits[c] } else { T::ZERO };
+                let bias = if biased { bias[c] } else { T::ZERO };
+                let begun = if added { bias + residual[place + c] } else { bias };
                 let to = &mut expected[place + c];
-                *to = if accumulate { *to + init } else { init };
+                *to = if accumulate { *to + begun } else { begun };
             }
         }
         meetings(&s, |from, to, tap| {
@@ -380,12 +389,13 @@ fn check_rows<T: Element>() {
             }
             let channels = Channels { count: channels, group };
             let what = format!("{}: {row:?}, {channels:?}, {s:?}", kernels.isa);
-            let storing = Storing { accumulate, clamp };
-            let inits = biased.then_some(&inits[..]);
             let mut got = old.clone();
+            let (bias, residual) =
+                (biased.then_some(&bias[..]), added.then(|| Residual::new(&residual, &got)));
+            let epilogue = Epilogue { bias, residual, clamp, ..Epilogue::new(accumulate) };
             let (stencils, sources) = (&kernels.stencils, [&source[..], &weight]);
             let forward = row.clone();
-            stencils.apply_row(&s, forward, channels, sources, &mut got, first, inits, storing);
+            stencils.apply_row(&s, forward, channels, sources, &mut got, first, epilogue);
             assert_eq!(got.iter().zip(&expected).position(|(a, b)| a != b), None, "{what}");
 
             let mut got = old_sums.clone();

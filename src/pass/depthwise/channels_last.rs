@@ -10,10 +10,10 @@
 use super::{backward_stencils, forward_stencil};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernel::Kernels;
-use crate::kernel::stencil::{self, Channels, MOST_TERMS, Row, Stencil};
+use crate::kernel::stencil::{Channels, MOST_TERMS, Row, Stencil};
+use crate::kernel::{Epilogue, Kernels};
 use crate::pass::backward_weight::PARTIALS;
-use crate::pass::{Layer, Pass, Storing, Weights, Write};
+use crate::pass::{Layer, Pass, Weights, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
@@ -206,7 +206,7 @@ impl ChannelsLast {
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
         input: &[T],
         weights: Weights<'_, T>,
-        store: Storing<'_, T>,
+        epilogue: Epilogue<'_, T>,
         output: &mut [T],
         scratch: &mut [T],
     ) {
@@ -218,19 +218,10 @@ impl ChannelsLast {
         parallelism.for_each(need, units, none, |(index, output), _, _: &mut ()| {
             let Line { image, at, x } = lines.get(index);
             let sources = [&input[image * shape.image_len()..][..shape.image_len()], weight];
-            let storing = stencil::Storing { accumulate: store.accumulate, clamp: store.clamp };
             let row = Row { at, x };
             let stencils = &kernels.stencils;
-            stencils.apply_row(
-                &self.forward,
-                row,
-                self.channels,
-                sources,
-                output,
-                0,
-                store.bias,
-                storing,
-            );
+            let (s, channels) = (&self.forward, self.channels);
+            stencils.apply_row(s, row, channels, sources, output, 0, epilogue);
         });
     }
 
@@ -257,12 +248,11 @@ impl ChannelsLast {
                 grad_input.fill(T::ZERO);
             }
             let sources = [&grad_output[line.image * per_image..][..per_image], weight];
-            let accumulate = write == Write::Accumulate;
-            let storing = stencil::Storing { accumulate, clamp: None };
+            let epilogue = Epilogue::new(write == Write::Accumulate);
             for s in &self.backward_data {
                 let Some((row, first)) = within(s, lines.sizes, &line) else { continue };
                 let stencils = &kernels.stencils;
-                stencils.apply_row(s, row, channels, sources, grad_input, first, None, storing);
+                stencils.apply_row(s, row, channels, sources, grad_input, first, epilogue);
             }
         });
     }

@@ -5,7 +5,6 @@
 
 use super::{Call, Gathering, Product};
 use crate::element::Element;
-use crate::gemm::Finish;
 use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::Offsets;
 use crate::gemm::target::Cell;
@@ -28,8 +27,8 @@ impl Gathering {
     ) {
         let Product { patches, weights, weights_base, rows, .. } = product;
         let (pixels, channels) = (cell.rows(), cell.lanes());
-        let mut bias = call.store.bias.map(|bias| &bias[channels.range()]);
-        let mut accumulate = call.store.accumulate;
+        let epilogue = call.epilogue.of_channels(channels.range());
+        let mut is_first = true;
         let runs = patches.taps.runs();
         for run in 0..runs {
             let taps = patches.taps.run(run);
@@ -55,11 +54,10 @@ impl Gathering {
                         steps: Offsets::new(of_weights),
                     };
                     let is_last = run + 1 == runs && part == last && len - from <= TERMS;
-                    let clamp = call.store.clamp.filter(|_| is_last);
-                    let finish = Finish { lane_bias: bias, row_bias: None, accumulate, clamp };
+                    let epilogue = epilogue.part(is_first, is_last);
                     let len = TERMS.min(len - from);
-                    dots(call.kernels, &mut cell, [left, right], len, *tile, finish);
-                    (bias, accumulate) = (None, true);
+                    dots(call.kernels, &mut cell, [left, right], len, *tile, epilogue);
+                    is_first = false;
                 }
             }
         }
