@@ -63,6 +63,14 @@
 // `algorithm`: the GEMM reads the patches from the image: no cols in memory.
 #define IM2COL_ALGORITHM_IMPLICIT 2
 
+// `algorithm`: the library's choice, among Winograd's algorithms with tiles of 2 outputs per axis,
+// too: errors about as small as without, see docs/numerics.md.
+#define IM2COL_ALGORITHM_TILE2 3
+
+// `algorithm`: the same with tiles of up to 4 outputs per axis: fastest, and two to three times the
+// errors.
+#define IM2COL_ALGORITHM_TILE 4
+
 // An immutable, validated plan of one layer. Any number of threads may use it at once.
 typedef struct im2col_conv im2col_conv;
 
@@ -78,7 +86,7 @@ typedef struct im2col_conv_params {
     uint32_t dtype;
     // IM2COL_CHANNELS_FIRST or IM2COL_CHANNELS_LAST.
     uint32_t layout;
-    // IM2COL_ALGORITHM_AUTO, _EXPLICIT or _IMPLICIT.
+    // IM2COL_ALGORITHM_AUTO, _EXPLICIT, _IMPLICIT, _TILE2 or _TILE.
     uint32_t algorithm;
     // Images (N).
     size_t batch;

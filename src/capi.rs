@@ -66,6 +66,12 @@ pub const IM2COL_ALGORITHM_AUTO: u32 = 0;
 pub const IM2COL_ALGORITHM_EXPLICIT: u32 = 1;
 /// `algorithm`: the GEMM reads the patches from the image: no cols in memory.
 pub const IM2COL_ALGORITHM_IMPLICIT: u32 = 2;
+/// `algorithm`: the library's choice, among Winograd's algorithms with tiles of 2 outputs per axis,
+/// too: errors about as small as without, see docs/numerics.md.
+pub const IM2COL_ALGORITHM_TILE2: u32 = 3;
+/// `algorithm`: the same with tiles of up to 4 outputs per axis: fastest, and two to three times the
+/// errors.
+pub const IM2COL_ALGORITHM_TILE: u32 = 4;
 
 /// A layer as its caller describes it. Arrays hold one entry per spatial axis, outermost first
 /// (`[D,] [H,] W`); the entries past `spatial_dims` are ignored.
@@ -78,7 +84,7 @@ pub struct im2col_conv_params {
     pub dtype: u32,
     /// IM2COL_CHANNELS_FIRST or IM2COL_CHANNELS_LAST.
     pub layout: u32,
-    /// IM2COL_ALGORITHM_AUTO, _EXPLICIT or _IMPLICIT.
+    /// IM2COL_ALGORITHM_AUTO, _EXPLICIT, _IMPLICIT, _TILE2 or _TILE.
     pub algorithm: u32,
     /// Images (N).
     pub batch: usize,

@@ -2,8 +2,9 @@
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::options::{Accuracy, Algorithm, Options};
 use crate::parallel::Parallelism;
-use crate::plan::{Algorithm, Plan};
+use crate::plan::Plan;
 use crate::shape::{Layout, MAX_AXES, Params, Shape};
 use core::marker::PhantomData;
 
@@ -34,7 +35,7 @@ use core::marker::PhantomData;
 pub struct Conv<T, const AXES: usize> {
     params: Params,
     weight_channels: usize,
-    algorithm: Algorithm,
+    options: Options,
     parallelism: Parallelism,
     element: PhantomData<T>,
 }
@@ -86,7 +87,7 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
         Self {
             params,
             weight_channels: weight[1],
-            algorithm: Algorithm::default(),
+            options: Options::default(),
             parallelism: Parallelism::default(),
             element: PhantomData,
         }
@@ -131,7 +132,13 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
 
     /// How the products are computed; [`Algorithm::Auto`] if not set.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
-        self.algorithm = algorithm;
+        self.options.algorithm = algorithm;
+        self
+    }
+
+    /// Which error bound the results have to keep; [`Accuracy::Element`] if not set.
+    pub fn accuracy(mut self, accuracy: Accuracy) -> Self {
+        self.options.accuracy = accuracy;
         self
     }
 
@@ -152,6 +159,6 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
             let found = self.weight_channels;
             return Err(Error::WeightChannels { found, in_channels, groups });
         }
-        Plan::new(shape, self.algorithm, self.parallelism)
+        Plan::with_options(shape, self.options, self.parallelism)
     }
 }

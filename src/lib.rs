@@ -52,6 +52,7 @@ mod im2col;
 #[allow(unsafe_code, reason = "intrinsics and raw tiles: every block says why it is sound")]
 #[allow(clippy::needless_range_loop, reason = "indices are register numbers")]
 mod kernel;
+mod options;
 mod packed;
 mod parallel;
 mod pass;
@@ -72,11 +73,12 @@ pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
 pub use element::Element;
 pub use error::{Error, Size};
 pub use kernel::Isa;
+pub use options::{Accuracy, Algorithm};
 pub use packed::PackedWeight;
 pub use parallel::Parallelism;
 pub use pass::{Pass, Write};
 pub use patch_map::{PatchMap, Term};
-pub use plan::{Algorithm, Plan};
+pub use plan::Plan;
 pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,

@@ -4,8 +4,9 @@ use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Isa;
+use crate::options::Algorithm;
 use crate::pass::Pass;
-use crate::plan::{Algorithm, Plan};
+use crate::plan::Plan;
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
 

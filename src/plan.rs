@@ -5,6 +5,7 @@ use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::{Error, check_len};
 use crate::kernel::{Epilogue, Isa, Kernels, kernels};
+use crate::options::{Accuracy, Algorithm, Options};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
 use crate::pass::{Layer, Pass, Weights, Write};
@@ -22,20 +23,6 @@ mod passes;
 #[cfg(all(unix, feature = "testing"))]
 pub(crate) mod tests;
 
-/// How a plan computes its products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Algorithm {
-    /// The library's choice; results keep the documented error bound.
-    #[default]
-    Auto,
-    /// The textbook: cols is written out and multiplied by the crate `matrixmultiply`.
-    Explicit,
-    /// The library's own GEMM reads the patches straight from the image: cols never exists. The textbook, an
-    /// image and a group at a time, has `backward_data` of large strides with kernels as large all the same, which would
-    /// take more than 64 products, and all passes of such layers with a filter per channel ([`explain`](Plan::explain) says so).
-    Implicit,
-}
-
 /// A layer, checked, with everything chosen: immutable, and free to share between threads.
 ///
 /// Every pass takes dense slices with the lengths that [`shape`](Self::shape) gives, in the
@@ -51,6 +38,7 @@ pub struct Plan<T: 'static> {
     shape: Shape,
     parallelism: Parallelism,
     activation: Activation<T>,
+    accuracy: Accuracy,
     kernels: &'static Kernels<T>,
     chosen: Chosen,
 }
@@ -66,7 +54,7 @@ impl<T: Element> Plan<T> {
         algorithm: Algorithm,
         parallelism: Parallelism,
     ) -> Result<Self, Error> {
-        Self::with_kernels(shape, algorithm, parallelism, kernels(Isa::best()))
+        Self::with_kernels(shape, Options::of(algorithm), parallelism, kernels(Isa::best()))
     }
 
     /// [`new`](Self::new) with the kernels of one ISA.
@@ -80,17 +68,27 @@ impl<T: Element> Plan<T> {
         isa: Isa,
     ) -> Result<Self, Error> {
         let kernels = T::kernels(isa).ok_or(Error::Unsupported { what: isa.name() })?;
-        Self::with_kernels(shape, algorithm, parallelism, kernels)
+        Self::with_kernels(shape, Options::of(algorithm), parallelism, kernels)
+    }
+
+    /// A plan with all options.
+    pub(crate) fn with_options(
+        shape: Shape,
+        options: Options,
+        parallelism: Parallelism,
+    ) -> Result<Self, Error> {
+        Self::with_kernels(shape, options, parallelism, kernels(Isa::best()))
     }
 
     fn with_kernels(
         shape: Shape,
-        algorithm: Algorithm,
+        options: Options,
         parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        let chosen = (T::passes().choose)(&shape, algorithm, kernels)?;
-        Ok(Self { shape, parallelism, activation: Activation::None, kernels, chosen })
+        let chosen = (T::passes().choose)(&shape, options, kernels)?;
+        let Options { accuracy, .. } = options;
+        Ok(Self { shape, parallelism, activation: Activation::None, accuracy, kernels, chosen })
     }
 
     /// The same plan with an activation, which `forward` applies as it stores its outputs. The
@@ -131,6 +129,11 @@ impl<T: Element> Plan<T> {
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
     pub fn algorithm(&self) -> Algorithm {
         if self.chosen.is_textbook() { Algorithm::Explicit } else { Algorithm::Implicit }
+    }
+
+    /// The error bound that the plan was made to keep.
+    pub fn accuracy(&self) -> Accuracy {
+        self.accuracy
     }
 
     /// The instruction set whose kernels are used.
@@ -498,9 +501,16 @@ impl<T: Element> Plan<T> {
 
 impl<T: Copy> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, parallelism, activation, kernels, chosen } = self;
+        let Self { shape, parallelism, activation, accuracy, kernels, chosen } = self;
         let (shape, parallelism, activation) = (*shape, *parallelism, *activation);
-        Self { shape, parallelism, activation, kernels, chosen: chosen.clone() }
+        Self {
+            shape,
+            parallelism,
+            activation,
+            accuracy: *accuracy,
+            kernels,
+            chosen: chosen.clone(),
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 
 use crate::element::Element;
 use crate::error::{Error, Size, check_len};
+use crate::options::{Accuracy, Algorithm, Options};
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
-use crate::plan::{Algorithm, Plan};
+use crate::plan::Plan;
 use crate::shape::{Layout, MAX_AXES, Params, Shape};
 use core::marker::PhantomData;
 
@@ -34,7 +35,7 @@ pub struct ConvTranspose<T, const AXES: usize> {
     input: [usize; MAX_AXES],
     weight: [usize; 2],
     output_padding: [usize; MAX_AXES],
-    algorithm: Algorithm,
+    options: Options,
     parallelism: Parallelism,
     element: PhantomData<T>,
 }
@@ -86,7 +87,7 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
             input: spatial(input),
             weight: [weight[0], weight[1]],
             output_padding: [0; MAX_AXES],
-            algorithm: Algorithm::default(),
+            options: Options::default(),
             parallelism: Parallelism::default(),
             element: PhantomData,
         }
@@ -131,7 +132,13 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
 
     /// How the products are computed; [`Algorithm::Auto`] if not set.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
-        self.algorithm = algorithm;
+        self.options.algorithm = algorithm;
+        self
+    }
+
+    /// Which error bound the results have to keep; [`Accuracy::Element`] if not set.
+    pub fn accuracy(mut self, accuracy: Accuracy) -> Self {
+        self.options.accuracy = accuracy;
         self
     }
 
@@ -163,7 +170,7 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
             params.input[axis] = self.output_size(axis)?;
         }
         let shape = Shape::new(params)?;
-        Ok(TransposedPlan { conv: Plan::new(shape, self.algorithm, self.parallelism)? })
+        Ok(TransposedPlan { conv: Plan::with_options(shape, self.options, self.parallelism)? })
     }
 
     /// Elements of one axis of the output: the formula above, checked.

@@ -3,10 +3,13 @@
 use super::boundary::{Buffer, Failure, invalid, unknown};
 use super::{
     IM2COL_ALGORITHM_AUTO, IM2COL_ALGORITHM_EXPLICIT, IM2COL_ALGORITHM_IMPLICIT,
-    IM2COL_CHANNELS_FIRST, IM2COL_CHANNELS_LAST, IM2COL_F32, IM2COL_F64, im2col_conv_params,
+    IM2COL_ALGORITHM_TILE, IM2COL_ALGORITHM_TILE2, IM2COL_CHANNELS_FIRST, IM2COL_CHANNELS_LAST,
+    IM2COL_F32, IM2COL_F64, im2col_conv_params,
 };
+use crate::options::Options;
 use crate::{
-    Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Size, Write,
+    Accuracy, Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Size,
+    Write,
 };
 use std::ffi::c_void;
 use std::sync::{PoisonError, RwLock};
@@ -30,12 +33,14 @@ impl Layer {
             IM2COL_CHANNELS_LAST => Layout::ChannelsLast,
             found => return Err(unknown("layout", found, "0 (channels first) or 1 (last)")),
         };
-        let algorithm = match p.algorithm {
-            IM2COL_ALGORITHM_AUTO => Algorithm::Auto,
-            IM2COL_ALGORITHM_EXPLICIT => Algorithm::Explicit,
-            IM2COL_ALGORITHM_IMPLICIT => Algorithm::Implicit,
+        let (algorithm, accuracy) = match p.algorithm {
+            IM2COL_ALGORITHM_AUTO => (Algorithm::Auto, Accuracy::Element),
+            IM2COL_ALGORITHM_EXPLICIT => (Algorithm::Explicit, Accuracy::Element),
+            IM2COL_ALGORITHM_IMPLICIT => (Algorithm::Implicit, Accuracy::Element),
+            IM2COL_ALGORITHM_TILE2 => (Algorithm::Auto, Accuracy::Tile2),
+            IM2COL_ALGORITHM_TILE => (Algorithm::Auto, Accuracy::Tile),
             found => {
-                let allowed = "0 (auto), 1 (explicit) or 2 (implicit)";
+                let allowed = "0 (auto), 1 (explicit), 2 (implicit), 3 (tile2) or 4 (tile)";
                 return Err(unknown("algorithm", found, allowed));
             }
         };
@@ -53,9 +58,10 @@ impl Layer {
             pad_begin: p.pad_begin,
             pad_end: p.pad_end,
         };
+        let options = Options { algorithm, accuracy };
         match p.dtype {
-            IM2COL_F32 => Plans::new(params, algorithm).map(Layer::F32),
-            IM2COL_F64 => Plans::new(params, algorithm).map(Layer::F64),
+            IM2COL_F32 => Plans::new(params, options).map(Layer::F32),
+            IM2COL_F64 => Plans::new(params, options).map(Layer::F64),
             found => Err(unknown("dtype", found, "0 (f32) or 1 (f64)")),
         }
     }
@@ -65,10 +71,10 @@ impl Layer {
 const LINE: usize = 64;
 
 impl<T: Element> Plans<T> {
-    fn new(params: Params, algorithm: Algorithm) -> Result<Self, Failure> {
-        let parallel = Plan::new(Shape::new(params)?, algorithm, Parallelism::Rayon)?;
-        let (shape, chosen) = (*parallel.shape(), parallel.algorithm());
-        Ok(Self { parallel, serial: Plan::new(shape, chosen, Parallelism::Serial)? })
+    fn new(params: Params, options: Options) -> Result<Self, Failure> {
+        let shape = Shape::new(params)?;
+        let plan = |parallelism| Plan::with_options(shape, options, parallelism);
+        Ok(Self { parallel: plan(Parallelism::Rayon)?, serial: plan(Parallelism::Serial)? })
     }
 
     pub(super) fn shape(&self) -> &Shape {

@@ -1,12 +1,12 @@
 //! What a plan runs: for each pass a schedule, and the engine that was made for it.
 
-use super::Algorithm;
 use crate::choose::candidates::Question;
 use crate::choose::first::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
+use crate::options::{Algorithm, Options};
 use crate::pass::depthwise::Depthwise;
 use crate::pass::depthwise::channels_last::ChannelsLast;
 use crate::pass::few_pixels::FewPixels;
@@ -62,10 +62,10 @@ impl Chosen {
     /// What is chosen for a layer, or the algorithm that was asked for.
     pub(super) fn new<T: Element>(
         shape: &Shape,
-        algorithm: Algorithm,
+        options: Options,
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
-        let of = |pass| Computation::chosen(shape, pass, algorithm, kernels);
+        let of = |pass| Computation::chosen(shape, pass, options, kernels);
         Ok(Self {
             forward: of(Pass::Forward)?,
             backward_data: of(Pass::BackwardData)?,
@@ -317,10 +317,10 @@ impl Computation {
     fn chosen<T: Element>(
         shape: &Shape,
         pass: Pass,
-        algorithm: Algorithm,
+        options: Options,
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
-        if algorithm != Algorithm::Explicit {
+        if options.algorithm != Algorithm::Explicit {
             for schedule in ranked(&Question::new(shape, pass, kernels)?)? {
                 if let Some(made) = Self::new(shape, pass, schedule, kernels)? {
                     return Ok(made);

@@ -4,12 +4,12 @@
 //! runs a plan would compile every pass again, and in a debug build run them unoptimised around kernels
 //! that are. A plan goes through a table of what was compiled here.
 
-use super::Algorithm;
 use super::chosen::Chosen;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
+use crate::options::Options;
 use crate::parallel::Parallelism;
 use crate::pass::{Layer, Pass, Weights, Write, backward_bias};
 use crate::shape::Shape;
@@ -21,7 +21,7 @@ use core::fmt;
 /// every choice.
 #[allow(clippy::type_complexity, reason = "the signatures of the functions they are")]
 pub struct Passes<T: 'static> {
-    pub(super) choose: fn(&Shape, Algorithm, &Kernels<T>) -> Result<Chosen, Error>,
+    pub(super) choose: fn(&Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
     pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
     pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
     pub(super) pack:

@@ -3,9 +3,10 @@
 //! never meet them, so what those hold is held here in short: right answers, the bits of packed
 //! weights, and nothing touched outside of a slice.
 
-use super::{Algorithm, Plan};
+use super::Plan;
 use crate::element::Element;
 use crate::kernel::{Epilogue, Residual};
+use crate::options::{Algorithm, Options};
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Weights, Write};
 use crate::shape::Params;
@@ -23,7 +24,9 @@ pub(crate) const TESTS: &[Unit] = &[
 /// The layer on this machine's other kernels; none where every kernel is chosen by some plan.
 fn other<T: Element>(layer: &Layer<T>) -> Option<Plan<T>> {
     let (implicit, rayon) = (Algorithm::Implicit, Parallelism::Rayon);
-    T::others().map(|kernels| Plan::with_kernels(layer.shape, implicit, rayon, kernels).unwrap())
+    T::others().map(|kernels| {
+        Plan::with_kernels(layer.shape, Options::of(implicit), rayon, kernels).unwrap()
+    })
 }
 
 fn check<T: Element>(params: Params) {

@@ -5,9 +5,10 @@ use super::numbers::{Fill, nan, numbers};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Isa;
+use crate::options::Algorithm;
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
-use crate::plan::{Algorithm, Plan};
+use crate::plan::Plan;
 use crate::reference;
 use crate::shape::{Params, Shape};
 
