@@ -102,7 +102,7 @@ fn bad_layers() {
         ("4294967295 spatial axes", 1, |p, _| p.spatial_dims = u32::MAX),
         ("dtype is 2: it must be 0 (f32) or 1 (f64)", 1, |p, _| p.dtype = 2),
         ("layout is 2: it must be", 1, |p, _| p.layout = 2),
-        ("algorithm is 3: it must be", 1, |p, _| p.algorithm = 3),
+        ("algorithm is 5: it must be", 1, |p, _| p.algorithm = 5),
         ("batch is 0", 1, |p, _| p.batch = 0),
         ("in_channels is 0", 1, |p, _| p.in_channels = 0),
         ("out_channels is 0", 1, |p, _| p.out_channels = 0),

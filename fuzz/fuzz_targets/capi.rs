@@ -55,7 +55,7 @@ fuzz_target!(|session: Session| {
         spatial_dims: u32::from(dims % 5),
         dtype: u32::from(dtype % 9).saturating_sub(6),
         layout: u32::from(layout % 9).saturating_sub(6),
-        algorithm: u32::from(algorithm % 4),
+        algorithm: u32::from(algorithm % 6),
         batch,
         in_channels,
         out_channels,
