@@ -424,7 +424,7 @@ def main():
         pages = [(args.page, [loads, pointing, keyboard, redraw, every_choice, colours, phone])]
         for n, (flags, tests) in enumerate(OTHERS):
             # The profile whose dependencies the tests have built.
-            command = ["cargo", "run", "-q", "--profile", "test", "--example", "explain", "--", "--format", "html"]
+            command = ["cargo", "run", "-q", "--profile", "test", "-p", "explain", "--", "--format", "html"]
             page = subprocess.run([*command, *flags.split()], stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout
             path_of_page = folder / f"{n}.html"
             path_of_page.write_bytes(page)

@@ -1,31 +1,7 @@
-//! What a person reads at the end.
+//! What a person reads: a line for each layer, as soon as it was measured.
 
 use crate::layers::Layer;
 use im2col::Pass;
-use std::collections::BTreeMap;
-use std::fmt;
-
-/// The ways to compute a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
-    Naive,
-    Explicit,
-    Gemm,
-    Implicit,
-}
-
-impl Way {
-    pub(crate) const ALL: [Way; 4] = [Way::Naive, Way::Explicit, Way::Gemm, Way::Implicit];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Way::Naive => "naive",
-            Way::Explicit => "explicit",
-            Way::Gemm => "gemm",
-            Way::Implicit => "implicit",
-        }
-    }
-}
 
 /// A pass's name in the benches.
 pub(crate) fn name(pass: Pass) -> &'static str {
@@ -36,67 +12,48 @@ pub(crate) fn name(pass: Pass) -> &'static str {
     }
 }
 
-struct Row {
-    layer: &'static str,
-    flops: f64,
-    pass: &'static str,
-    /// Operations per second.
-    speeds: BTreeMap<Way, f64>,
-}
-
-/// All that was measured; benches that a filter left out are not in it.
-#[derive(Default)]
+/// The columns of the table.
 pub(crate) struct Table {
-    /// The name of the FMA and its operations per second.
+    pub(crate) ways: Vec<&'static str>,
+    /// The name of the widest FMA and its operations per second.
     pub(crate) peak: Option<(&'static str, f64)>,
-    rows: Vec<Row>,
 }
 
 impl Table {
-    pub(crate) fn add(&mut self, layer: &Layer, pass: Pass, way: Way, seconds: f64) {
-        if !seconds.is_finite() {
-            return;
-        }
-        let (pass, flops) = (name(pass), layer.shape.flops());
-        let is_new = self.rows.last().is_none_or(|row| row.layer != layer.name || row.pass != pass);
-        if is_new {
-            self.rows.push(Row { layer: layer.name, flops, pass, speeds: BTreeMap::new() });
-        }
-        let row = self.rows.last_mut().expect("just pushed");
-        row.speeds.insert(way, flops / seconds);
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nf32, channels first, one thread, GFLOP/s of the fastest sample.")?;
+    /// What the columns are.
+    pub(crate) fn explain(&self) {
+        println!("GFLOP/s on one thread, f32, channels first; higher is better.");
+        println!(
+            "naive: a loop for each index. textbook: cols written out, then a matrix product."
+        );
         if let Some((name, peak)) = self.peak {
-            writeln!(
-                f,
-                "The last column is implicit's share of {:.1}, {name}'s peak.",
-                peak / 1e9
-            )?;
+            println!("share: im2col's of {:.0} GFLOP/s, the FMA peak with {name}.", peak / 1e9);
         }
-        let mut pass = "";
-        for row in &self.rows {
-            if row.pass != pass {
-                pass = row.pass;
-                write!(f, "\n{pass:<16}{:>9}", "MFLOP")?;
-                Way::ALL.iter().try_for_each(|way| write!(f, "{:>10}", way.name()))?;
-                writeln!(f, "{:>8}", "share")?;
-            }
-            write!(f, "{:<16}{:>9.1}", row.layer, row.flops / 1e6)?;
-            for way in Way::ALL {
-                match row.speeds.get(&way) {
-                    Some(speed) => write!(f, "{:>10.1}", speed / 1e9)?,
-                    None => write!(f, "{:>10}", "-")?,
-                }
-            }
-            match (row.speeds.get(&Way::Implicit), self.peak) {
-                (Some(speed), Some((_, peak))) => writeln!(f, "{:>6.0} %", 100.0 * speed / peak)?,
-                _ => writeln!(f, "{:>8}", "-")?,
+        println!("plan: microseconds that making the layer's plan takes, once.");
+    }
+
+    /// The head of a pass.
+    pub(crate) fn title(&self, pass: Pass) {
+        print!("\n{:<16}{:>9}", name(pass), "MFLOP");
+        self.ways.iter().for_each(|way| print!("{way:>10}"));
+        println!("{:>8}{:>8}", "share", "plan");
+    }
+
+    /// A layer: the seconds of each way, and those of making its plan.
+    pub(crate) fn row(&self, layer: &Layer, seconds: &[Option<f64>], planning: f64) {
+        let flops = layer.shape.flops();
+        print!("{:<16}{:>9.1}", layer.name, flops / 1e6);
+        for seconds in seconds {
+            match seconds {
+                Some(seconds) => print!("{:>10.1}", flops / seconds / 1e9),
+                None => print!("{:>10}", "-"),
             }
         }
-        Ok(())
+        let im2col = self.ways.iter().position(|way| *way == "im2col").and_then(|i| seconds[i]);
+        match (im2col, self.peak) {
+            (Some(im2col), Some((_, peak))) => print!("{:>6.0} %", 100.0 * flops / im2col / peak),
+            _ => print!("{:>8}", "-"),
+        }
+        println!("{:>8.1}", planning * 1e6);
     }
 }

@@ -20,8 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "aarch64-unknown-linux-gnu"
-# By what counts them.
-WAYS = {"implicit": "counts", "explicit": "counts", "gemm": "counts_gemm"}
+# The program that counts each, as cargo knows it.
+LIBRARY = ("im2col", "--bench", "counts")
+GEMM = ("bench_gemm", "--bin", "counts_gemm")
+WAYS = {"implicit": LIBRARY, "explicit": LIBRARY, "gemm": GEMM}
 DENSE = ["r50_conv1", "r50_2a_1x1", "r50_2b_3x3", "r50_2c_1x1", "r50_3ds_1x1s2", "r50_3b_3x3s2",
          "r50_3b_3x3", "r50_4b_3x3", "r50_5b_3x3", "r50_5c_1x1", "vgg_3_2", "deeplab_d2"]
 THIN = ["cifar_3x3", "lenet_1", "lenet_2", "rnxt_g32", "mbn_dw_112", "mbn_dw_14", "mbn_dw_s2"]
@@ -30,11 +32,11 @@ LIMITS = {"r50_conv1": 1.15, "r50_2a_1x1": 1.11, "r50_3b_3x3s2": 1.15, "r50_4b_3
           "cifar_3x3": 1.32, "lenet_2": 1.5, "mbn_dw_112": 2.9, "mbn_dw_14": 4.3, "mbn_dw_s2": 6.1}
 
 
-def build(bench, manifest):
+def build(what, manifest):
     """Its program."""
     # Without the lines of backtraces: less to compile.
     env = dict(os.environ, CARGO_PROFILE_RELEASE_DEBUG="0", CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="aarch64-linux-gnu-gcc")
-    command = ["cargo", "build", "--release", "-p", "im2col", "--bench", bench, "--target", TARGET,
+    command = ["cargo", "build", "--release", "-p", *what, "--target", TARGET,
                "--manifest-path", manifest, "--message-format", "json-render-diagnostics"]
     said = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
     return next(message["executable"] for message in map(json.loads, said.splitlines()) if message.get("executable"))
@@ -68,7 +70,7 @@ def main():
     limits, names = options.limits, options.layers or (list(LIMITS) if options.limits else DENSE + THIN)
     ways = list(WAYS)[:1] if limits else list(WAYS)
     rows = {row["name"]: row for row in csv.DictReader(open(ROOT / "benches" / "layers.csv"))}
-    programs = {bench: build(bench, options.manifest_path) for bench in {WAYS[way] for way in ways}}
+    programs = {what: build(what, options.manifest_path) for what in {WAYS[way] for way in ways}}
     over = []
     with tempfile.TemporaryDirectory() as folder:
         plugin = f"{folder}/insns.so"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The network of `cargo run --release --example train_digits` in PyTorch, to compare with.
+"""The network of `cargo run --release -p train_digits` in PyTorch, to compare with.
 
 Same layers, first parameters from the same distribution, same batches of 32, same shifts, same
 smoothing of the labels, same learning rate, one thread; other random numbers. Prints for each

@@ -6,9 +6,9 @@
 
 #![allow(unsafe_code, reason = "calls the crate gemm")]
 
+#[path = "../counts/calls.rs"]
 mod calls;
 #[allow(dead_code, reason = "the benches' textbook has three passes")]
-#[path = "../conv/textbook.rs"]
 mod textbook;
 
 use im2col::Pass;

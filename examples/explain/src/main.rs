@@ -1,10 +1,10 @@
 //! Explains backpropagation through a convolution, from the library's own index tables.
 //!
 //! ```text
-//! cargo run --example explain                                     # the 3x3 input of the docs
-//! cargo run --example explain -- --size 5x5 --kernel 3 --stride 2 --padding 1
-//! cargo run --example explain -- --format svg --figure weight > weight.svg
-//! cargo run --example explain -- --format html > page.html        # to point at things
+//! cargo run -p explain                                     # the 3x3 input of the docs
+//! cargo run -p explain -- --size 5x5 --kernel 3 --stride 2 --padding 1
+//! cargo run -p explain -- --format svg --figure weight > weight.svg
+//! cargo run -p explain -- --format html > page.html        # to point at things
 //! ```
 //!
 //! | file | holds |

@@ -2,7 +2,7 @@
 //! `docs/backprop.md`. The test fails where one is stale, and writes them all when `IM2COL_BLESS` is set:
 //!
 //! ```text
-//! IM2COL_BLESS=1 cargo test --example explain
+//! IM2COL_BLESS=1 cargo test -p explain
 //! ```
 
 use crate::document::document;
@@ -54,7 +54,7 @@ fn with_formulas(prose: &str, layer: &Layer) -> String {
 
 #[test]
 fn docs_are_up_to_date() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let prose = fs::read_to_string(docs.join("backprop.md")).expect("docs/backprop.md");
     let question = Layer::new(args("").params().unwrap()).unwrap();
     let mut files: Vec<(&str, String)> =
@@ -71,14 +71,14 @@ fn docs_are_up_to_date() {
     }
     assert!(
         stale.is_empty(),
-        "stale in docs/: {stale:?}: run `IM2COL_BLESS=1 cargo test --example explain`"
+        "stale in docs/: {stale:?}: run `IM2COL_BLESS=1 cargo test -p explain`"
     );
 }
 
 /// Every figure that the prose shows is one of those above, and each of those is shown.
 #[test]
 fn the_prose_shows_every_figure() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let prose = fs::read_to_string(docs.join("backprop.md")).expect("docs/backprop.md");
     let mut shown: Vec<&str> =
         prose.split("](figures/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
@@ -92,7 +92,7 @@ fn the_prose_shows_every_figure() {
 /// Files and functions that the prose points at are there.
 #[test]
 fn the_prose_points_at_what_is_there() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let prose = fs::read_to_string(docs.join("backprop.md")).expect("docs/backprop.md");
     let mut functions = 0;
     for (text, rest) in prose.split("](").collect::<Vec<_>>().windows(2).map(|w| (w[0], w[1])) {

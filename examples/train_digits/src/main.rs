@@ -2,9 +2,9 @@
 //! this crate.
 //!
 //! ```text
-//! cargo run --release --example train_digits                      # the 8x8 digits in examples/data
-//! cargo run --release --example train_digits -- --seeds 5         # how much is luck?
-//! cargo run --release --example train_digits -- --data mnist/ --epochs 3
+//! cargo run --release -p train_digits                      # the 8x8 digits in examples/data
+//! cargo run --release -p train_digits -- --seeds 5         # how much is luck?
+//! cargo run --release -p train_digits -- --data mnist/ --epochs 3
 //! ```
 //!
 //! The recipe: 20 epochs in batches of 32, each batch shifted by up to one pixel; gradient descent
@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use train::{Schedule, Trained, train};
 
 /// The digits that come with the example.
-const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
+const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
 /// Badly read images to show.
 const WORST: usize = 4;
 
