@@ -139,7 +139,7 @@ class Browser:
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def key(self, *names):
-        codes = {"Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        codes = {"Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "p": 80}
         for name in names:
             for kind in ["rawKeyDown", "keyUp"]:
                 self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name,
@@ -183,7 +183,21 @@ def title(tab):
 
 
 def focused(tab):
-    return tab.run("document.activeElement.getAttribute('aria-label') ?? document.activeElement.id")
+    return tab.run("(e => e.getAttribute('aria-label') ?? (e.id || e.textContent))(document.activeElement)")
+
+
+def all_lit(tab):
+    """The lit cells of each tensor that has some."""
+    return {kind: found for kind in KINDS if (found := lit(tab, kind))}
+
+
+def totals(tab):
+    """The running totals: those that are added, and those to come."""
+    return tab.run("[...document.querySelectorAll('#total .term')].map(c => [Number(c.textContent), c.classList.contains('later')])")
+
+
+def press(tab, name):
+    tab.run(f"document.getElementById('{name}').click()")
 
 
 def choose(tab, **choices):
@@ -207,6 +221,22 @@ def named(letter, numbers):
     return [f"{letter}{n + 1}" for n in numbers]
 
 
+KINDS = ["v", "w", "g", "dv", "dw", "dg"]
+
+# Where each arrow starts and ends: the cells whose middles are nearest to its ends.
+ARROWS = """
+[...document.querySelectorAll('#arrows path')].map(path => {
+  const box = document.getElementById('tensors').getBoundingClientRect();
+  const cells = [...document.querySelectorAll('#tensors button.cell')];
+  return [0, path.getTotalLength()].map(length => {
+    const point = path.getPointAtLength(length);
+    const off = cell => (b => Math.hypot(b.left + b.width / 2 - box.left - point.x, b.top + b.height / 2 - box.top - point.y))(cell.getBoundingClientRect());
+    return cells.reduce((a, b) => off(b) < off(a) ? b : a).firstChild.textContent;
+  });
+})
+"""
+
+
 # ---- the tests
 
 def loads(tab):
@@ -215,18 +245,27 @@ def loads(tab):
         "∂G1/∂W1 = V1  ∂G2/∂W1 = V2  ∂G3/∂W1 = V4  ∂G4/∂W1 = V5",
         "∂E/∂W1 = ∂E/∂G1·V1 + ∂E/∂G2·V2 + ∂E/∂G3·V4 + ∂E/∂G4·V5",
         "= 1·1 + 2·2 + (-1)·4 + 3·5 = 16"], "W1, as the page opens")
+    equal(totals(tab), [[1, False], [5, False], [1, False], [16, False]], "running totals of W1")
+    equal(tab.run(ARROWS), [[f"dG{n}", "dW1"] for n in [1, 2, 3, 4]], "an arrow from each error to the weight")
+    numbers = tab.run("['dg', 'dw', 'dv'].map(kind => [...document.querySelectorAll('#' + kind + ' .cell')].map(c => Number(c.dataset.number)))")
+    equal(numbers, [[1, 2, -1, 3], [16, 21, 31, 36], [2, 7, 6, 3, 20, 23, -5, 8, 21]], "numbers of dG, dW and dV")
 
 
 def pointing(tab):
     tab.point("#v button[data-n='4']")
-    equal((lit(tab, "v"), lit(tab, "w"), lit(tab, "g")), (["V5"], named("W", range(4)), named("G", range(4))), "V5 pointed at")
+    equal(all_lit(tab), {"v": ["V5"], "w": named("W", range(4)), "dv": ["dV5"], "dg": named("dG", range(4))}, "V5 pointed at")
     equal(lines(tab)[2], "∂E/∂V5 = ∂E/∂G1·W4 + ∂E/∂G2·W3 + ∂E/∂G3·W2 + ∂E/∂G4·W1", "V5 pointed at")
+    equal(tab.run(ARROWS), [[f"dG{n}", "dV5"] for n in [1, 2, 3, 4]], "arrows to V5's gradient")
     tab.point("#g button[data-n='1']")
-    equal((lit(tab, "v"), lit(tab, "g")), (["V2", "V3", "V5", "V6"], ["G2"]), "G2 pointed at")
+    equal(all_lit(tab), {"v": ["V2", "V3", "V5", "V6"], "w": named("W", range(4)), "g": ["G2"]}, "G2 pointed at")
     equal(lines(tab)[0], "G2 = V2·W1 + V3·W2 + V5·W3 + V6·W4", "G2 pointed at")
-    equal(tab.run("document.getElementById('window').value"), "1", "the slider follows")
+    equal(tab.run(ARROWS), [[pixel, "G2"] for pixel in ["V2", "V3", "V5", "V6"]], "arrows to G2")
+    tab.point("#dg button[data-n='1']")
+    equal(all_lit(tab), {"dv": ["dV2", "dV3", "dV5", "dV6"], "dw": named("dW", range(4)), "dg": ["dG2"]}, "dG2 pointed at")
     tab.point("#w button[data-n='3']")
     equal(lit(tab, "v"), ["V5", "V6", "V8", "V9"], "W4 pointed at")
+    tab.point("#dw button[data-n='3']")
+    equal((lit(tab, "v"), title(tab)[:2]), (["V5", "V6", "V8", "V9"], "W4"), "dW4 pointed at")
     tab.point("#cols button[data-n='6']")
     equal((lit(tab, "cols"), lit(tab, "w"), lit(tab, "g")), (["V5"], ["W3"], ["G2"]), "row G2, column W3 of cols")
     # A term of a sum lights up its product alone.
@@ -234,20 +273,21 @@ def pointing(tab):
     tab.call("Input.dispatchMouseEvent", type="mousePressed", button="left", clickCount=1, **tab.middle("#w button[data-n='0']"))
     tab.call("Input.dispatchMouseEvent", type="mouseReleased", button="left", clickCount=1, **tab.middle("#w button[data-n='0']"))
     tab.point("#explanation .equation .term")
-    equal((lit(tab, "v"), lit(tab, "g")), (["V1"], ["G1"]), "the first term of W1's chain rule")
+    equal((lit(tab, "v"), lit(tab, "dg")), (["V1"], ["dG1"]), "the first term of W1's chain rule")
     tab.point("h1")
     equal(lit(tab, "v"), ["V1", "V2", "V4", "V5"], "back to what was picked")
 
 
 def keyboard(tab):
-    tab.run("document.activeElement.blur()")
-    seen = []
-    for _ in range(12):
+    tab.run("document.querySelector('.brand').focus()")
+    seen = [focused(tab)]
+    for _ in range(20):
         tab.key("Tab")
         seen.append(focused(tab))
         if seen[-1] == "pixel V1":
             break
-    equal(seen, [f"choice-{name}" for name in ["size", "kernel", "stride", "padding", "dilation"]] + ["pixel V1"], "order of Tab")
+    equal(seen, ["im2col", "This page in prose", "How the library does it", "All pages", "1  Forward", "2  Back to the filter",
+                 "3  Back to the input", "One step back", "play", "step", "Products added so far", "pixel V1"], "order of Tab")
     tab.key("ArrowRight", "ArrowDown")
     equal((focused(tab), title(tab)[:2]), ("pixel V5", "V5"), "arrows in the input")
     tab.key("ArrowRight", "ArrowRight", "ArrowRight")
@@ -256,19 +296,70 @@ def keyboard(tab):
     equal((focused(tab), lit(tab, "v")), ("weight W3", ["V4", "V5", "V7", "V8"]), "arrows in the filter")
     tab.key("Tab", "ArrowRight")
     equal((focused(tab), lit(tab, "v")), ("output G2", ["V2", "V3", "V5", "V6"]), "arrows in the output")
-    tab.key("Tab")
-    equal(focused(tab), "window", "Tab to the slider")
-    tab.key("ArrowRight")
-    equal((lit(tab, "v"), lit(tab, "g")), (["V4", "V5", "V7", "V8"], ["G3"]), "the slider steps the window")
+    for name in ["gradient dV1", "gradient dW1", "error dG1"]:
+        tab.key("Tab")
+        equal(focused(tab), name, "Tab in the lower row")
     tab.key("Tab", "ArrowDown", "ArrowRight")
     equal(focused(tab), "cols, row G2, column W2: V3", "arrows in cols")
     tab.key("Escape")
-    equal((lit(tab, "v"), title(tab)), ([], "Point at a weight, a pixel or an output"), "Escape")
+    equal((all_lit(tab), title(tab)), ({}, "Point at a weight, a pixel, an output or an error"), "Escape")
+
+
+def stepping(tab):
+    """From the first output to the last pixel's gradient and back, by keys alone."""
+    tab.run("document.activeElement.blur()")
+    tab.run("document.querySelector('#chapters button').click()")
+    seen, results = [], {}
+    for _ in range(100):
+        name = tab.run("document.querySelector('#total b').textContent")
+        chips = totals(tab)
+        added = [total for total, later in chips if not later]
+        now = [cell for kind in ["g", "dw", "dv"] for cell in tab.run(
+            f"[...document.querySelectorAll('#{kind} .picked')].map(c => c.lastChild.textContent)")]
+        equal(now[-1:], [str(added[-1])], f"{name}: the number in the cell is the running total")
+        seen.append((name, len(added)))
+        results[name] = added[-1]
+        before = tab.run("document.getElementById('total').textContent")
+        tab.key("ArrowRight")
+        if tab.run("document.getElementById('total').textContent") == before:
+            break
+    uses = [1, 2, 1, 2, 4, 2, 1, 2, 1]
+    wanted = [(f"G{n}", k) for n in range(1, 5) for k in range(1, 5)]
+    wanted += [(f"∂E/∂W{n}", k) for n in range(1, 5) for k in range(1, 5)]
+    wanted += [(f"∂E/∂V{n}", k) for n in range(1, 10) for k in range(1, uses[n - 1] + 1)]
+    equal(seen, wanted, "every product once, forward, then both gradients")
+    equal(list(results.values()), [63, 80, 114, 131, 16, 21, 31, 36, 2, 7, 6, 3, 20, 23, -5, 8, 21], "results")
+    for name, count in reversed(wanted[:-1]):
+        tab.key("ArrowLeft")
+        found = tab.run("document.querySelector('#total b').textContent"), len([1 for _, later in totals(tab) if not later])
+        equal(found, (name, count), "a step back")
+    tab.run("document.querySelectorAll('#chapters button')[1].click()")
+    for total, count in [(1, 1), (5, 2), (1, 3), (16, 4)]:
+        equal(([t for t, later in totals(tab) if not later][-1], len(tab.run(ARROWS))), (total, count), "W1, step by step")
+        press(tab, "step")
+    equal(title(tab)[:2], "W2", "then the next weight")
+    equal(tab.run("[...document.querySelectorAll('#dw .cell')].map(c => c.lastChild.textContent)"), ["16", "2", "?", "?"], "dW fills in")
+    tab.key("p")
+    equal(tab.run("document.getElementById('play').textContent"), "Pause", "P plays")
+    deadline = time.monotonic() + TIMEOUT
+    while title(tab)[:2] == "W2":
+        assert time.monotonic() < deadline, "nothing is played"
+        time.sleep(0.1)
+    press(tab, "play")
+    tab.run("document.querySelector('#w button').click()")
+    loads(tab)
+
+
+def legible(tab):
+    """No letter is smaller than 12 pixels."""
+    least = tab.run("""Math.min(...[...document.querySelectorAll('body *')].filter(e => [...e.childNodes].some(
+        n => n.nodeType === 3 && n.textContent.trim()) && !['SCRIPT', 'STYLE'].includes(e.tagName)).map(e => parseFloat(getComputedStyle(e).fontSize)))""")
+    equal(least >= 12, True, f"the smallest letters have {least} pixels")
 
 
 def redraw(tab):
     choose(tab, size="5×5", kernel="3", stride="2", padding="1")
-    equal(len(lit(tab, "g")), 9, "W1 of a 3x3 output")
+    equal(len(lit(tab, "dg")), 9, "W1 of a 3x3 output")
     equal(tab.run("document.querySelectorAll('#v .zero').length"), 24, "the ring of zeros")
     equal(tab.run("document.querySelectorAll('#v button').length"), 25, "pixels")
     choose(tab, size="3×3", padding="0", dilation="2")
@@ -289,12 +380,13 @@ def window(size, kernel, stride, padding, dilation):
 
 # Picks every element in turn; returns what is lit and said for each.
 EVERYTHING = """
-['v', 'w', 'g'].flatMap(kind => [...document.querySelectorAll('#' + kind + ' button')].map(cell => {
+(kinds => kinds.flatMap(kind => [...document.querySelectorAll('#' + kind + ' button')].map(cell => {
   cell.click();
-  const lit = table => [...document.querySelectorAll('#' + table + ' .cell.lit')].map(c => Number(c.dataset.n));
+  const lit = table => [...document.querySelectorAll('#' + table + ' .cell.lit')].map(c => Number(c.dataset.n)).sort((a, b) => a - b);
   const lines = [...document.querySelectorAll('#explanation .equation')].map(p => p.textContent);
-  return {kind, n: Number(cell.dataset.n), v: lit('v'), w: lit('w'), g: lit('g'), sum: lines.at(-1)};
-}))
+  const totals = [...document.querySelectorAll('#total .term')].map(c => Number(c.textContent));
+  return {kind, n: Number(cell.dataset.n), lit: Object.fromEntries(kinds.map(k => [k, lit(k)])), sum: lines.at(-1), totals};
+})))(['v', 'w', 'g', 'dv', 'dw', 'dg'])
 """
 
 
@@ -326,16 +418,23 @@ def every_choice(tab):
         outputs = range(len(axis) ** 2)
         for found in tab.run(EVERYTHING):
             kind, n = found["kind"], found["n"]
-            own = [p for p in products if p["gwv".index(kind)] == n]
+            own = [p for p in products if p["gwv".index(kind[-1])] == n]
             # A weight and an output also meet where the weight lies on padding.
-            touched = {"g": {o for o, _, _ in own} | (set(outputs) if kind == "w" else set()),
-                       "w": {w for _, w, _ in own} | (set(range(kernel ** 2)) if kind == "g" else set()),
-                       "v": {i for _, _, i in own}}
-            touched[kind].add(n)
-            equal({k: sorted(found[k]) for k in "gwv"}, {k: sorted(touched[k]) for k in "gwv"}, f"{picked}: {kind}{n + 1}")
+            met = {"g": set(outputs) if kind[-1] == "w" else {o for o, _, _ in own},
+                   "w": set(range(kernel ** 2)) if kind[-1] == "g" else {w for _, w, _ in own},
+                   "v": {i for _, _, i in own}}
+            touched = {"g": {"v": met["v"], "w": met["w"], "g": {n}},
+                       "dg": {"dv": met["v"], "dw": met["w"], "dg": {n}},
+                       "w": {"v": met["v"], "dg": met["g"], "w": {n}, "dw": {n}},
+                       "v": {"w": met["w"], "dg": met["g"], "v": {n}, "dv": {n}}}
+            wanted = touched[kind if kind == "dg" else kind[-1]]
+            equal(found["lit"], {k: sorted(wanted.get(k, ())) for k in KINDS}, f"{picked}: {kind}{n + 1}")
+            elements += 1
+            if kind == "dg":
+                continue
             terms, total = sum_of(found["sum"])
             equal((len(terms), sum(terms)), (len(own), total), f"{picked}: the sum of {kind}{n + 1}, {found['sum']}")
-            elements += 1
+            equal(found["totals"], list(itertools.accumulate(terms)), f"{picked}: running totals of {kind}{n + 1}")
         layers += 1
     print(f"    {layers} layers, {elements} elements, {refused} refused")
     choose(tab, size="3×3", kernel="2", stride="1", padding="0", dilation="1")
@@ -365,6 +464,7 @@ def phone(tab):
     equal(title(tab)[:2], "V5", "touched")
     for choices in [{}, {"size": "5×5", "padding": "2", "kernel": "3"}]:
         choose(tab, **choices)
+        legible(tab)
         width = tab.run("document.scrollingElement.scrollWidth")
         equal(width <= 360, True, f"nothing is wider than the phone: {width}")
         least = tab.run("Math.min(...[...document.querySelectorAll('#v .cell')].map(c => c.getBoundingClientRect().width))")
@@ -376,8 +476,9 @@ def phone(tab):
 def sums(tab):
     """Every sum of a page is the sum of its terms."""
     for found in tab.run(EVERYTHING):
-        terms, total = sum_of(found["sum"])
-        equal(sum(terms), total, str(found))
+        if found["kind"] != "dg":
+            terms, total = sum_of(found["sum"])
+            equal(sum(terms), total, str(found))
 
 
 def several_channels(tab):
@@ -386,7 +487,7 @@ def several_channels(tab):
     # The fourth filter of 4 taps makes the fourth output channel, and sees the second input channel.
     pixels, outputs = tab.run("[data.layers[chosen()].v, data.layers[chosen()].g].map(g => g[1] * g[2])")
     equal({int(name[1:]) > pixels for name in lit(tab, "v")}, {True}, "pixels of the second group")
-    equal(lit(tab, "g"), named("G", range(3 * outputs, 4 * outputs)), "outputs of the fourth filter")
+    equal(lit(tab, "dg"), named("dG", range(3 * outputs, 4 * outputs)), "outputs of the fourth filter")
 
 
 # Pages beside the one in docs/, and what is tested of them.
@@ -402,10 +503,13 @@ def screenshots(tab, folder):
     for dark, (name, width, height) in itertools.product([False, True], [("desktop", 1200, 900), ("phone", 360, 740)]):
         tab.dark(dark)
         tab.size(width, height, phone=name == "phone")
-        for layer, choices, pick in [("example", {}, "#w button"), ("pixel", {}, "#v button[data-n='4']"),
+        for layer, choices, pick in [("example", {}, "#w button"), ("steps", {}, "#w button"), ("pixel", {}, "#v button[data-n='4']"),
                                      ("strided", {"size": "5×5", "kernel": "3", "stride": "2", "padding": "1"}, "#w button")]:
             choose(tab, **{"size": "3×3", "kernel": "2", "stride": "1", "padding": "0", **choices})
             tab.run(f"document.querySelector(\"{pick}\").click()")
+            if layer == "steps":
+                for _ in range(3):
+                    press(tab, "step")
             tab.screenshot(folder / f"{name}-{layer}-{'dark' if dark else 'light'}.png")
 
 
@@ -421,7 +525,7 @@ def main():
         return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = pathlib.Path(folder)
-        pages = [(args.page, [loads, pointing, keyboard, redraw, every_choice, colours, phone])]
+        pages = [(args.page, [loads, legible, pointing, keyboard, stepping, redraw, every_choice, colours, phone])]
         for n, (flags, tests) in enumerate(OTHERS):
             # The profile whose dependencies the tests have built.
             command = ["cargo", "run", "-q", "--profile", "test", "-p", "explain", "--", "--format", "html"]

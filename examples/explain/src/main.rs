@@ -13,7 +13,7 @@
 //! | `document.rs`, `products.rs` | what is said about it |
 //! | `text.rs`, `markdown.rs` | the same as characters |
 //! | `svg/` | pictures |
-//! | `html.rs`, `page.html`, `page.css`, `page.js` | the page |
+//! | `html.rs`, `page/` | the page |
 //! | `docs.rs` (tests) | what docs/ holds of it, and whether that is stale |
 //! | `options.rs` | the command line, and what is too large |
 

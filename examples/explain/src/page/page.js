@@ -4,16 +4,18 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
-const stage = at("stage"), slider = at("window"), explanation = at("explanation");
+const stage = at("stage"), explanation = at("explanation");
 
-/** The symbol of an element: v("v", 0) is V1. */
-const symbol = (kind, n) => kind.toUpperCase() + (n + 1);
+/** The tensors on the page. A gradient's element is drawn like the element it belongs to. */
+const KINDS = ["v", "w", "g", "dv", "dw", "dg"];
+
+/** The symbol of an element: symbol("v", 0) is V1, symbol("dv", 0) is dV1. */
+const symbol = (kind, n) => (kind.length > 1 ? "d" : "") + kind.slice(-1).toUpperCase() + (n + 1);
 
 // ---- the layer: the library's tables
 
 let layer;    // the one that is drawn
 let terms;    // its products: {o, w, i, p, t, place}; i is -1 in padding
-let picked;   // what was chosen last: {kind: "v" | "w" | "g" | "cols", n}
 
 /** The index of the chosen layer among all combinations of choices. */
 function chosen() {
@@ -34,13 +36,10 @@ function read(entry) {
 const hue = (p) => (255 + Math.floor((360 * p) / layer.positions)) % 360;
 
 /** The products that belong to an element. */
-function of(selection) {
-  const { kind, n } = selection;
-  if (kind === "w") return terms.filter((x) => x.w === n);
-  if (kind === "g") return terms.filter((x) => x.o === n);
-  if (kind === "v") return terms.filter((x) => x.i === n);
-  // An element of cols meets the filters of its group.
-  return terms.filter((x) => colsNumber(x) === n);
+function of({ kind, n }) {
+  const letter = kind.slice(-1);
+  if (kind === "cols") return terms.filter((x) => colsNumber(x) === n);
+  return terms.filter((x) => ({ v: x.i, w: x.w, g: x.o })[letter] === n);
 }
 
 /** Which element of cols, group after group, a product reads. */
@@ -124,24 +123,28 @@ function drawCols() {
   }
 }
 
+const NAMES = { v: "pixel", w: "weight", g: "output", dv: "gradient", dw: "gradient", dg: "error" };
+
 function draw() {
   const entry = data.layers[chosen()];
   at("refused").hidden = !entry.refused;
   stage.hidden = Boolean(entry.refused);
+  pause();
   if (entry.refused) {
     at("refused").textContent = `No such layer here: ${entry.refused}.`;
     return;
   }
   read(entry);
-  const { v, w, g } = layer.numbers;
-  const cell = (kind, values, name) => (n) => button(kind, n, symbol(kind, n), values[n], `${name} ${symbol(kind, n)}`);
-  const pixel = cell("v", v, "pixel");
+  const cell = (kind) => (n) => button(kind, n, symbol(kind, n), layer.numbers[kind][n], `${NAMES[kind]} ${symbol(kind, n)}`);
+  const pixel = cell("v");
   drawTensor("v", layer.padded, "input", (place) => (layer.pixels[place] < 0 ? drawZero() : pixel(layer.pixels[place])));
-  drawTensor("w", layer.w, "filter", cell("w", w, "weight"));
-  drawTensor("g", layer.g, "output", cell("g", g, "output"));
+  drawTensor("w", layer.w, "filter", cell("w"));
+  drawTensor("g", layer.g, "output", cell("g"));
+  drawTensor("dv", layer.v, "gradient of the input", cell("dv"));
+  drawTensor("dw", layer.w, "gradient of the filter", cell("dw"));
+  drawTensor("dg", layer.g, "error", cell("dg"));
   drawCols();
-  for (const kind of ["v", "w", "g", "cols"]) at(kind).querySelector("button").tabIndex = 0;
-  slider.max = layer.positions - 1;
+  for (const kind of [...KINDS, "cols"]) at(kind).querySelector("button").tabIndex = 0;
   pick({ kind: "w", n: 0 });
 }
 
@@ -153,48 +156,64 @@ function lit(kind, n, p, partner) {
   const cell = buttonOf({ kind, n });
   cell.classList.add("lit");
   cell.style.setProperty("--h", hue(p));
-  if (partner) cell.lastChild.textContent = partner;
+  if (partner) cell.lastChild.replaceChildren(make("span", "own", cell.dataset.number), "·" + partner);
 }
 
-/** Lights up an element and all that its products touch; nothing if there is no selection. */
-function light(selection, only) {
+/** Lights up an element and all that its products touch: `products`, of which the last may be the one just added. */
+function light(selection, products) {
   for (const cell of stage.querySelectorAll(".lit, .picked")) {
     cell.classList.remove("lit", "picked");
     if (cell.dataset.number !== undefined) cell.lastChild.textContent = cell.dataset.number;
   }
   stage.classList.toggle("busy", Boolean(selection));
   if (!selection) return;
-  const { kind } = selection;
-  const products = only ? [only] : of(selection);
+  const { kind, n } = selection, letter = kind.slice(-1);
   for (const x of products) {
-    const padding = x.i < 0;
-    const error = "d" + symbol("g", x.o), weight = symbol("w", x.w), pixel = padding ? "0" : symbol("v", x.i);
+    const V = x.i < 0 ? "0" : symbol("v", x.i), W = symbol("w", x.w), D = symbol("dg", x.o);
     // Beside each element stands what it is multiplied by.
-    if (!padding && kind !== "v") lit("v", x.i, x.p, "·" + (kind === "g" ? weight : error));
-    if (kind !== "w") lit("w", x.w, x.p, "·" + (kind === "g" ? pixel : error));
-    if (kind !== "g") lit("g", x.o, x.p, kind === "v" ? "·" + weight : "·" + pixel);
+    if (kind === "g") {
+      if (x.i >= 0) lit("v", x.i, x.p, W);
+      lit("w", x.w, x.p, V);
+    } else if (letter === "w") {
+      if (x.i >= 0) lit("v", x.i, x.p, D);
+      lit("dg", x.o, x.p, V);
+    } else if (letter === "v") {
+      lit("w", x.w, x.p, D);
+      lit("dg", x.o, x.p, W);
+    } else if (kind === "dg") {
+      if (x.i >= 0) lit("dv", x.i, x.p);
+      lit("dw", x.w, x.p);
+    } else {
+      if (x.i >= 0) lit("v", x.i, x.p);
+      for (const [table, n] of [["w", x.w], ["g", x.o], ["dg", x.o]]) lit(table, n, x.p);
+    }
     lit("cols", colsNumber(x), x.p);
   }
   for (const name of at("cols").querySelectorAll(".name")) {
     name.classList.toggle("lit", products.some((x) => rowOf(x) === Number(name.dataset.row)));
   }
-  const cell = buttonOf(selection);
-  if (products.length > 0) cell.style.setProperty("--h", kind === "w" || kind === "v" ? 255 : hue(products[0].p));
-  cell.classList.add("lit", "picked");
+  // A weight and a pixel are shown with their gradients.
+  const both = letter === "g" || kind === "cols" ? [selection] : [{ kind: letter, n }, { kind: "d" + letter, n }];
+  for (const one of both) {
+    const cell = buttonOf(one);
+    cell.style.setProperty("--h", letter === "g" || kind === "cols" ? hue(products[0]?.p ?? 0) : 255);
+    cell.classList.add("lit", "picked");
+  }
 }
 
 // ---- what is said
 
 const number = (x) => (x < 0 ? `(${x})` : String(x));
 
-/** One line: `left = a + b`, each term in the colour of its window. */
-function equation(left, parts, between = "+ ") {
+/** One line: `left = a + b`, each term in the colour of its window; terms that aren't `added` yet stand back. */
+function equation(left, parts, added, between = "+ ") {
   const line = make("p", "equation", left ? `${left} = ` : "");
   parts.forEach(([text, x], n) => {
     const term = make("span", "term", text);
     term.style.setProperty("--h", hue(x.p));
-    term.addEventListener("pointerenter", () => light(selected(), x));
-    term.addEventListener("pointerleave", () => light(selected()));
+    term.classList.toggle("later", Boolean(added) && !added.includes(x));
+    term.addEventListener("pointerenter", () => flow(selected(), [x]));
+    term.addEventListener("pointerleave", () => show());
     // A sign stays with the term that it precedes.
     if (n > 0) line.append(" ");
     line.append(make("span", "together", n > 0 ? between : "", term));
@@ -205,76 +224,99 @@ function equation(left, parts, between = "+ ") {
 
 const places = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
+/** The two factors of a product, as it stands in the sum of an element. */
+function factors(kind, x) {
+  const { v, w, dg } = layer.numbers;
+  if (kind === "g") return [v[x.i], w[x.w]];
+  return [dg[x.o], kind.endsWith("w") ? v[x.i] : w[x.w]];
+}
+
+const inNumbers = (kind, x) => factors(kind, x).map(number).join("·");
+
 /** The title and the lines that explain an element. */
-function words(selection) {
-  const { kind, n } = selection;
-  const { v, w, g, dg, dw, dv } = layer.numbers;
+function words(selection, added) {
+  const { kind, n } = selection, letter = kind.slice(-1);
   const all = of(selection), real = all.filter((x) => x.i >= 0);
-  const me = kind === "cols" ? "" : symbol(kind, n);
   const G = (x) => symbol("g", x.o), W = (x) => symbol("w", x.w), V = (x) => (x.i < 0 ? "0" : symbol("v", x.i));
-  const sum = (factors, total) => {
-    const line = equation("", real.map((x) => [factors(x), x]));
+  const sum = (total) => {
+    const line = equation("", real.map((x) => [inNumbers(kind, x), x]), added);
     line.prepend("= ");
-    if (real.length > 0) line.append(" ", make("span", "together result", `= ${total}`));
+    const result = make("span", "together result", `= ${total}`);
+    result.classList.toggle("later", Boolean(added) && added.length < real.length);
+    if (real.length > 0) line.append(" ", result);
     return line;
   };
-  if (kind === "g") {
-    return [`${me} is made under one window, from ${places(real.length, "pixel")}`,
-      equation(me, real.map((x) => [`${V(x)}·${W(x)}`, x])),
-      sum((x) => `${number(v[x.i])}·${number(w[x.w])}`, g[n]),
-      make("p", "", `Its error, ∂E/∂${me} = ${dg[n]}, comes from the next layer. It flows back to every weight and pixel that is lit.`)];
-  }
   if (kind === "cols") {
     const x = all[0];
-    const lines = all.flatMap((x) => x.i < 0 ? [] : [
+    if (x.i < 0) return [`For ${G(x)} the weight ${W(x)} lies on padding: a zero`, make("p", "", "It adds nothing, forward or back.")];
+    const lines = all.flatMap((x) => [
       equation(G(x), [[`.. + ${V(x)}·${W(x)} + ..`, x]]),
       equation(`∂E/∂${W(x)}`, [[`.. + ∂E/∂${G(x)}·${V(x)} + ..`, x]]),
       equation(`∂E/∂${V(x)}`, [[`.. + ∂E/∂${G(x)}·${W(x)} + ..`, x]])]);
-    if (x.i < 0) return [`For ${G(x)} the weight ${W(x)} lies on padding: a zero`, make("p", "", "It adds nothing, forward or back.")];
     return [`For ${G(x)} the weight ${W(x)} lies on ${V(x)}: one product, used three times`, ...lines];
   }
-  const partner = kind === "w" ? V : W;
-  const title = kind === "w"
+  const me = symbol(letter, n);
+  if (kind === "g") {
+    return [`${me} is made under one window, from ${places(real.length, "pixel")}`,
+      equation(me, real.map((x) => [`${V(x)}·${W(x)}`, x]), added),
+      sum(layer.numbers.g[n]),
+      make("p", "", "Each output is a dense unit that sees only the pixels under its window. All outputs share the same weights.")];
+  }
+  if (kind === "dg") {
+    return [`The error of ${me} flows back to ${places(all.length, "weight")} and ${places(real.length, "pixel")}`,
+      make("p", "", `∂E/∂${me} = ${layer.numbers.dg[n]}. It reaches each weight times the pixel under it, and each pixel times the weight above it:`),
+      equation("", real.map((x) => [`∂E/∂${W(x)} += ∂E/∂${G(x)}·${V(x)}`, x]), undefined, ""),
+      equation("", real.map((x) => [`∂E/∂${V(x)} += ∂E/∂${G(x)}·${W(x)}`, x]), undefined, "")];
+  }
+  const partner = letter === "w" ? V : W, padding = all.length - real.length;
+  const title = letter === "w"
     ? `${me} is used in ${places(all.length, "window")}: its gradient is a sum over them`
-    : `${me} is read ${places(all.length, "time")}: its gradient gathers from there`;
-  const value = (x) => number(dg[x.o]) + "·" + number(kind === "w" ? v[x.i] : w[x.w]);
+    : `${me} lies in ${places(all.length, "window")}: its gradient is a sum over them`;
+  const zeros = padding === 0 ? [] : [make("p", "", `In ${padding} of them the weight lies on padding. It multiplies a zero there, and the term is left out below.`)];
   return [title,
-    make("p", "", "The chain rule, once for each place:"),
-    equation(`∂E/∂${me}`, all.map((x) => [`∂E/∂${G(x)}·∂${G(x)}/∂${me}`, x])),
-    make("p", "", kind === "w" ? "with the pixel that it meets there:" : "with the weight that lies on it there:"),
-    equation("", all.map((x) => [`∂${G(x)}/∂${me} = ${partner(x)}`, x]), " "),
+    make("p", "", "The chain rule, once for each window:"),
+    equation(`∂E/∂${me}`, all.map((x) => [`∂E/∂${G(x)}·∂${G(x)}/∂${me}`, x]), added),
+    make("p", "", letter === "w" ? "with the pixel under the weight there:" : "with the weight above the pixel there:"),
+    equation("", all.map((x) => [`∂${G(x)}/∂${me} = ${partner(x)}`, x]), added, " "),
+    ...zeros,
     make("p", "", "and so"),
-    equation(`∂E/∂${me}`, real.map((x) => [`∂E/∂${G(x)}·${partner(x)}`, x])),
-    sum(value, (kind === "w" ? dw : dv)[n])];
+    equation(`∂E/∂${me}`, real.map((x) => [`∂E/∂${G(x)}·${partner(x)}`, x]), added),
+    sum(layer.numbers["d" + letter][n])];
 }
 
-function explain(selection) {
+function explain(selection, added) {
   if (!selection) {
-    explanation.replaceChildren(make("h2", "", "Point at a weight, a pixel or an output"));
+    explanation.replaceChildren(make("h2", "", "Point at a weight, a pixel, an output or an error"));
     return;
   }
-  const [title, ...lines] = words(selection);
+  const [title, ...lines] = words(selection, added);
   explanation.replaceChildren(make("h2", "", title), ...lines);
 }
 
-// ---- pointing, keys, the slider
+// ---- pointing and keys
 
-let hovered = null;
+let picked;          // what was chosen last: {kind, n}, kind one of KINDS or "cols"
+let hovered = null;  // what the pointer is on
 const selected = () => hovered ?? picked;
 
+/** Lights up products and draws how they flow. */
+function flow(selection, products) {
+  light(selection, products);
+  drawArrows(selection, products);
+}
+
 function show() {
-  light(selected());
-  explain(selected());
-  const first = selected() && of(selected())[0];
-  if (selected()?.kind === "g" || selected()?.kind === "cols") slider.value = first.p;
-  const name = terms.find((x) => x.p === Number(slider.value));
-  at("window-name").textContent = `${symbol("g", name.o)}, ${Number(slider.value) + 1} of ${layer.positions}`;
-  slider.setAttribute("aria-valuetext", at("window-name").textContent);
+  const selection = selected();
+  const added = hovered ? null : addedSoFar();
+  flow(selection, selection ? added ?? of(selection) : []);
+  explain(selection, added);
+  showPlayer();
 }
 
 function pick(selection) {
   picked = selection;
   hovered = null;
+  unstep();
   show();
 }
 
@@ -282,7 +324,7 @@ const selectionOf = (cell) => ({ kind: cell.dataset.kind, n: Number(cell.dataset
 
 stage.addEventListener("pointerover", (event) => {
   const cell = event.target.closest("button.cell");
-  if (event.pointerType === "mouse" && (cell || hovered)) {
+  if (event.pointerType === "mouse" && !playing() && (cell || hovered)) {
     // Over the explanation of what is pointed at, it stays.
     if (!cell && explanation.contains(event.target)) return;
     hovered = cell && selectionOf(cell);
@@ -321,17 +363,3 @@ stage.addEventListener("keydown", (event) => {
   }
   nearest?.focus();
 });
-slider.addEventListener("input", () => {
-  const first = terms.find((x) => x.p === Number(slider.value));
-  pick({ kind: "g", n: first.o });
-});
-
-for (const choice of data.choices) {
-  const select = make("select");
-  select.id = "choice-" + choice.name;
-  choice.labels.forEach((label, n) => select.append(new Option(label, n, n === choice.first, n === choice.first)));
-  select.addEventListener("change", draw);
-  at("choices").append(make("label", "", choice.name, select));
-}
-at("choices").addEventListener("submit", (event) => event.preventDefault());
-draw();
