@@ -1,7 +1,7 @@
 /* The library from C: one layer forward and backward, checked by hand.
  *
  *     cargo build --release --features capi
- *     cc -Iinclude examples/conv.c target/release/libim2col.a -lpthread -ldl -lm -o conv && ./conv
+ *     cc -Iinclude examples/conv.c target/release/libim2col.a -lpthread -ldl -lm -o target/conv && target/conv
  */
 #include "im2col.h"
 #include <stdio.h>
