@@ -66,14 +66,35 @@ impl Element for f64 {
 }
 
 pub(crate) mod sealed {
-    //! Keeps [`super::Element`] to the types that have kernels and passes.
-    use crate::gemm::textbook::Gemm;
-    use crate::kernel::HasKernels;
-    use crate::plan::HasPasses;
+    //! Keeps [`super::Element`] to the two types, and lets other rooms keep something for each of them.
 
-    /// Everything that kernels and passes need of their element type.
+    /// One of the two element types.
     #[allow(unreachable_pub, reason = "a supertrait must be as public as its trait")]
-    pub trait Sealed: Gemm + HasKernels + HasPasses {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
+    pub trait Sealed: Sized + 'static {
+        /// What `of` has for this type.
+        fn choose<C: super::ForElement>(of: C) -> C::Value<Self>;
+    }
+
+    impl Sealed for f32 {
+        fn choose<C: super::ForElement>(of: C) -> C::Value<f32> {
+            of.f32()
+        }
+    }
+
+    impl Sealed for f64 {
+        fn choose<C: super::ForElement>(of: C) -> C::Value<f64> {
+            of.f64()
+        }
+    }
+}
+
+/// Something that there is for each element type, made by functions that aren't generic: kernels, a table of
+/// compiled passes. So those who have it know of elements, and elements don't know of them.
+pub trait ForElement {
+    /// What there is for `T`.
+    type Value<T: 'static>;
+    /// For `f32`.
+    fn f32(self) -> Self::Value<f32>;
+    /// For `f64`.
+    fn f64(self) -> Self::Value<f64>;
 }

@@ -45,10 +45,10 @@ pub mod capi;
 mod choose;
 mod conv;
 mod element;
+mod engine;
 mod error;
 #[allow(unsafe_code, reason = "raw matrices: every block says why it is sound")]
 mod gemm;
-mod im2col;
 #[allow(unsafe_code, reason = "intrinsics and raw tiles: every block says why it is sound")]
 #[allow(clippy::needless_range_loop, reason = "indices are register numbers")]
 mod kernel;
@@ -56,8 +56,6 @@ mod options;
 mod packed;
 mod parallel;
 mod pass;
-mod patch_map;
-mod patches;
 mod plan;
 pub mod reference;
 mod scratch;
@@ -65,8 +63,8 @@ mod shape;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transposed;
+mod view;
 
-pub use self::im2col::{col2im, im2col};
 pub use activation::Activation;
 pub use choose::schedule::{Corner, Engine, Padding, ParseScheduleError, Schedule, Staging};
 pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
@@ -77,9 +75,10 @@ pub use options::{Accuracy, Algorithm};
 pub use packed::PackedWeight;
 pub use parallel::Parallelism;
 pub use pass::{Pass, Write};
-pub use patch_map::{PatchMap, Term};
 pub use plan::Plan;
 pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,
 };
+pub use view::im2col::{col2im, im2col};
+pub use view::map::{PatchMap, Term};

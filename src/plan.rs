@@ -3,20 +3,20 @@
 use crate::activation::Activation;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
+use crate::engine::{Layer, Weights};
 use crate::error::{Error, check_len};
-use crate::kernel::{Epilogue, Isa, Kernels, kernels};
+use crate::kernel::{Epilogue, Isa, Kernels, kernels, kernels_of};
 use crate::options::{Accuracy, Algorithm, Options};
 use crate::packed::PackedWeight;
 use crate::parallel::Parallelism;
-use crate::pass::{Layer, Pass, Weights, Write};
+use crate::pass::{Pass, Write};
 use crate::scratch::allocate;
 use crate::shape::Shape;
 use alloc::string::String;
 use alloc::vec::Vec;
 use chosen::Chosen;
 use core::fmt;
-
-pub(crate) use passes::HasPasses;
+use passes::passes;
 
 mod chosen;
 mod passes;
@@ -67,7 +67,7 @@ impl<T: Element> Plan<T> {
         parallelism: Parallelism,
         isa: Isa,
     ) -> Result<Self, Error> {
-        let kernels = T::kernels(isa).ok_or(Error::Unsupported { what: isa.name() })?;
+        let kernels = kernels_of(isa).ok_or(Error::Unsupported { what: isa.name() })?;
         Self::with_kernels(shape, Options::of(algorithm), parallelism, kernels)
     }
 
@@ -86,7 +86,7 @@ impl<T: Element> Plan<T> {
         parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        let chosen = (T::passes().choose)(&shape, options, kernels)?;
+        let chosen = (passes().choose)(&shape, options, kernels)?;
         let Options { accuracy, .. } = options;
         Ok(Self { shape, parallelism, activation: Activation::None, accuracy, kernels, chosen })
     }
@@ -117,7 +117,7 @@ impl<T: Element> Plan<T> {
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let data = (T::passes().pack)(&self.chosen, &self.layer(), pass, weight)?;
+        let data = (passes().pack)(&self.chosen, &self.layer(), pass, weight)?;
         Ok(PackedWeight::new(self, pass, data))
     }
 
@@ -160,7 +160,7 @@ impl<T: Element> Plan<T> {
         struct Words<'a, T: 'static>(&'a Plan<T>);
         impl<T: Element> fmt::Display for Words<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                (T::passes().explain)(&self.0.chosen, &self.0.layer(), f)
+                (passes().explain)(&self.0.chosen, &self.0.layer(), f)
             }
         }
         alloc::format!("{}", Words(self))
@@ -178,7 +178,7 @@ impl<T: Element> Plan<T> {
     /// [`Error::Unsupported`] if the schedule isn't possible for this pass of this layer with these kernels,
     /// [`Error::OutOfMemory`] if there is no room for its tables.
     pub fn with_schedule(mut self, pass: Pass, schedule: Schedule) -> Result<Self, Error> {
-        (T::passes().replace)(&mut self.chosen, &self.shape, self.kernels, pass, schedule)?;
+        (passes().replace)(&mut self.chosen, &self.shape, self.kernels, pass, schedule)?;
         Ok(self)
     }
 
@@ -187,7 +187,7 @@ impl<T: Element> Plan<T> {
     /// # Errors
     /// [`Error::OutOfMemory`] if there is no room for the list.
     pub fn candidates(&self, pass: Pass) -> Result<Vec<Schedule>, Error> {
-        (T::passes().candidates)(&self.shape, self.kernels, pass)
+        (passes().candidates)(&self.shape, self.kernels, pass)
     }
 
     /// Elements of scratch that a call on the current pool can use.
@@ -299,7 +299,7 @@ impl<T: Element> Plan<T> {
         let epilogue = Epilogue { bias, clamp, ..Epilogue::new(false) };
         let (chosen, layer) = (&self.chosen, self.layer());
         self.within(Pass::Forward, scratch, |scratch| {
-            (T::passes().forward)(chosen, &layer, input, weights, epilogue, output, scratch);
+            (passes().forward)(chosen, &layer, input, weights, epilogue, output, scratch);
         });
     }
 
@@ -414,7 +414,7 @@ impl<T: Element> Plan<T> {
         scratch: &mut [T],
     ) {
         let (chosen, layer) = (&self.chosen, self.layer());
-        let pass = T::passes().backward_data;
+        let pass = passes().backward_data;
         self.within(Pass::BackwardData, scratch, |scratch| {
             pass(chosen, &layer, weights, grad_output, grad_input, write, scratch);
         });
@@ -463,7 +463,7 @@ impl<T: Element> Plan<T> {
         self.check_backward_weight(input, grad_output, grad_weight)?;
         self.check_scratch(Pass::BackwardWeight, scratch)?;
         let (chosen, layer, sources) = (&self.chosen, self.layer(), [input, grad_output]);
-        let pass = T::passes().backward_weight;
+        let pass = passes().backward_weight;
         self.within(Pass::BackwardWeight, scratch, |scratch| {
             pass(chosen, &layer, sources, grad_weight, write, scratch);
         });
@@ -489,7 +489,7 @@ impl<T: Element> Plan<T> {
         check_len("grad_output", self.shape.output_len(), grad_output.len())?;
         check_len("grad_bias", self.shape.out_channels(), grad_bias.len())?;
         let Self { shape, parallelism, .. } = self;
-        (T::passes().backward_bias)(shape, *parallelism, grad_output, grad_bias, write);
+        (passes().backward_bias)(shape, *parallelism, grad_output, grad_bias, write);
         Ok(())
     }
 

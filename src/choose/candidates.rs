@@ -2,18 +2,20 @@
 
 use super::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
+use crate::engine::backward_weight::is_pointwise;
+use crate::engine::classes::Inside;
+use crate::engine::direct::STENCIL_TERMS;
+use crate::engine::few_pixels::FewPixels;
+use crate::engine::regions::Cut;
 use crate::error::Error;
 use crate::kernel::Kernels;
 use crate::kernel::stencil::{Channels, MOST_BLOCK, MOST_TERMS};
-use crate::pass::bands::Cut;
-use crate::pass::few_pixels::FewPixels;
-use crate::pass::inside::Inside;
-use crate::pass::phases::{phase_count, phases};
-use crate::pass::scatter::is_pointwise;
-use crate::pass::{Pass, STENCIL_TERMS};
-use crate::patches::{Source, Walk};
+use crate::pass::Pass;
 use crate::scratch::room;
 use crate::shape::{Layout, Shape};
+use crate::view::axis::Walk;
+use crate::view::phases::{phase_count, phases};
+use crate::view::source::Source;
 use alloc::vec::Vec;
 
 /// Phases of `backward_data` that have products of their own: each has tables, which a plan holds.

@@ -4,20 +4,22 @@ use super::candidates::{PIXELS, Question};
 use super::orientation::Lanes;
 use super::schedule::{Padding, Schedule, Staging};
 use crate::element::Element;
+use crate::engine::backward_weight::is_pointwise;
+use crate::engine::direct::STENCIL_TERMS;
+use crate::engine::few_pixels::FewPixels;
+use crate::engine::regions::Cut;
+use crate::engine::steps::side_by_side;
 use crate::error::Error;
 use crate::gemm::dot::Tile;
 use crate::gemm::gathered::{ROWS_OF_CELL, fewest};
 use crate::gemm::kinds::Room;
 use crate::kernel::stencil::{Channels, MOST_BLOCK, MOST_TERMS};
 use crate::kernel::{Isa, Kernel, Kernels};
-use crate::pass::bands::Cut;
-use crate::pass::few_pixels::FewPixels;
-use crate::pass::scatter::is_pointwise;
-use crate::pass::steps::side_by_side;
-use crate::pass::{Pass, STENCIL_TERMS};
-use crate::patches::{Source, Walk};
+use crate::pass::Pass;
 use crate::scratch::room;
 use crate::shape::{Layout, Shape};
+use crate::view::axis::Walk;
+use crate::view::source::Source;
 use alloc::vec::Vec;
 
 /// Elements that a run may touch: with a panel of weights it has to stay in the L2 cache. AVX2's may have half a MiB, those

@@ -1,10 +1,10 @@
 //! Which operand of a product has the vectors: what each way costs.
 
 use crate::element::Element;
+use crate::engine::regions::Cut;
 use crate::error::Error;
 use crate::kernel::{Isa, Kernels};
-use crate::pass::bands::Cut;
-use crate::patches::{Beside, Source};
+use crate::view::source::{Beside, Source};
 
 /// Which operand has the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The product of two strided matrices by the crate `matrixmultiply`, behind safe views.
 
-use crate::element::Element;
+use crate::element::{Element, ForElement};
 
 /// `matrixmultiply`'s entry point for an element type: sizes m, k, n; alpha; a, b with their row
 /// and column strides; beta (0: c is never read); c with its strides.
@@ -21,18 +21,19 @@ type GemmFn<T> = unsafe fn(
     isize,
 );
 
-/// The two entry points of `matrixmultiply` under one name.
-pub trait Gemm: Sized {
-    /// `sgemm` or `dgemm`.
-    const GEMM: GemmFn<Self>;
-}
+/// The two entry points of `matrixmultiply`.
+struct Gemm;
 
-impl Gemm for f32 {
-    const GEMM: GemmFn<f32> = matrixmultiply::sgemm;
-}
+impl ForElement for Gemm {
+    type Value<T: 'static> = GemmFn<T>;
 
-impl Gemm for f64 {
-    const GEMM: GemmFn<f64> = matrixmultiply::dgemm;
+    fn f32(self) -> GemmFn<f32> {
+        matrixmultiply::sgemm
+    }
+
+    fn f64(self) -> GemmFn<f64> {
+        matrixmultiply::dgemm
+    }
 }
 
 /// A matrix in a slice: element `(i, j)` lies at `i * row + j * col`.
@@ -84,7 +85,8 @@ pub(crate) fn multiply<T: Element>(
     let signed = |n: usize| n as isize;
     let [ra, ca, rb, cb, rc, cc] = [a.row, a.col, b.row, b.col, c.row, c.col].map(signed);
     let (a, b, c) = (a.data.as_ptr(), b.data.as_ptr(), c.data.as_mut_ptr());
+    let gemm = T::choose(Gemm);
     // SAFETY: `fits` has checked the furthest element of all three matrices against their
     // slices, `&mut` keeps c apart from a and b, and the elements of c are distinct.
-    unsafe { T::GEMM(m, k, n, T::ONE, a, ra, ca, b, rb, cb, beta, c, rc, cc) }
+    unsafe { gemm(m, k, n, T::ONE, a, ra, ca, b, rb, cb, beta, c, rc, cc) }
 }

@@ -21,7 +21,7 @@ pub(crate) mod stencil;
 pub(crate) mod tests;
 mod vector;
 
-use crate::element::Element;
+use crate::element::{Element, ForElement};
 use core::fmt;
 use core::ops::Range;
 
@@ -62,7 +62,7 @@ impl Isa {
 
     /// Whether this machine has it.
     pub fn is_available(self) -> bool {
-        f32::kernels(self).is_some()
+        kernels_of::<f32>(self).is_some()
     }
 
     /// The highest ISA of this machine, lowered by the environment variable `IM2COL_ISA` (a
@@ -102,7 +102,7 @@ fn asked() -> Option<Isa> {
 /// The kernels of one ISA for one element type. A value is the proof that the machine has the
 /// ISA: only the ISA's file makes one, after it has asked the processor.
 #[derive(Debug)]
-pub struct Kernels<T: 'static> {
+pub(crate) struct Kernels<T: 'static> {
     pub(crate) isa: Isa,
     /// Many rows, few vectors: for panels packed as narrow as a vector.
     pub(crate) tall: Kernel<T>,
@@ -365,19 +365,14 @@ pub(crate) struct CopyRows<T> {
     pub(crate) next: usize,
 }
 
-/// Element types that have kernels.
-pub trait HasKernels: Sized + 'static {
-    /// The kernels of an ISA, if this machine has it.
-    fn kernels(isa: Isa) -> Option<&'static Kernels<Self>>;
+/// The kernels of an ISA, if this machine has it.
+struct OfIsa(Isa);
 
-    /// Those that this machine can run but has better ones for, of the same ISA.
-    #[cfg(feature = "testing")]
-    fn others() -> Option<&'static Kernels<Self>>;
-}
+impl ForElement for OfIsa {
+    type Value<T: 'static> = Option<&'static Kernels<T>>;
 
-impl HasKernels for f32 {
-    fn kernels(isa: Isa) -> Option<&'static Kernels<f32>> {
-        match isa {
+    fn f32(self) -> Option<&'static Kernels<f32>> {
+        match self.0 {
             Isa::Portable => Some(&portable::F32),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Isa::Simd128 => simd128::detected().then_some(&simd128::F32),
@@ -392,18 +387,8 @@ impl HasKernels for f32 {
         }
     }
 
-    #[cfg(feature = "testing")]
-    fn others() -> Option<&'static Kernels<f32>> {
-        #[cfg(target_arch = "x86_64")]
-        return avx512::detected().then(avx512::other_f32);
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    }
-}
-
-impl HasKernels for f64 {
-    fn kernels(isa: Isa) -> Option<&'static Kernels<f64>> {
-        match isa {
+    fn f64(self) -> Option<&'static Kernels<f64>> {
+        match self.0 {
             Isa::Portable => Some(&portable::F64),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Isa::Simd128 => simd128::detected().then_some(&simd128::F64),
@@ -417,14 +402,11 @@ impl HasKernels for f64 {
             _ => None,
         }
     }
+}
 
-    #[cfg(feature = "testing")]
-    fn others() -> Option<&'static Kernels<f64>> {
-        #[cfg(target_arch = "x86_64")]
-        return avx512::detected().then(avx512::other_f64);
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    }
+/// The kernels of `isa`, if this machine has it.
+pub(crate) fn kernels_of<T: Element>(isa: Isa) -> Option<&'static Kernels<T>> {
+    T::choose(OfIsa(isa))
 }
 
 /// The tile buffer of any kernel: rows times lanes of the largest.
@@ -433,5 +415,5 @@ pub(crate) const MAX_TILE: usize = 28 * 16;
 /// The kernels of `isa`, which the caller has asked for by [`Isa::is_available`] or
 /// [`Isa::best`]; the portable ones otherwise.
 pub(crate) fn kernels<T: Element>(isa: Isa) -> &'static Kernels<T> {
-    T::kernels(isa).or_else(|| T::kernels(Isa::Portable)).expect("every machine is portable")
+    kernels_of(isa).or_else(|| kernels_of(Isa::Portable)).expect("every machine is portable")
 }

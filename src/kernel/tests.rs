@@ -1,9 +1,12 @@
 //! Every kernel of every ISA of this machine by itself: what it computes, and what it touches.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{
     CopyRows, Epilogue, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Residual, Store,
+    kernels_of,
 };
-use crate::element::Element;
+use crate::element::{Element, ForElement};
 use crate::testing::{Unit, nan};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -26,8 +29,34 @@ pub(crate) const TESTS: &[Unit] = &[
     ("kernel::vectors::avx512", vectors::avx512),
 ];
 
+/// [`others`].
+struct Others;
+
+impl ForElement for Others {
+    type Value<T: 'static> = Option<&'static Kernels<T>>;
+
+    fn f32(self) -> Option<&'static Kernels<f32>> {
+        #[cfg(target_arch = "x86_64")]
+        return avx512::detected().then(avx512::other_f32);
+        #[cfg(not(target_arch = "x86_64"))]
+        None
+    }
+
+    fn f64(self) -> Option<&'static Kernels<f64>> {
+        #[cfg(target_arch = "x86_64")]
+        return avx512::detected().then(avx512::other_f64);
+        #[cfg(not(target_arch = "x86_64"))]
+        None
+    }
+}
+
+/// Kernels that this machine can run but has better ones for, of the same ISA.
+pub(crate) fn others<T: Element>() -> Option<&'static Kernels<T>> {
+    T::choose(Others)
+}
+
 pub(super) fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
-    Isa::ALL.into_iter().filter_map(T::kernels).chain(T::others())
+    Isa::ALL.into_iter().filter_map(kernels_of).chain(others())
 }
 
 /// The kernels of every ISA of this machine, and whether they are wide: then tiles may have fewer vectors, and

@@ -4,16 +4,17 @@ use crate::choose::candidates::Question;
 use crate::choose::first::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
 use crate::element::Element;
+use crate::engine::backward_weight::Scatter;
+use crate::engine::direct::channels_last::ChannelsLast;
+use crate::engine::direct::depthwise::Depthwise;
+use crate::engine::direct::grouped::Grouped;
+use crate::engine::few_pixels::FewPixels;
+use crate::engine::implicit::Gathering;
+use crate::engine::{Layer, Weights, explicit};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
 use crate::options::{Algorithm, Options};
-use crate::pass::depthwise::Depthwise;
-use crate::pass::depthwise::channels_last::ChannelsLast;
-use crate::pass::few_pixels::FewPixels;
-use crate::pass::gather::Gathering;
-use crate::pass::grouped::Grouped;
-use crate::pass::scatter::Scatter;
-use crate::pass::{Layer, Pass, Weights, Write, backward_data, backward_weight, forward};
+use crate::pass::{Pass, Write};
 use crate::scratch::{Need, allocate};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
@@ -137,11 +138,7 @@ impl Chosen {
     /// What a pass wants.
     pub(super) fn need(&self, shape: &Shape, pass: Pass) -> Need {
         match &self.of(pass).engine {
-            Engine::Explicit => match pass {
-                Pass::Forward => forward::explicit_need(shape),
-                Pass::BackwardData => backward_data::explicit_need(shape),
-                Pass::BackwardWeight => backward_weight::explicit_need(shape),
-            },
+            Engine::Explicit => explicit::need(shape, pass),
             Engine::Gathering(gathering) => gathering.need(),
             Engine::Scatter(scatter) => scatter.need(),
             Engine::FewPixels(few) => few.need(pass),
@@ -191,7 +188,7 @@ impl Chosen {
         let &Layer { shape, parallelism, .. } = layer;
         match &self.forward.engine {
             Engine::Explicit => {
-                forward::explicit(shape, parallelism, [input, weight], epilogue, output, scratch);
+                explicit::forward(shape, parallelism, [input, weight], epilogue, output, scratch);
             }
             Engine::Gathering(gathering) => {
                 gathering.run(layer, input, weights, output, epilogue, scratch);
@@ -227,7 +224,7 @@ impl Chosen {
         let epilogue = Epilogue::new(accumulate);
         match &self.backward_data.engine {
             Engine::Explicit => {
-                backward_data::explicit(shape, parallelism, sources, grad_input, write, scratch);
+                explicit::backward_data(shape, parallelism, sources, grad_input, write, scratch);
             }
             Engine::Gathering(gathering) => {
                 if !accumulate && !gathering.fills(shape) {
@@ -261,7 +258,7 @@ impl Chosen {
         let &Layer { shape, parallelism, .. } = layer;
         match &self.backward_weight.engine {
             Engine::Explicit => {
-                backward_weight::explicit(shape, parallelism, sources, grad_weight, write, scratch);
+                explicit::backward_weight(shape, parallelism, sources, grad_weight, write, scratch);
             }
             Engine::Scatter(product) => product.run(layer, sources, grad_weight, write, scratch),
             Engine::FewPixels(few) => {

@@ -6,12 +6,13 @@
 
 use super::chosen::Chosen;
 use crate::choose::schedule::Schedule;
-use crate::element::Element;
+use crate::element::{Element, ForElement};
+use crate::engine::{Layer, Weights, bias};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
 use crate::options::Options;
 use crate::parallel::Parallelism;
-use crate::pass::{Layer, Pass, Weights, Write, backward_bias};
+use crate::pass::{Pass, Write};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
@@ -20,7 +21,7 @@ use core::fmt;
 /// The functions of a [`Chosen`] for one element type, and the gradient of the bias, which is the same in
 /// every choice.
 #[allow(clippy::type_complexity, reason = "the signatures of the functions they are")]
-pub struct Passes<T: 'static> {
+pub(super) struct Passes<T: 'static> {
     pub(super) choose: fn(&Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
     pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
     pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
@@ -44,29 +45,31 @@ impl<T: Element> Passes<T> {
         forward: Chosen::forward,
         backward_data: Chosen::backward_data,
         backward_weight: Chosen::backward_weight,
-        backward_bias: backward_bias::backward_bias,
+        backward_bias: bias::backward_bias,
         explain: Chosen::explain,
     };
 }
 
-/// Element types that have passes.
-pub trait HasPasses: Sized + 'static {
-    /// The table.
-    fn passes() -> &'static Passes<Self>;
-}
+/// The tables.
+struct OfElement;
 
 // Statics, not constants: a constant is made anew, with all that it names, where it is used.
 static F32: Passes<f32> = Passes::OF;
 static F64: Passes<f64> = Passes::OF;
 
-impl HasPasses for f32 {
-    fn passes() -> &'static Passes<f32> {
+impl ForElement for OfElement {
+    type Value<T: 'static> = &'static Passes<T>;
+
+    fn f32(self) -> &'static Passes<f32> {
         &F32
+    }
+
+    fn f64(self) -> &'static Passes<f64> {
+        &F64
     }
 }
 
-impl HasPasses for f64 {
-    fn passes() -> &'static Passes<f64> {
-        &F64
-    }
+/// The table of an element type.
+pub(super) fn passes<T: Element>() -> &'static Passes<T> {
+    T::choose(OfElement)
 }

@@ -4,11 +4,14 @@
 //! weights, and nothing touched outside of a slice.
 
 use super::Plan;
+use super::passes::passes;
 use crate::element::Element;
+use crate::engine::Weights;
+use crate::kernel::tests::others;
 use crate::kernel::{Epilogue, Residual};
 use crate::options::{Algorithm, Options};
 use crate::parallel::Parallelism;
-use crate::pass::{Pass, Weights, Write};
+use crate::pass::{Pass, Write};
 use crate::shape::Params;
 use crate::testing::{
     Call, EDGES, Fill, Guarded, Layer, Tolerance, Unit, bits, calls, for_families, nan, plans,
@@ -24,7 +27,7 @@ pub(crate) const TESTS: &[Unit] = &[
 /// The layer on this machine's other kernels; none where every kernel is chosen by some plan.
 fn other<T: Element>(layer: &Layer<T>) -> Option<Plan<T>> {
     let (implicit, rayon) = (Algorithm::Implicit, Parallelism::Rayon);
-    T::others().map(|kernels| {
+    others().map(|kernels| {
         Plan::with_kernels(layer.shape, Options::of(implicit), rayon, kernels).unwrap()
     })
 }
@@ -102,7 +105,7 @@ fn check_epilogue<T: Element>(params: Params) {
             let (input, weight) = (&layer.input, Weights::Raw(&layer.weight));
             plan.within(Pass::Forward, &mut scratch, |scratch| {
                 let (path, layer) = (&plan.chosen, plan.layer());
-                (T::passes().forward)(path, &layer, input, weight, epilogue, &mut output, scratch);
+                (passes().forward)(path, &layer, input, weight, epilogue, &mut output, scratch);
             });
             for (i, &got) in output.iter().enumerate() {
                 let mut expected = if with_bias { biased.values[i] } else { sums.values[i] };

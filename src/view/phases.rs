@@ -5,22 +5,22 @@
 //! from the outputs with a stride of 1.
 
 use crate::error::Error;
-use crate::patches::Walk;
 use crate::scratch::room;
 use crate::shape::{Axis, Shape};
+use crate::view::axis::Walk;
 use alloc::vec::Vec;
 
 /// The input elements of one axis that meet the same taps: every `stride`-th from `first` on.
 #[derive(Debug)]
 pub(crate) struct Phase {
     /// The first such element.
-    pub(super) first: usize,
+    pub(crate) first: usize,
     /// The view of the outputs that they gather, in ascending order of outputs.
     pub(crate) walk: Walk,
     /// Taps between those that the phase meets.
-    pub(super) step: usize,
+    pub(crate) step: usize,
     /// Taps after the last that it meets.
-    pub(super) last: usize,
+    pub(crate) last: usize,
 }
 
 /// The phases of one axis that meet a tap.

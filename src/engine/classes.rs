@@ -10,9 +10,11 @@ use crate::error::Error;
 use crate::gemm::grid::{AXES, Boxes, Offsets, Run, Table, dense};
 use crate::gemm::kinds::{Kind, Room};
 use crate::kernel::Kernel;
-use crate::patches::{Patches, Source, Walk};
 use crate::scratch::room;
 use crate::shape::{Layout, MAX_AXES};
+use crate::view::axis::Walk;
+use crate::view::cols::Patches;
+use crate::view::source::Source;
 use alloc::vec::Vec;
 use core::ops::Range;
 

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::kernel::{Isa, Kernels};
-use crate::pass::steps::side_by_side;
+use crate::engine::steps::side_by_side;
 use crate::shape::{Axis, Layout, Shape};
 
 /// The shortest row of pixels that is worth a vector.

@@ -11,8 +11,7 @@
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `orientation` weighs them.
 //! Channels last, both have the vectors where channels are few: *lanes are terms* (`terms`).
 
-use super::bands::{Bands, Cut};
-use super::phases::phases;
+use super::regions::{Bands, Cut};
 use super::steps::Steps;
 use super::{Layer, Weights};
 use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
@@ -23,9 +22,11 @@ use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Left, ROWS, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels, Side};
-use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
+use crate::view::cols::{Held, Limits, Patches};
+use crate::view::phases::phases;
+use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
 

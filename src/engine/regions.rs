@@ -7,9 +7,10 @@
 use crate::error::Error;
 use crate::gemm::ROWS;
 use crate::gemm::grid::{Boxes, Grid, Offsets, Run};
-use crate::patches::{Source, Walk};
 use crate::scratch::room;
 use crate::shape::Layout;
+use crate::view::axis::Walk;
+use crate::view::source::Source;
 use alloc::vec::Vec;
 use core::ops::Range;
 

@@ -4,16 +4,15 @@
 //! has the others. A unit of work is a plane: an output channel of an image (forward), an input
 //! channel of an image (backward_data), a filter (backward_weight).
 
-pub(crate) mod channels_last;
-
 use super::STENCIL_TERMS;
-use super::phases::phases;
-use super::{Layer, Pass, Write};
+use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
+use crate::engine::Layer;
 use crate::error::Error;
 use crate::kernel::Epilogue;
 use crate::kernel::stencil::Stencil;
-use crate::scratch::{Need, room};
+use crate::pass::{Pass, Write};
+use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
 
@@ -172,71 +171,4 @@ fn blocks<T>(
         let blocks = image.chunks_mut(together * plane).enumerate();
         blocks.map(move |(block, planes)| (n, block * together, planes))
     })
-}
-
-/// How outputs, taps and one plane of the input meet.
-pub(super) fn forward_stencil(shape: &Shape) -> Stencil {
-    let axes = shape.axes3();
-    let [_, h, w] = axes;
-    let tap_pitches = [h.kernel * w.kernel, w.kernel, 1];
-    Stencil {
-        source: axes.map(|axis| axis.input),
-        outputs: axes.map(|axis| axis.output),
-        taps: axes.map(|axis| axis.kernel),
-        stride: axes.map(|axis| axis.stride),
-        dilation: axes.map(|axis| axis.dilation),
-        origin: axes.map(|axis| -(axis.pad_begin as isize)),
-        output_base: 0,
-        output_pitches: [h.output * w.output, w.output, 1],
-        tap_base: 0,
-        tap_pitches: tap_pitches.map(|pitch| pitch as isize),
-    }
-}
-
-/// How the input, taps and one plane of the outputs' errors meet: a stencil for each phase that
-/// meets a tap; with a stride of 2, the two that share the phases of all axes but the innermost
-/// are twins.
-pub(super) fn backward_stencils(shape: &Shape) -> Result<Vec<[Option<Stencil>; 2]>, Error> {
-    let axes = shape.axes3();
-    let [d, h, w] = axes;
-    let tap_pitches = [h.kernel * w.kernel, w.kernel, 1];
-    let pitches = [h.input * w.input, w.input, 1];
-    let (planes, rows, mut columns) = (phases(d)?, phases(h)?, phases(w)?);
-    // Unstable, as the stable sort allocates; no two have the same first.
-    columns.sort_unstable_by_key(|phase| phase.first);
-    let together = if w.stride == 2 { 2 } else { 1 };
-    let count = planes.len() * rows.len() * columns.len().div_ceil(together);
-    let mut backward_data = room(count)?;
-    for z in &planes {
-        for y in &rows {
-            for x in columns.chunks(together) {
-                let stencil = |x| {
-                    let phase = [z, y, x];
-                    // Taps are walked last to first, so that the outputs ascend.
-                    let last = |a: usize| axes[a].kernel - 1 - phase[a].last;
-                    let sum = |f: &dyn Fn(usize) -> usize| (0..3).map(f).sum();
-                    // A step that is never taken, of a phase with one tap, may have any size.
-                    let step = |a: usize| match phase[a].walk.taps {
-                        1 => 0,
-                        _ => -((phase[a].step * tap_pitches[a]) as isize),
-                    };
-                    let each = [0, 1, 2];
-                    Stencil {
-                        source: axes.map(|axis| axis.output),
-                        outputs: each.map(|a| phase[a].walk.outputs),
-                        taps: each.map(|a| phase[a].walk.taps),
-                        stride: [1; 3],
-                        dilation: each.map(|a| phase[a].walk.dilation),
-                        origin: each.map(|a| phase[a].walk.origin),
-                        output_base: sum(&|a| phase[a].first * pitches[a]),
-                        output_pitches: each.map(|a| axes[a].stride.saturating_mul(pitches[a])),
-                        tap_base: sum(&|a| last(a) * tap_pitches[a]),
-                        tap_pitches: each.map(step),
-                    }
-                };
-                backward_data.push([x.first().map(stencil), x.get(1).map(stencil)]);
-            }
-        }
-    }
-    Ok(backward_data)
 }

@@ -5,11 +5,11 @@
 
 use super::{Call, Gathering, Product};
 use crate::element::Element;
+use crate::engine::steps::Steps;
 use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::Offsets;
 use crate::gemm::target::Cell;
-use crate::pass::steps::Steps;
-use crate::patches::Held;
+use crate::view::cols::Held;
 
 /// Terms of a sum between two visits of the destination: its lanes add them up one after the other (docs/numerics.md).
 const TERMS: usize = 4096;

@@ -7,9 +7,9 @@
 //! axes, and over many channels of the source, its sums are made in several goes.
 
 use super::STENCIL_TERMS;
-use super::depthwise::{backward_stencils, forward_stencil};
-use super::{Layer, Weights};
+use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
+use crate::engine::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::stencil::{MOST_BLOCK, Planes, Stencil};
 use crate::kernel::{Epilogue, Kernels};

@@ -1,6 +1,7 @@
 //! The part of an image that a run of pixels and a run of taps read, copied with its padding.
 
-use super::{Beside, Patches, Pitches, Source};
+use super::axis::Slots;
+use super::source::{Beside, Pitches, Source};
 use crate::element::Element;
 use crate::gemm::CROWDED;
 use crate::gemm::copy::{Rows, copy_rows};
@@ -8,31 +9,16 @@ use crate::gemm::grid::Run;
 use crate::kernel::Kernels;
 use crate::shape::{Layout, MAX_AXES};
 
-/// How one axis lies in a copy.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slots {
-    /// Elements held.
-    pub(super) len: usize,
-    /// Slots between neighbouring outputs.
-    pub(super) point: usize,
-    /// Slots between neighbouring taps.
-    pub(super) tap: usize,
-    /// Image elements between neighbouring slots.
-    pub(super) step: usize,
-    /// Stretches of evenly spaced slots: 1, or one for each tap.
-    pub(super) pieces: usize,
-}
-
 /// How a copy is laid out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Copy {
-    pub(super) slots: [Slots; MAX_AXES],
-    pub(super) pitches: Pitches,
-    pub(super) len: usize,
+pub(crate) struct Copy {
+    pub(crate) slots: [Slots; MAX_AXES],
+    pub(crate) pitches: Pitches,
+    pub(crate) len: usize,
 }
 
 impl Copy {
-    pub(super) fn new(
+    pub(crate) fn new(
         source: &Source,
         pixel_run: [usize; 4],
         tap_run: [usize; 4],
@@ -77,23 +63,24 @@ impl Copy {
 
     /// Copies what the runs read, zeros where that is padding.
     #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
-    pub(super) fn fill<T: Element>(
+    pub(crate) fn fill<T: Element>(
         &self,
-        view: &Patches,
+        view: &Source,
+        unread: [bool; 2],
         kernels: &Kernels<T>,
         image: &[T],
         pixels: &Run,
         taps: &Run,
         scratch: &mut [T],
     ) {
-        let source = view.source.pitches();
+        let source = view.pitches();
         let [n, o @ ..] = pixels.start;
         let [images, outputs @ ..] = pixels.sizes;
-        let (first_channel, first_tap) = view.source.split_layout(taps.start);
-        let (channels, tap_count) = view.source.split_layout(taps.sizes);
+        let (first_channel, first_tap) = view.split_layout(taps.start);
+        let (channels, tap_count) = view.split_layout(taps.sizes);
         // Each axis' stretches, with the sizes that this run has; the pitches stay the full run's.
         let stretches = [0, 1, 2].map(|a| {
-            let walk = &view.source.walks[a];
+            let walk = &view.walks[a];
             let slots = &self.slots[a];
             let origin = (o[a] * walk.stride + first_tap[a] * walk.dilation) as isize + walk.origin;
             let pieces = if slots.pieces == 1 { 1 } else { tap_count[a] };
@@ -115,7 +102,7 @@ impl Copy {
         let [depths, heights, widths] = &stretches;
         let to_axes = self.pitches.axes;
         // Channels last: a pixel's channels are one row; channels first: a row has one channel.
-        let (outer, inner) = match view.source.layout {
+        let (outer, inner) = match view.layout {
             Layout::ChannelsFirst => (channels, 1),
             Layout::ChannelsLast => (1, channels),
         };
@@ -143,7 +130,7 @@ impl Copy {
                                 to_pixel: to_axes[2],
                                 inner,
                                 next,
-                                unread: view.unread,
+                                unread,
                             };
                             let place = z_to * to_axes[0] + h_to * to_axes[1] + w_to * to_axes[2];
                             plane.copy(kernels, image, &mut scratch[to + place..]);

@@ -1,8 +1,8 @@
 //! `db = Σ dG`: a bias is used at every pixel of its channel, so its error is their sum.
 
-use super::Write;
 use crate::element::Element;
 use crate::parallel::Parallelism;
+use crate::pass::Write;
 use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 

@@ -14,7 +14,7 @@
 //! Where a patch is the whole image, cols is the input itself and nothing is copied at all. Each pass has products of its
 //! own, so that they are made one pass at a time.
 
-use super::{Layer, Pass, Weights, Write};
+use super::{Layer, Weights};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
@@ -23,9 +23,11 @@ use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Left, Right, multiply};
 use crate::kernel::{Epilogue, Kernels, Side};
-use crate::patches::{Beside, Limits, Patches, Source, pixel_pitches};
+use crate::pass::{Pass, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Axis, Layout, Shape, flat, positions};
+use crate::view::cols::{Limits, Patches};
+use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
 

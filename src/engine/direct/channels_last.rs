@@ -7,13 +7,14 @@
 //! (backward_data, which gathers). backward_weight sums part of the lines for a block of channels;
 //! the parts are cut by shape and added up in their order.
 
-use super::{backward_stencils, forward_stencil};
+use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
+use crate::engine::partial_sums::PARTIALS;
+use crate::engine::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::stencil::{Channels, MOST_TERMS, Row, Stencil};
 use crate::kernel::{Epilogue, Kernels};
-use crate::pass::backward_weight::PARTIALS;
-use crate::pass::{Layer, Pass, Weights, Write};
+use crate::pass::{Pass, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;

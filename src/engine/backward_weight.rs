@@ -7,10 +7,10 @@
 //! channels are the rows, with nothing packed. Where every pixel meets one tap, image and errors are alike, and
 //! the image is the one that is transposed if it has at most half as many channels.
 
-use super::backward_weight::{PARTIALS, join};
-use super::inside::Inside;
+use super::Layer;
+use super::classes::Inside;
+use super::partial_sums::{PARTIALS, join};
 use super::steps::Steps;
-use super::{Layer, Write};
 use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
@@ -21,9 +21,11 @@ use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Left, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels};
-use crate::patches::{Beside, Held, Limits, Patches, Source, pixel_pitches};
+use crate::pass::Write;
 use crate::scratch::{Need, aligned};
 use crate::shape::{Axis, Layout, Shape};
+use crate::view::cols::{Held, Limits, Patches};
+use crate::view::source::{Beside, Source, pixel_pitches};
 use core::fmt;
 /// Units of work that a layer should have, where it can.
 const CELLS: usize = 8;

@@ -1,0 +1,184 @@
+//! The image that a view reads: its channels, its axes, how far its elements lie apart.
+
+use super::axis::Walk;
+use crate::gemm::CROWDED;
+use crate::gemm::grid;
+use crate::shape::{Layout, MAX_AXES, Shape};
+
+/// Elements of an image that no cache is expected to hold.
+const FAR: usize = 2 << 20;
+
+/// The image under a view: some channels of each image of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) layout: Layout,
+    pub(crate) batch: usize,
+    /// Channels that a patch has.
+    pub(crate) channels: usize,
+    /// Channels that a pixel has, over all groups.
+    pub(crate) all_channels: usize,
+    pub(crate) walks: [Walk; MAX_AXES],
+}
+
+impl Source {
+    fn pixels(&self) -> usize {
+        self.walks.iter().map(|walk| walk.source).product()
+    }
+
+    /// The input of a layer, as forward reads it.
+    pub(crate) fn input(shape: &Shape) -> Self {
+        let walks = shape.axes3().map(|axis| Walk {
+            source: axis.input,
+            outputs: axis.output,
+            taps: axis.kernel,
+            stride: axis.stride,
+            dilation: axis.dilation,
+            origin: -(axis.pad_begin as isize),
+        });
+        Self {
+            layout: shape.layout(),
+            batch: shape.batch(),
+            channels: shape.group_in(),
+            all_channels: shape.in_channels(),
+            walks,
+        }
+    }
+
+    /// The outputs' errors of a layer, read by these walks.
+    pub(crate) fn errors(shape: &Shape, walks: [Walk; MAX_AXES]) -> Self {
+        Self {
+            layout: shape.layout(),
+            batch: shape.batch(),
+            channels: shape.group_out(),
+            all_channels: shape.out_channels(),
+            walks,
+        }
+    }
+
+    /// Whether no cache is expected to hold an image.
+    pub(crate) fn is_far(&self) -> bool {
+        self.channels.saturating_mul(self.pixels()) > FAR
+    }
+
+    /// Elements between neighbouring images, channels, and elements of each axis.
+    pub(crate) fn pitches(&self) -> Pitches {
+        let [_, h, w] = self.walks.map(|walk| walk.source);
+        let image = self.all_channels * self.pixels();
+        match self.layout {
+            Layout::ChannelsFirst => Pitches { image, channel: self.pixels(), axes: [h * w, w, 1] },
+            Layout::ChannelsLast => {
+                let c = self.all_channels;
+                Pitches { image, channel: 1, axes: [h * w * c, w * c, c] }
+            }
+        }
+    }
+
+    /// The pitches of the pixels' grid and of the taps' where the image is read as it lies.
+    pub(crate) fn direct_pitches(&self) -> ([usize; 4], [usize; 4]) {
+        let pitches = self.pitches();
+        let each = |value: fn(&Walk) -> usize| {
+            [0, 1, 2].map(|a| value(&self.walks[a]).saturating_mul(pitches.axes[a]))
+        };
+        let [d, h, w] = each(|walk| walk.stride);
+        let taps = self.by_layout(pitches.channel, each(|walk| walk.dilation));
+        ([pitches.image, d, h, w], taps)
+    }
+
+    /// Whether what the rows of a tile read lies a multiple of 2 KiB apart, and meets in the same few sets of the
+    /// L1 cache: 28 such rows run at a quarter of the speed. Rows are channels, or pixels.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let pitches = self.pitches();
+        let apart = match self.layout {
+            Layout::ChannelsFirst if self.channels > 1 => pitches.channel,
+            Layout::ChannelsLast if self.walks[2].outputs > 1 => {
+                self.walks[2].stride.saturating_mul(pitches.axes[2])
+            }
+            _ => 1,
+        };
+        apart.is_multiple_of(CROWDED)
+    }
+
+    /// Whether rows of the image follow each other as those of the outputs do, for each tap.
+    pub(crate) fn is_side_by_side(&self) -> bool {
+        let [_, h, w] = &self.walks;
+        w.stride == 1
+            && (h.outputs == 1 || (h.stride == 1 && w.outputs == w.source))
+            && h.outputs * w.outputs >= 64
+    }
+
+    /// Cycles that it takes to copy what one plane of outputs reads of a channel, for vectors of so
+    /// many lanes: 6 for each row, 4 for each vector, and more with gaps between its elements.
+    pub(crate) fn copying(&self, beside: Beside, vector: usize) -> f64 {
+        let flat = beside == Beside::Planes;
+        let inside = self.walks.iter().all(Walk::is_inside);
+        if inside && (!flat || self.is_side_by_side()) {
+            return 0.0;
+        }
+        let [d, h, w] = &self.walks;
+        // Each tap's outputs by themselves, or all that a row has.
+        let by_tap = flat && (w.stride > 1 || (w.taps > 1 && h.outputs > 1));
+        let columns = if by_tap { w.outputs } else { w.slots(w.outputs, w.taps, flat).len };
+        let vectors = columns.div_ceil(vector) as f64;
+        let gaps = match w.stride {
+            _ if !by_tap => 0.0,
+            1 => 0.0,
+            2 => 4.0 * vectors,
+            _ => columns as f64,
+        };
+        let row = 6.0 + 4.0 * vectors + gaps;
+        let rows = d.taps as f64 * h.slots(h.outputs, h.taps, false).len as f64;
+        rows * row * if by_tap { w.taps as f64 } else { 1.0 }
+    }
+
+    /// The sizes of the grid of pixels: the batch, then the outputs.
+    pub(crate) fn pixel_sizes(&self) -> [usize; 4] {
+        let [d, h, w] = self.walks.map(|walk| walk.outputs);
+        [self.batch, d, h, w]
+    }
+
+    /// The sizes of the grid of taps, in the order of the weight's own elements.
+    pub(crate) fn tap_sizes(&self) -> [usize; 4] {
+        let taps = self.walks.map(|walk| walk.taps);
+        self.by_layout(self.channels, taps)
+    }
+
+    /// A channel's and three axes' values in the order of the layout.
+    pub(crate) fn by_layout(&self, channel: usize, [d, h, w]: [usize; 3]) -> [usize; 4] {
+        match self.layout {
+            Layout::ChannelsFirst => [channel, d, h, w],
+            Layout::ChannelsLast => [d, h, w, channel],
+        }
+    }
+
+    /// The channel's and the axes' values of four in the order of the layout: the reverse of [`by_layout`](Self::by_layout).
+    pub(crate) fn split_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
+        match self.layout {
+            Layout::ChannelsFirst => (a, [b, c, d]),
+            Layout::ChannelsLast => (d, [a, b, c]),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pitches {
+    pub(crate) image: usize,
+    pub(crate) channel: usize,
+    pub(crate) axes: [usize; MAX_AXES],
+}
+
+/// Pixels that lie side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Perhaps none.
+    None,
+    /// Those of a row.
+    Rows,
+    /// Those of a plane, and with them all of a run.
+    Planes,
+}
+
+/// The pitches of a grid of pixels whose elements lie densely, `pixel` apart, images `image` apart.
+pub(crate) fn pixel_pitches(sizes: [usize; 4], image: usize, pixel: usize) -> [usize; 4] {
+    let [_, d, h, w] = grid::dense(sizes);
+    [image, d * pixel, h * pixel, w * pixel]
+}
