@@ -22,9 +22,11 @@ pub(crate) struct Other {
     pub(crate) name: &'static str,
     /// Elements of scratch.
     pub(crate) scratch_len: fn(&Shape) -> usize,
-    /// A pass from its two operands to its result, with the scratch.
-    pub(crate) run: fn(&Shape, Pass, [&[f32]; 2], &mut [f32], &mut [f32]),
+    pub(crate) run: Run,
 }
+
+/// A pass of a layer from its two operands to its result, with scratch.
+pub(crate) type Run = fn(&Shape, Pass, [&[f32]; 2], &mut [f32], &mut [f32]);
 
 impl Way {
     pub(crate) fn name(self) -> &'static str {
