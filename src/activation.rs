@@ -6,9 +6,9 @@ use crate::element::Element;
 ///
 /// ```
 /// use im2col::{Activation, Conv1d};
-/// let conv = Conv1d::<f32>::new([1, 1, 3], [1, 1, 1]).plan()?.with_activation(Activation::Relu);
+/// let conv = Conv1d::<f32>::new([1, 1, 3], [1, 1, 1]).activation(Activation::Relu).plan()?;
 /// let mut output = [0.0; 3];
-/// conv.forward(&[-1.0, 0.5, 2.0], &[2.0], None, &mut output)?;
+/// conv.forward(&[-1.0, 0.5, 2.0], &[2.0]).run(&mut output)?;
 /// assert_eq!(output, [0.0, 1.0, 4.0]);
 /// # Ok::<(), im2col::Error>(())
 /// ```

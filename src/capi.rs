@@ -18,7 +18,7 @@ mod boundary;
 mod layer;
 
 use self::boundary::{Buffer, borrow, boxed, check_pointer, guard, unknown};
-use self::layer::{Layer, Threads};
+use self::layer::{Layer, Threads, scratch as scratch_of, scratch_bytes as bytes_of_scratch};
 use crate::{Isa, MAX_AXES, Pass, Write};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -111,15 +111,15 @@ pub struct im2col_conv_params {
 /// An immutable, validated plan of one layer. Any number of threads may use it at once.
 pub struct im2col_conv(Layer);
 
-/// Runs `$call` with `$plans` of the element type that the plan at `$conv` was made for.
-macro_rules! with_plans {
-    ($conv:expr, $plans:ident => $call:expr) => {{
+/// Runs `$call` with `$plan` of the element type that the plan at `$conv` was made for.
+macro_rules! with_plan {
+    ($conv:expr, $plan:ident => $call:expr) => {{
         check_pointer("conv", $conv)?;
         // SAFETY: neither NULL nor misaligned, so by contract a live plan, and none is ever
         // changed after its creation.
         match unsafe { &(*$conv).0 } {
-            Layer::F32($plans) => $call,
-            Layer::F64($plans) => $call,
+            Layer::F32($plan) => $call,
+            Layer::F64($plan) => $call,
         }
     }};
 }
@@ -198,9 +198,9 @@ pub unsafe extern "C" fn im2col_conv_output(
     output: *mut usize,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
+        with_plan!(conv, plan => {
             check_pointer("output", output)?;
-            for (i, axis) in plans.shape().axes().iter().enumerate() {
+            for (i, axis) in plan.shape().axes().iter().enumerate() {
                 // SAFETY: neither NULL nor misaligned, so by contract room for 3 sizes; there
                 // are at most MAX_AXES = 3 axes.
                 unsafe { output.add(i).write(axis.output) };
@@ -220,9 +220,9 @@ pub unsafe extern "C" fn im2col_conv_scratch_bytes(
     bytes: *mut usize,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
+        with_plan!(conv, plan => {
             check_pointer("bytes", bytes)?;
-            let need = plans.scratch_bytes(match pass {
+            let need = bytes_of_scratch(plan, match pass {
                 IM2COL_FORWARD => Pass::Forward,
                 IM2COL_BACKWARD_DATA => Pass::BackwardData,
                 IM2COL_BACKWARD_WEIGHT => Pass::BackwardWeight,
@@ -248,21 +248,19 @@ pub unsafe extern "C" fn im2col_conv_forward(
     scratch_bytes: usize,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
-            let shape = plans.shape();
+        with_plan!(conv, plan => {
+            let shape = plan.shape();
             let input = Buffer::new("input", input, shape.input_len())?;
             let weight = Buffer::new("weight", weight, shape.weight_len())?;
             let bias = Buffer::optional("bias", bias, shape.out_channels())?;
             let output = Buffer::new("output", output, shape.output_len())?;
-            let scratch = plans.scratch(Pass::Forward, scratch, scratch_bytes)?;
+            let lent = scratch_of(plan, Pass::Forward, scratch, scratch_bytes)?;
             // SAFETY: the lengths are the plan's; the memory is the caller's promise.
             let ([input, weight, bias], output, scratch) =
-                unsafe { borrow([input, weight, bias], output, scratch)? };
+                unsafe { borrow([input, weight, bias], output, lent)? };
             let bias = (!bias.is_empty()).then_some(bias);
-            plans.run(|plan| match scratch {
-                [] => plan.forward(input, weight, bias, output),
-                _ => plan.forward_with_scratch(input, weight, bias, output, scratch),
-            })
+            let call = plan.forward(input, weight).maybe_bias(bias).executor(&Threads);
+            Ok(call.maybe_scratch(some(scratch)).run(output)?)
         })
     })
 }
@@ -280,18 +278,17 @@ pub unsafe extern "C" fn im2col_conv_backward_data(
     scratch_bytes: usize,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
-            let (shape, write) = (plans.shape(), write(mode)?);
+        with_plan!(conv, plan => {
+            let (shape, accumulate) = (plan.shape(), accumulate(mode)?);
             let weight = Buffer::new("weight", weight, shape.weight_len())?;
             let dg = Buffer::new("grad_output", grad_output, shape.output_len())?;
             let dv = Buffer::new("grad_input", grad_input, shape.input_len())?;
-            let scratch = plans.scratch(Pass::BackwardData, scratch, scratch_bytes)?;
+            let lent = scratch_of(plan, Pass::BackwardData, scratch, scratch_bytes)?;
             // SAFETY: the lengths are the plan's; the memory is the caller's promise.
-            let ([weight, dg], dv, scratch) = unsafe { borrow([weight, dg], dv, scratch)? };
-            plans.run(|plan| match scratch {
-                [] => plan.backward_data(weight, dg, dv, write),
-                _ => plan.backward_data_with_scratch(weight, dg, dv, write, scratch),
-            })
+            let ([weight, dg], dv, scratch) = unsafe { borrow([weight, dg], dv, lent)? };
+            let call = plan.backward_data(weight, dg).executor(&Threads);
+            let call = if accumulate { call.accumulate() } else { call };
+            Ok(call.maybe_scratch(some(scratch)).run(dv)?)
         })
     })
 }
@@ -308,18 +305,17 @@ pub unsafe extern "C" fn im2col_conv_backward_weight(
     scratch_bytes: usize,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
-            let (shape, write) = (plans.shape(), write(mode)?);
+        with_plan!(conv, plan => {
+            let (shape, accumulate) = (plan.shape(), accumulate(mode)?);
             let input = Buffer::new("input", input, shape.input_len())?;
             let dg = Buffer::new("grad_output", grad_output, shape.output_len())?;
             let dw = Buffer::new("grad_weight", grad_weight, shape.weight_len())?;
-            let scratch = plans.scratch(Pass::BackwardWeight, scratch, scratch_bytes)?;
+            let lent = scratch_of(plan, Pass::BackwardWeight, scratch, scratch_bytes)?;
             // SAFETY: the lengths are the plan's; the memory is the caller's promise.
-            let ([input, dg], dw, scratch) = unsafe { borrow([input, dg], dw, scratch)? };
-            plans.run(|plan| match scratch {
-                [] => plan.backward_weight(input, dg, dw, write),
-                _ => plan.backward_weight_with_scratch(input, dg, dw, write, scratch),
-            })
+            let ([input, dg], dw, scratch) = unsafe { borrow([input, dg], dw, lent)? };
+            let call = plan.backward_weight(input, dg).executor(&Threads);
+            let call = if accumulate { call.accumulate() } else { call };
+            Ok(call.maybe_scratch(some(scratch)).run(dw)?)
         })
     })
 }
@@ -333,13 +329,14 @@ pub unsafe extern "C" fn im2col_conv_backward_bias(
     mode: i32,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
-            let (shape, write) = (plans.shape(), write(mode)?);
+        with_plan!(conv, plan => {
+            let (shape, accumulate) = (plan.shape(), accumulate(mode)?);
             let dg = Buffer::new("grad_output", grad_output, shape.output_len())?;
             let db = Buffer::new("grad_bias", grad_bias, shape.out_channels())?;
             // SAFETY: the lengths are the plan's; the memory is the caller's promise.
             let ([dg], db, _) = unsafe { borrow([dg], db, Buffer::none())? };
-            plans.run(|plan| plan.backward_bias(dg, db, write))
+            let call = plan.backward_bias(dg).executor(&Threads);
+            Ok(if accumulate { call.accumulate() } else { call }.run(db)?)
         })
     })
 }
@@ -355,13 +352,13 @@ pub unsafe extern "C" fn im2col_im2col(
     cols: *mut c_void,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
-            let shape = plans.shape();
+        with_plan!(conv, plan => {
+            let shape = plan.shape();
             let image = Buffer::new("image", image, shape.image_len())?;
             let cols = Buffer::new("cols", cols, shape.cols_len()?)?;
             // SAFETY: the lengths are the plan's; the memory is the caller's promise.
             let ([image], cols, _) = unsafe { borrow([image], cols, Buffer::none())? };
-            plans.im2col(image, cols)
+            layer::im2col(plan, image, cols)
         })
     })
 }
@@ -375,13 +372,13 @@ pub unsafe extern "C" fn im2col_col2im(
     mode: i32,
 ) -> im2col_status {
     guard(|| {
-        with_plans!(conv, plans => {
-            let (shape, write) = (plans.shape(), write(mode)?);
+        with_plan!(conv, plan => {
+            let (shape, accumulate) = (plan.shape(), accumulate(mode)?);
             let cols = Buffer::new("cols", cols, shape.cols_len()?)?;
             let image = Buffer::new("image", image, shape.image_len())?;
             // SAFETY: the lengths are the plan's; the memory is the caller's promise.
             let ([cols], image, _) = unsafe { borrow([cols], image, Buffer::none())? };
-            plans.col2im(cols, image, write)
+            layer::col2im(plan, cols, image, write(accumulate))
         })
     })
 }
@@ -397,10 +394,19 @@ fn isa() -> &'static CStr {
     }
 }
 
-fn write(mode: i32) -> Result<Write, boundary::Failure> {
+fn accumulate(mode: i32) -> Result<bool, boundary::Failure> {
     match mode {
-        IM2COL_OVERWRITE => Ok(Write::Overwrite),
-        IM2COL_ACCUMULATE => Ok(Write::Accumulate),
+        IM2COL_OVERWRITE => Ok(false),
+        IM2COL_ACCUMULATE => Ok(true),
         _ => Err(unknown("mode", mode, "0 (overwrite) or 1 (accumulate)")),
     }
+}
+
+fn write(accumulate: bool) -> Write {
+    if accumulate { Write::Accumulate } else { Write::Overwrite }
+}
+
+/// What was lent, if anything was.
+fn some<T>(lent: &mut [T]) -> Option<&mut [T]> {
+    if lent.is_empty() { None } else { Some(lent) }
 }

@@ -1,12 +1,12 @@
 //! A layer in the making: its sizes as torch prints them, nothing checked yet.
 
+use crate::activation::Activation;
 use crate::element::Element;
 use crate::error::Error;
+use crate::kernel::Isa;
 use crate::options::{Accuracy, Algorithm, Options};
-use crate::parallel::Parallelism;
 use crate::plan::Plan;
-use crate::shape::{Layout, MAX_AXES, Params, Shape};
-use core::marker::PhantomData;
+use crate::shape::{Dims, Layout, MAX_AXES, Params, Shape};
 
 /// A convolution layer in the making: [`Conv1d`], [`Conv2d`] or [`Conv3d`].
 ///
@@ -14,19 +14,19 @@ use core::marker::PhantomData;
 /// for both layouts. Nothing is checked before [`plan`](Self::plan).
 ///
 /// ```
-/// use im2col::{Conv2d, Write};
+/// use im2col::Conv2d;
 /// // The 3x3 image V1..V9 under the 2x2 filter W1..W4 makes the 2x2 output G1..G4.
 /// let conv = Conv2d::<f32>::new([1, 1, 3, 3], [1, 1, 2, 2]).plan()?;
 /// let v = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
 /// let w = [1.0, 10.0, 100.0, 1000.0];
 /// let mut g = [0.0; 4];
-/// conv.forward(&v, &w, None, &mut g)?;
+/// conv.forward(&v, &w).run(&mut g)?;
 /// assert_eq!(g[0], 1.0 * 1.0 + 2.0 * 10.0 + 4.0 * 100.0 + 5.0 * 1000.0); // V1W1+V2W2+V4W3+V5W4
 ///
 /// // The error flows back to W1 from every output that it helped to make.
 /// let grad_g = [1.0, 2.0, 3.0, 4.0];
 /// let mut grad_w = [0.0; 4];
-/// conv.backward_weight(&v, &grad_g, &mut grad_w, Write::Overwrite)?;
+/// conv.backward_weight(&v, &grad_g).run(&mut grad_w)?;
 /// assert_eq!(grad_w[0], 1.0 * 1.0 + 2.0 * 2.0 + 3.0 * 4.0 + 4.0 * 5.0); // Σ dE/dGi * V1,V2,V4,V5
 /// # Ok::<(), im2col::Error>(())
 /// ```
@@ -36,8 +36,31 @@ pub struct Conv<T, const AXES: usize> {
     params: Params,
     weight_channels: usize,
     options: Options,
-    parallelism: Parallelism,
-    element: PhantomData<T>,
+    activation: Activation<T>,
+    same: bool,
+}
+
+/// A number for each spatial axis: an array, or one number for all of them.
+///
+/// ```
+/// use im2col::Conv2d;
+/// let conv = Conv2d::<f32>::new([1, 1, 9, 9], [1, 1, 3, 3]);
+/// assert_eq!(conv.stride(2).output_shape()?, conv.stride([2, 2]).output_shape()?);
+/// # Ok::<(), im2col::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct PerAxis<const AXES: usize>(pub(crate) [usize; AXES]);
+
+impl<const AXES: usize> From<usize> for PerAxis<AXES> {
+    fn from(number: usize) -> Self {
+        Self([number; AXES])
+    }
+}
+
+impl<const AXES: usize> From<[usize; AXES]> for PerAxis<AXES> {
+    fn from(numbers: [usize; AXES]) -> Self {
+        Self(numbers)
+    }
 }
 
 /// A layer with one spatial axis: input `[N, C, L]`, weight `[K, C / groups, R]`.
@@ -88,36 +111,58 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
             params,
             weight_channels: weight[1],
             options: Options::default(),
-            parallelism: Parallelism::default(),
-            element: PhantomData,
+            activation: Activation::None,
+            same: false,
         }
     }
 
     /// Input elements between neighbouring outputs, per axis; 1 if not set.
-    pub fn stride(mut self, stride: [usize; AXES]) -> Self {
-        self.params.stride[..AXES].copy_from_slice(&stride);
+    pub fn stride(mut self, stride: impl Into<PerAxis<AXES>>) -> Self {
+        self.params.stride[..AXES].copy_from_slice(&stride.into().0);
         self
     }
 
     /// Zeros on both sides of each axis; 0 if not set.
-    pub fn padding(self, padding: [usize; AXES]) -> Self {
+    pub fn padding(self, padding: impl Into<PerAxis<AXES>>) -> Self {
+        let padding = padding.into();
         self.padding_per_side(padding, padding)
     }
 
-    /// Zeros before and after each axis, as ONNX and TensorFlow's `SAME` need them.
-    pub fn padding_per_side(mut self, begin: [usize; AXES], end: [usize; AXES]) -> Self {
-        self.params.pad_begin[..AXES].copy_from_slice(&begin);
-        self.params.pad_end[..AXES].copy_from_slice(&end);
+    /// Zeros before and after each axis, as ONNX and TensorFlow's `SAME` need them, and causal layers: all of them before.
+    #[doc(alias("causal"))]
+    pub fn padding_per_side(
+        mut self,
+        begin: impl Into<PerAxis<AXES>>,
+        end: impl Into<PerAxis<AXES>>,
+    ) -> Self {
+        self.same = false;
+        self.params.pad_begin[..AXES].copy_from_slice(&begin.into().0);
+        self.params.pad_end[..AXES].copy_from_slice(&end.into().0);
+        self
+    }
+
+    /// As many zeros as give the output `ceil(input / stride)` elements per axis, the odd one at the end: torch's
+    /// `padding="same"`, which it has for stride 1, TensorFlow's `SAME`, ONNX's `SAME_UPPER`.
+    ///
+    /// ```
+    /// use im2col::Conv2d;
+    /// let conv = Conv2d::<f32>::new([1, 1, 7, 8], [1, 1, 3, 4]).same();
+    /// assert_eq!(conv.output_shape()?, [1, 1, 7, 8]);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn same(mut self) -> Self {
+        self.same = true;
         self
     }
 
     /// Input elements between neighbouring taps of the kernel, per axis; 1 (dense) if not set.
-    pub fn dilation(mut self, dilation: [usize; AXES]) -> Self {
-        self.params.dilation[..AXES].copy_from_slice(&dilation);
+    pub fn dilation(mut self, dilation: impl Into<PerAxis<AXES>>) -> Self {
+        self.params.dilation[..AXES].copy_from_slice(&dilation.into().0);
         self
     }
 
     /// Groups: each output channel sees `C / groups` input channels; 1 if not set.
+    #[doc(alias("depthwise"))]
     pub fn groups(mut self, groups: usize) -> Self {
         self.params.groups = groups;
         self
@@ -142,10 +187,51 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
         self
     }
 
-    /// Where the work may run; [`Parallelism::Rayon`] if not set.
-    pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
-        self.parallelism = parallelism;
+    /// The instruction set whose kernels are used; [`Isa::best`] if not set.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.options.isa = Some(isa);
         self
+    }
+
+    /// Plans `forward` alone: the backward passes are refused, and cost neither time nor memory.
+    pub fn inference(mut self) -> Self {
+        self.options.inference = true;
+        self
+    }
+
+    /// What `forward` does to each output as it stores it; nothing if not set.
+    #[doc(alias("fuse", "relu"))]
+    pub fn activation(mut self, activation: Activation<T>) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Checks every size.
+    ///
+    /// # Errors
+    /// [`Error`] names what was wrong, what was found and what is allowed.
+    pub fn shape(&self) -> Result<Shape, Error> {
+        let mut params = self.params;
+        if self.same {
+            for axis in 0..AXES {
+                [params.pad_begin[axis], params.pad_end[axis]] = same_padding(&params, axis);
+            }
+        }
+        let Params { in_channels, groups, .. } = params;
+        let shape = Shape::new(params)?;
+        if self.weight_channels != shape.group_in() {
+            let found = self.weight_channels;
+            return Err(Error::WeightChannels { found, in_channels, groups });
+        }
+        Ok(shape)
+    }
+
+    /// The output's sizes, `[N, K, spatial..]` in either layout.
+    ///
+    /// # Errors
+    /// As [`shape`](Self::shape).
+    pub fn output_shape(&self) -> Result<Dims, Error> {
+        Ok(self.shape()?.output_shape())
     }
 
     /// Checks every size and chooses how to compute.
@@ -153,12 +239,16 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
     /// # Errors
     /// [`Error`] names what was wrong, what was found and what is allowed.
     pub fn plan(self) -> Result<Plan<T>, Error> {
-        let Params { in_channels, groups, .. } = self.params;
-        let shape = Shape::new(self.params)?;
-        if self.weight_channels != shape.group_in() {
-            let found = self.weight_channels;
-            return Err(Error::WeightChannels { found, in_channels, groups });
-        }
-        Plan::with_options(shape, self.options, self.parallelism)
+        Ok(Plan::new(self.shape()?, self.options)?.with_activation(self.activation))
     }
+}
+
+/// The zeros on both sides of an axis that has `ceil(input / stride)` outputs. Sizes that no shape has are left to its check.
+fn same_padding(params: &Params, axis: usize) -> [usize; 2] {
+    let [input, kernel, stride, dilation] =
+        [params.input, params.kernel, params.stride, params.dilation].map(|sizes| sizes[axis]);
+    let span = kernel.saturating_sub(1).saturating_mul(dilation).saturating_add(1);
+    let steps = input.div_ceil(stride.max(1)).saturating_sub(1).saturating_mul(stride);
+    let all = steps.saturating_add(span).saturating_sub(input);
+    [all / 2, all - all / 2]
 }

@@ -34,8 +34,9 @@ pub enum Error {
     },
     /// The weight's second dimension isn't the input channels of one group.
     #[error(
-        "the weight has {found} input channels per group: an input of {in_channels} channels in {groups} groups wants {}",
-        in_channels / (*groups).max(1)
+        "the weight's second dimension is {found}: for {in_channels} input channels and groups({groups}) it must be {}{}",
+        in_channels / (*groups).max(1),
+        if *groups == 1 && *found == 1 { " (for one filter per channel, set the groups)" } else { "" }
     )]
     WeightChannels {
         /// Channels per group found in the weight's shape.
@@ -58,7 +59,9 @@ pub enum Error {
         padded: usize,
     },
     /// The size of a transposed convolution's output is negative or ambiguous.
-    #[error("axis {axis}: output_padding {found} must be smaller than the stride ({stride})")]
+    #[error(
+        "axis {axis}: output_padding {found} must be smaller than the stride ({stride}) or the dilation ({dilation})"
+    )]
     OutputPadding {
         /// Index of the spatial axis, outermost first.
         axis: usize,
@@ -66,6 +69,8 @@ pub enum Error {
         found: usize,
         /// The stride of the axis.
         stride: usize,
+        /// The dilation of the axis.
+        dilation: usize,
     },
     /// A size doesn't fit the address space.
     #[error("{size} is too large: it must fit the address space ({} bytes)", isize::MAX)]
@@ -102,14 +107,36 @@ pub enum Error {
         found: usize,
     },
     /// Packed weights were used where they don't belong.
-    #[error("these weights were packed for {packed:?} of another {differs}: this call is {used:?}")]
+    #[error(
+        "weights packed for {packed} were passed to {used}, which reads them in another order: the {differs} differs"
+    )]
     PackedFor {
-        /// What differs: `"pass"`, `"shape"`, `"ISA"`, `"algorithm"` or `"schedule"`.
+        /// What differs: `"pass"`, `"weight's shape or layout"`, `"ISA"` or `"schedule"`.
         differs: &'static str,
         /// The pass that they were packed for.
         packed: Pass,
         /// The pass that was called.
         used: Pass,
+    },
+    /// Weights were to be packed for a pass that reads none.
+    #[error("{pass} reads no weights: there is nothing to pack")]
+    NoWeight {
+        /// The pass.
+        pass: Pass,
+    },
+    /// A pass of a plan that was made without it.
+    #[error("the plan was made for inference: {pass} was not planned")]
+    NotPlanned {
+        /// The pass that was called.
+        pass: Pass,
+    },
+    /// A call was to add to memory that may be uninitialised.
+    #[error(
+        "{what} may be uninitialised: a call that accumulates reads it, and wants a slice of numbers"
+    )]
+    Uninitialised {
+        /// The name of the slice.
+        what: &'static str,
     },
     /// Valid, but not offered by this build.
     #[error("{what} is not offered by this build")]
@@ -127,6 +154,7 @@ pub enum Error {
 
 /// A named size of a layer, on one spatial axis or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Size {
     /// `"batch"`, `"kernel"`, `"weight"`, ...
     pub what: &'static str,

@@ -11,20 +11,21 @@
 //! A layer is described as torch prints it, planned once, and used from any number of threads:
 //!
 //! ```
-//! use im2col::{Conv2d, Write};
+//! use im2col::Conv2d;
 //! let (n, c, h, w, k) = (2, 3, 8, 8, 4);
-//! let conv = Conv2d::<f32>::new([n, c, h, w], [k, c, 3, 3]).stride([2, 2]).padding([1, 1]).plan()?;
+//! let conv = Conv2d::<f32>::new([n, c, h, w], [k, c, 3, 3]).stride(2).padding(1).plan()?;
 //! let (input, weight) = (vec![1.0; n * c * h * w], vec![0.5; k * c * 9]);
-//! let mut output = vec![0.0; conv.shape().output_len()]; // [2, 4, 4, 4]
-//! conv.forward(&input, &weight, Some(&[0.0; 4]), &mut output)?;
+//! assert_eq!(conv.output_shape(), [2, 4, 4, 4]);
+//! let mut output = vec![0.0; conv.shape().output_len()];
+//! conv.forward(&input, &weight).bias(&[0.0; 4]).run(&mut output)?;
 //!
 //! let grad_output = output; // of E = Σ output² / 2
 //! let mut grad_weight = vec![0.0; weight.len()];
 //! let mut grad_input = vec![0.0; input.len()];
 //! let mut grad_bias = vec![0.0; k];
-//! conv.backward_weight(&input, &grad_output, &mut grad_weight, Write::Overwrite)?;
-//! conv.backward_data(&weight, &grad_output, &mut grad_input, Write::Overwrite)?;
-//! conv.backward_bias(&grad_output, &mut grad_bias, Write::Overwrite)?;
+//! conv.backward_weight(&input, &grad_output).run(&mut grad_weight)?;
+//! conv.backward_data(&weight, &grad_output).run(&mut grad_input)?;
+//! conv.backward_bias(&grad_output).run(&mut grad_bias)?;
 //! # Ok::<(), im2col::Error>(())
 //! ```
 //!
@@ -39,6 +40,7 @@
 extern crate alloc;
 
 mod activation;
+mod call;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers from C: every block says why it is sound")]
 pub mod capi;
@@ -66,17 +68,21 @@ mod transposed;
 mod view;
 
 pub use activation::Activation;
+pub use call::{BackwardBias, BackwardData, BackwardWeight, Forward, Output};
 pub use choose::schedule::{Corner, Engine, Padding, ParseScheduleError, Schedule, Staging};
-pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
+pub use conv::{Conv, Conv1d, Conv2d, Conv3d, PerAxis};
 pub use element::Element;
 pub use error::{Error, Size};
-pub use kernel::Isa;
-pub use options::{Accuracy, Algorithm};
-pub use packed::PackedWeight;
-pub use parallel::Parallelism;
+pub use kernel::{Isa, ParseIsaError};
+pub use options::{Accuracy, Algorithm, Options};
+pub use packed::{PackedWeight, Weight};
+#[cfg(feature = "rayon")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
+pub use parallel::pools::Rayon;
+pub use parallel::{Executor, Serial};
 pub use pass::{Pass, Write};
 pub use plan::Plan;
-pub use shape::{Axis, Layout, MAX_AXES, Params, Shape};
+pub use shape::{Axis, Dims, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,
 };

@@ -1,5 +1,8 @@
 //! What a plan is made with, beside the layer's sizes.
 
+use crate::kernel::Isa;
+use core::fmt;
+
 /// How a plan computes its products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -45,17 +48,72 @@ pub enum Accuracy {
 }
 
 /// What a plan is made with, beside the layer's sizes: all of it optional.
+///
+/// ```
+/// use im2col::{Algorithm, Options, Params, Plan, Shape};
+/// let shape = Shape::new(Params { input: [8, 8, 0], kernel: [3, 3, 0], ..Params::default() })?;
+/// let plan = Plan::<f32>::new(shape, Options::default().algorithm(Algorithm::Implicit))?;
+/// assert_eq!(plan.algorithm(), Algorithm::Implicit);
+/// # Ok::<(), im2col::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Options {
+#[non_exhaustive]
+pub struct Options {
     /// How the products are computed.
-    pub(crate) algorithm: Algorithm,
+    pub algorithm: Algorithm,
     /// Which error bound the results have to keep.
-    pub(crate) accuracy: Accuracy,
+    pub accuracy: Accuracy,
+    /// The instruction set whose kernels are used; `None` is [`Isa::best`].
+    pub isa: Option<Isa>,
+    /// Whether only `forward` will be called: the backward passes are refused, and have no
+    /// tables in the plan.
+    pub inference: bool,
 }
 
 impl Options {
-    /// An algorithm, and all else as by default.
-    pub(crate) fn of(algorithm: Algorithm) -> Self {
-        Self { algorithm, ..Self::default() }
+    /// How the products are computed; [`Algorithm::Auto`] if not set.
+    pub fn algorithm(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
+    }
+
+    /// Which error bound the results have to keep; [`Accuracy::Element`] if not set.
+    pub fn accuracy(self, accuracy: Accuracy) -> Self {
+        Self { accuracy, ..self }
+    }
+
+    /// The instruction set whose kernels are used; [`Isa::best`] if not set.
+    pub fn isa(self, isa: Isa) -> Self {
+        Self { isa: Some(isa), ..self }
+    }
+
+    /// Plans `forward` alone.
+    pub fn inference(self) -> Self {
+        Self { inference: true, ..self }
+    }
+}
+
+impl From<Algorithm> for Options {
+    fn from(algorithm: Algorithm) -> Self {
+        Self::default().algorithm(algorithm)
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Algorithm::Auto => "auto",
+            Algorithm::Explicit => "explicit",
+            Algorithm::Implicit => "implicit",
+        })
+    }
+}
+
+impl fmt::Display for Accuracy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Accuracy::Element => "element",
+            Accuracy::Tile2 => "tile2",
+            Accuracy::Tile => "tile",
+        })
     }
 }

@@ -1,59 +1,97 @@
-//! Weights packed once for many calls: what inference and frozen layers want.
+//! Weights, as they lie or packed once for many calls: what inference and frozen layers want.
 
-use crate::choose::schedule::Schedule;
 use crate::element::Element;
-use crate::error::Error;
-use crate::kernel::Isa;
-use crate::options::Algorithm;
+use crate::engine::Weights;
+use crate::error::{Error, check_len};
 use crate::pass::Pass;
-use crate::plan::Plan;
-use crate::shape::Shape;
+use crate::plan::{Format, Plan};
 use aligned_vec::{AVec, ConstAlign};
+use alloc::vec::Vec;
 
 /// A layer's weights in the order in which one pass reads them, made by [`Plan::pack_weight`].
 ///
-/// It knows what it was packed for; using it for another layer, pass or ISA is an error.
+/// It knows the order that it was packed in. Every plan that wants its weights in this order takes it: batch, image size,
+/// stride and padding don't matter. Where another order is wanted, the call is refused.
 #[derive(Debug, Clone)]
 pub struct PackedWeight<T: Copy> {
-    shape: Shape,
-    pass: Pass,
-    isa: Isa,
-    algorithm: Algorithm,
-    schedule: Schedule,
+    format: Format,
     data: AVec<T, ConstAlign<64>>,
 }
 
 impl<T: Element> PackedWeight<T> {
-    pub(crate) fn new(plan: &Plan<T>, pass: Pass, data: AVec<T, ConstAlign<64>>) -> Self {
-        let (shape, isa, algorithm) = (*plan.shape(), plan.isa(), plan.algorithm());
-        let schedule = plan.schedule(pass);
-        Self { shape, pass, isa, algorithm, schedule, data }
+    pub(crate) fn new(format: Format, data: AVec<T, ConstAlign<64>>) -> Self {
+        Self { format, data }
     }
 
     /// The pass that the weights were packed for.
     pub fn pass(&self) -> Pass {
-        self.pass
+        self.format.pass
     }
 
-    pub(crate) fn data(&self) -> &[T] {
-        &self.data
+    /// The memory that the packed weights take, in elements.
+    #[allow(clippy::len_without_is_empty, reason = "a layer has weights")]
+    pub fn len(&self) -> usize {
+        self.data.len()
     }
+}
 
-    /// `Ok` if these are the weights of this pass of this plan.
-    pub(crate) fn check(&self, plan: &Plan<T>, pass: Pass) -> Result<(), Error> {
-        let differs = if self.pass != pass {
-            "pass"
-        } else if self.shape != *plan.shape() {
-            "shape"
-        } else if self.isa != plan.isa() {
-            "ISA"
-        } else if self.algorithm != plan.algorithm() {
-            "algorithm"
-        } else if self.schedule != plan.schedule(pass) {
-            "schedule"
-        } else {
-            return Ok(());
-        };
-        Err(Error::PackedFor { differs, packed: self.pass, used: pass })
+/// The weights of a call: a slice in the layout's order, or [`PackedWeight`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Weight<'a, T: Copy> {
+    /// As torch has them: `[K, C / groups, kernel..]`, or `[K, kernel.., C / groups]` channels last.
+    Plain(&'a [T]),
+    /// Packed by [`Plan::pack_weight`] for this pass.
+    Packed(&'a PackedWeight<T>),
+}
+
+impl<'a, T: Element> Weight<'a, T> {
+    /// The weights as a pass of a plan reads them, checked; `called` is the pass by the caller's name.
+    pub(crate) fn of(
+        self,
+        plan: &Plan<T>,
+        pass: Pass,
+        called: Pass,
+    ) -> Result<Weights<'a, T>, Error> {
+        match self {
+            Weight::Plain(weight) => {
+                check_len("weight", plan.shape().weight_len(), weight.len())?;
+                Ok(Weights::Raw(weight))
+            }
+            Weight::Packed(packed) => {
+                let wanted = plan.format(pass)?;
+                let Some(differs) = packed.format.differs(&wanted) else {
+                    return Ok(Weights::Packed(&packed.data));
+                };
+                // A transposed layer calls its passes by the other's name.
+                let named =
+                    if pass == called { packed.format.pass } else { packed.format.pass.mirror() };
+                Err(Error::PackedFor { differs, packed: named, used: called })
+            }
+        }
+    }
+}
+
+impl<'a, T: Copy> From<&'a [T]> for Weight<'a, T> {
+    fn from(weight: &'a [T]) -> Self {
+        Weight::Plain(weight)
+    }
+}
+
+impl<'a, T: Copy> From<&'a Vec<T>> for Weight<'a, T> {
+    fn from(weight: &'a Vec<T>) -> Self {
+        Weight::Plain(weight)
+    }
+}
+
+impl<'a, T: Copy, const N: usize> From<&'a [T; N]> for Weight<'a, T> {
+    fn from(weight: &'a [T; N]) -> Self {
+        Weight::Plain(weight)
+    }
+}
+
+impl<'a, T: Copy> From<&'a PackedWeight<T>> for Weight<'a, T> {
+    fn from(weight: &'a PackedWeight<T>) -> Self {
+        Weight::Packed(weight)
     }
 }

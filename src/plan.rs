@@ -1,24 +1,28 @@
-//! The plan: what is chosen for a layer, and the passes on it.
+//! The plan: what is chosen for a layer, and the calls of its passes.
 
 use crate::activation::Activation;
+use crate::call::{BackwardBias, BackwardData, BackwardWeight, Forward};
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::engine::{Layer, Weights};
 use crate::error::{Error, check_len};
 use crate::kernel::{Epilogue, Isa, Kernels, kernels, kernels_of};
 use crate::options::{Accuracy, Algorithm, Options};
-use crate::packed::PackedWeight;
-use crate::parallel::Parallelism;
+use crate::packed::{PackedWeight, Weight};
+use crate::parallel::{DEFAULT, Executor, Parallelism};
 use crate::pass::{Pass, Write};
-use crate::scratch::allocate;
-use crate::shape::Shape;
+use crate::scratch::Need;
+use crate::shape::{Dims, Shape};
 use alloc::string::String;
 use alloc::vec::Vec;
 use chosen::Chosen;
 use core::fmt;
 use passes::passes;
 
+pub(crate) use format::Format;
+
 mod chosen;
+mod format;
 mod passes;
 #[cfg(all(unix, feature = "testing"))]
 pub(crate) mod tests;
@@ -26,19 +30,27 @@ pub(crate) mod tests;
 /// A layer, checked, with everything chosen: immutable, and free to share between threads.
 ///
 /// Every pass takes dense slices with the lengths that [`shape`](Self::shape) gives, in the
-/// order of its [`Layout`](crate::Layout), and checks them before it writes anything. The plain form of a pass
-/// allocates its scratch; `*_with_scratch` takes the caller's, of any content, and allocates
-/// nothing itself (`matrixmultiply`, in passes that are the textbook's, takes its packing buffers).
+/// order of its [`Layout`](crate::Layout). A pass is a call that options are added to, and that
+/// checks everything before it writes anything:
+///
+/// | call | options |
+/// |---|---|
+/// | [`forward(input, weight)`](Self::forward) | bias, residual, accumulate, activation, scratch, executor |
+/// | [`backward_data(weight, grad_output)`](Self::backward_data) | accumulate, scratch, executor |
+/// | [`backward_weight(input, grad_output)`](Self::backward_weight) | accumulate, scratch, executor |
+/// | [`backward_bias(grad_output)`](Self::backward_bias) | accumulate, executor |
+///
+/// A weight is a slice, or was packed by [`pack_weight`](Self::pack_weight).
 ///
 /// Where there is no memory, making a plan, packing weights and every pass are
-/// [`Error::OutOfMemory`], with nothing written. What isn't ours ends the process: the packing
-/// buffers of `matrixmultiply`, rayon's queues, which seldom grow. So do `clone`, which copies
+/// [`Error::OutOfMemory`], with nothing written. With scratch lent a pass allocates nothing itself. What isn't ours
+/// allocates and ends the process where there is no memory: the packing
+/// buffers of `matrixmultiply`, in passes that are the textbook's, and rayon's queues, which seldom grow. So do `clone`, which copies
 /// the plan's tables (share a plan by reference), and [`explain`](Self::explain).
 pub struct Plan<T: 'static> {
     shape: Shape,
-    parallelism: Parallelism,
     activation: Activation<T>,
-    accuracy: Accuracy,
+    options: Options,
     kernels: &'static Kernels<T>,
     chosen: Chosen,
 }
@@ -48,47 +60,24 @@ impl<T: Element> Plan<T> {
     ///
     /// # Errors
     /// [`Error::Overflow`] if the algorithm's own matrices don't fit the address space,
-    /// [`Error::OutOfMemory`] if there is no room for the plan's tables.
-    pub fn new(
-        shape: Shape,
-        algorithm: Algorithm,
-        parallelism: Parallelism,
-    ) -> Result<Self, Error> {
-        Self::with_kernels(shape, Options::of(algorithm), parallelism, kernels(Isa::best()))
-    }
-
-    /// [`new`](Self::new) with the kernels of one ISA.
-    ///
-    /// # Errors
-    /// As `new`, and [`Error::Unsupported`] if this machine doesn't have the ISA.
-    pub fn with_isa(
-        shape: Shape,
-        algorithm: Algorithm,
-        parallelism: Parallelism,
-        isa: Isa,
-    ) -> Result<Self, Error> {
-        let kernels = kernels_of(isa).ok_or(Error::Unsupported { what: isa.name() })?;
-        Self::with_kernels(shape, Options::of(algorithm), parallelism, kernels)
-    }
-
-    /// A plan with all options.
-    pub(crate) fn with_options(
-        shape: Shape,
-        options: Options,
-        parallelism: Parallelism,
-    ) -> Result<Self, Error> {
-        Self::with_kernels(shape, options, parallelism, kernels(Isa::best()))
+    /// [`Error::OutOfMemory`] if there is no room for the plan's tables,
+    /// [`Error::Unsupported`] if this machine doesn't have the ISA that was asked for.
+    pub fn new(shape: Shape, options: Options) -> Result<Self, Error> {
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let kernels = match options.isa {
+            None => kernels(isa),
+            Some(_) => kernels_of(isa).ok_or(Error::Unsupported { what: isa.name() })?,
+        };
+        Self::with_kernels(shape, options, kernels)
     }
 
     fn with_kernels(
         shape: Shape,
         options: Options,
-        parallelism: Parallelism,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
         let chosen = (passes().choose)(&shape, options, kernels)?;
-        let Options { accuracy, .. } = options;
-        Ok(Self { shape, parallelism, activation: Activation::None, accuracy, kernels, chosen })
+        Ok(Self { shape, activation: Activation::None, options, kernels, chosen })
     }
 
     /// The same plan with an activation, which `forward` applies as it stores its outputs. The
@@ -98,11 +87,13 @@ impl<T: Element> Plan<T> {
         self
     }
 
-    /// Packs weights once for many calls of one pass.
+    /// Packs weights once for many calls of one pass, of this plan and of all that want them in the same
+    /// order: whatever the batch and the size of the image.
     ///
     /// # Errors
-    /// [`Error::Length`] if the weights don't fit the shape, [`Error::OutOfMemory`] if there is no
-    /// room for them.
+    /// [`Error::Length`] if the weights don't fit the shape, [`Error::NoWeight`] for
+    /// [`Pass::BackwardWeight`], which reads none, [`Error::NotPlanned`] if the plan is for inference only,
+    /// [`Error::OutOfMemory`] if there is no room for them.
     ///
     /// ```
     /// use im2col::{Conv2d, Pass};
@@ -110,20 +101,44 @@ impl<T: Element> Plan<T> {
     /// let packed = conv.pack_weight(Pass::Forward, &[0.5; 16 * 8 * 9])?;
     /// let mut output = vec![0.0; conv.shape().output_len()];
     /// for _request in 0..3 {
-    ///     conv.forward_packed(&[1.0; 8 * 25], &packed, None, &mut output)?;
+    ///     conv.forward(&[1.0; 8 * 25], &packed).run(&mut output)?;
     /// }
     /// assert_eq!(output[0], 36.0);
     /// # Ok::<(), im2col::Error>(())
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
-        let data = (passes().pack)(&self.chosen, &self.layer(), pass, weight)?;
-        Ok(PackedWeight::new(self, pass, data))
+        if pass == Pass::BackwardWeight {
+            return Err(Error::NoWeight { pass });
+        }
+        let format = self.format(pass)?;
+        let data = (passes().pack)(&self.chosen, &self.layer(pass, &DEFAULT), pass, weight)?;
+        Ok(PackedWeight::new(format, data))
+    }
+
+    /// The order in which a pass reads its weights.
+    pub(crate) fn format(&self, pass: Pass) -> Result<Format, Error> {
+        self.chosen.format(&self.shape, self.kernels.isa, pass)
     }
 
     /// The layer's geometry and the lengths of its tensors.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// The input's sizes as torch prints them, `[N, C, spatial..]`, in either layout.
+    pub fn input_shape(&self) -> Dims {
+        self.shape.input_shape()
+    }
+
+    /// The weight's sizes as torch prints them, `[K, C / groups, kernel..]`, in either layout.
+    pub fn weight_shape(&self) -> Dims {
+        self.shape.weight_shape()
+    }
+
+    /// The output's sizes as torch prints them, `[N, K, spatial..]`, in either layout.
+    pub fn output_shape(&self) -> Dims {
+        self.shape.output_shape()
     }
 
     /// The algorithm that was chosen, never [`Algorithm::Auto`].
@@ -133,17 +148,22 @@ impl<T: Element> Plan<T> {
 
     /// The error bound that the plan was made to keep.
     pub fn accuracy(&self) -> Accuracy {
-        self.accuracy
+        self.options.accuracy
+    }
+
+    /// What the plan was made with.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// What `forward` does to each output as it stores it, unless a call says otherwise.
+    pub fn activation(&self) -> Activation<T> {
+        self.activation
     }
 
     /// The instruction set whose kernels are used.
     pub fn isa(&self) -> Isa {
         self.kernels.isa
-    }
-
-    /// Where the work runs.
-    pub fn parallelism(&self) -> Parallelism {
-        self.parallelism
     }
 
     /// What was chosen, in words: a line for the layer and one for each pass.
@@ -160,14 +180,15 @@ impl<T: Element> Plan<T> {
         struct Words<'a, T: 'static>(&'a Plan<T>);
         impl<T: Element> fmt::Display for Words<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                (passes().explain)(&self.0.chosen, &self.0.layer(), f)
+                (passes().explain)(&self.0.chosen, &self.0.layer(Pass::Forward, &DEFAULT), f)
             }
         }
         alloc::format!("{}", Words(self))
     }
 
     /// How a pass is computed, as plain data that can be kept, printed and [given back](Self::with_schedule).
-    pub fn schedule(&self, pass: Pass) -> Schedule {
+    /// None if the plan was made without the pass.
+    pub fn schedule(&self, pass: Pass) -> Option<Schedule> {
         self.chosen.schedule(pass)
     }
 
@@ -190,340 +211,171 @@ impl<T: Element> Plan<T> {
         (passes().candidates)(&self.shape, self.kernels, pass)
     }
 
-    /// Elements of scratch that a call on the current pool can use.
+    /// Elements of scratch that a call of this pass can use on rayon's current pool, 0 if none; without the feature
+    /// `rayon`, on the calling thread.
     pub fn scratch_len(&self, pass: Pass) -> usize {
-        let need = self.chosen.need(&self.shape, pass);
-        need.len(self.parallelism.workers(need))
+        self.scratch_len_on(pass, &DEFAULT)
     }
 
-    /// Elements of scratch that one thread needs: with less, `*_with_scratch` is an error; with
+    /// [`scratch_len`](Self::scratch_len) for calls that are lent an executor.
+    pub fn scratch_len_on(&self, pass: Pass, executor: &dyn Executor) -> usize {
+        let Ok(need) = self.need(pass) else { return 0 };
+        need.len(self.parallelism(pass, executor).workers(need))
+    }
+
+    /// Elements of scratch that one thread needs: a call that is lent less is an error; with
     /// less than [`scratch_len`](Self::scratch_len), fewer threads work and the bits are the same.
     pub fn min_scratch_len(&self, pass: Pass) -> usize {
-        self.chosen.need(&self.shape, pass).len(1)
+        self.need(pass).map_or(0, |need| need.len(1))
     }
 
-    /// Runs a pass where its workers are.
-    fn within(&self, pass: Pass, scratch: &mut [T], run: impl FnOnce(&mut [T]) + Send) {
-        let need = self.chosen.need(&self.shape, pass);
-        self.parallelism.within(need, scratch.len(), || run(scratch));
-    }
-
-    fn layer(&self) -> Layer<'_, T> {
-        let Self { shape, kernels, parallelism, .. } = self;
-        Layer { shape, kernels, parallelism: *parallelism }
-    }
-
-    /// `output = W · cols + bias`.
+    /// `output = activation(W · cols + bias + residual)`, as far as the call is given these.
     ///
-    /// `bias` has one element per output channel.
+    /// `input` has `input_len` elements. The weight is a slice of `weight_len` elements, or packed for [`Pass::Forward`].
+    pub fn forward<'a>(
+        &'a self,
+        input: &'a [T],
+        weight: impl Into<Weight<'a, T>>,
+    ) -> Forward<'a, T> {
+        Forward::new(self, Pass::Forward, input, weight.into())
+    }
+
+    /// `grad_input = col2im(grad_output · W)`: the gradient of the input.
     ///
-    /// # Errors
-    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
-    /// room for scratch; nothing is written.
-    pub fn forward(
-        &self,
-        input: &[T],
-        weight: &[T],
-        bias: Option<&[T]>,
-        output: &mut [T],
-    ) -> Result<(), Error> {
-        self.check_forward(input, weight, bias, output)?;
-        let mut scratch = allocate(self.scratch_len(Pass::Forward))?;
-        self.forward_with_scratch(input, weight, bias, output, &mut scratch)
-    }
-
-    /// [`forward`](Self::forward) with the caller's scratch.
-    ///
-    /// # Errors
-    /// As `forward`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
-    pub fn forward_with_scratch(
-        &self,
-        input: &[T],
-        weight: &[T],
-        bias: Option<&[T]>,
-        output: &mut [T],
-        scratch: &mut [T],
-    ) -> Result<(), Error> {
-        self.check_forward(input, weight, bias, output)?;
-        self.check_scratch(Pass::Forward, scratch)?;
-        self.run_forward(input, Weights::Raw(weight), bias, output, scratch);
-        Ok(())
-    }
-
-    /// [`forward`](Self::forward) with weights packed by [`pack_weight`](Self::pack_weight) for
-    /// [`Pass::Forward`].
-    ///
-    /// # Errors
-    /// As `forward`, and [`Error::PackedFor`] if the weights were packed for something else.
-    pub fn forward_packed(
-        &self,
-        input: &[T],
-        weight: &PackedWeight<T>,
-        bias: Option<&[T]>,
-        output: &mut [T],
-    ) -> Result<(), Error> {
-        weight.check(self, Pass::Forward)?;
-        self.check_forward_tensors(input, bias, output)?;
-        let mut scratch = allocate(self.scratch_len(Pass::Forward))?;
-        self.forward_packed_with_scratch(input, weight, bias, output, &mut scratch)
-    }
-
-    /// [`forward_packed`](Self::forward_packed) with the caller's scratch.
-    ///
-    /// # Errors
-    /// As `forward_packed`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
-    pub fn forward_packed_with_scratch(
-        &self,
-        input: &[T],
-        weight: &PackedWeight<T>,
-        bias: Option<&[T]>,
-        output: &mut [T],
-        scratch: &mut [T],
-    ) -> Result<(), Error> {
-        weight.check(self, Pass::Forward)?;
-        self.check_forward_tensors(input, bias, output)?;
-        self.check_scratch(Pass::Forward, scratch)?;
-        self.run_forward(input, Weights::Packed(weight.data()), bias, output, scratch);
-        Ok(())
-    }
-
-    fn run_forward(
-        &self,
-        input: &[T],
-        weights: Weights<'_, T>,
-        bias: Option<&[T]>,
-        output: &mut [T],
-        scratch: &mut [T],
-    ) {
-        let clamp = self.activation.bounds();
-        let epilogue = Epilogue { bias, clamp, ..Epilogue::new(false) };
-        let (chosen, layer) = (&self.chosen, self.layer());
-        self.within(Pass::Forward, scratch, |scratch| {
-            (passes().forward)(chosen, &layer, input, weights, epilogue, output, scratch);
-        });
-    }
-
-    fn check_forward(
-        &self,
-        input: &[T],
-        weight: &[T],
-        bias: Option<&[T]>,
-        output: &[T],
-    ) -> Result<(), Error> {
-        check_len("weight", self.shape.weight_len(), weight.len())?;
-        self.check_forward_tensors(input, bias, output)
-    }
-
-    fn check_forward_tensors(
-        &self,
-        input: &[T],
-        bias: Option<&[T]>,
-        output: &[T],
-    ) -> Result<(), Error> {
-        check_len("input", self.shape.input_len(), input.len())?;
-        if let Some(bias) = bias {
-            check_len("bias", self.shape.out_channels(), bias.len())?;
-        }
-        check_len("output", self.shape.output_len(), output.len())
-    }
-
-    /// `grad_input = col2im(grad_output · W)`: the error of the input.
-    ///
-    /// This is also a transposed convolution run forward: [`crate::ConvTranspose2d`] offers it
+    /// The weight is a slice of `weight_len` elements, or packed for [`Pass::BackwardData`]; `grad_output` has `output_len`
+    /// elements. This is also a transposed convolution run forward: [`crate::ConvTranspose2d`] offers it
     /// under that name.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
-    /// room for scratch; nothing is written.
     #[doc(alias("dgrad", "backward_input", "conv_transpose"))]
-    pub fn backward_data(
-        &self,
-        weight: &[T],
-        grad_output: &[T],
-        grad_input: &mut [T],
-        write: Write,
-    ) -> Result<(), Error> {
-        self.check_backward_data(weight, grad_output, grad_input)?;
-        let mut scratch = allocate(self.scratch_len(Pass::BackwardData))?;
-        self.backward_data_with_scratch(weight, grad_output, grad_input, write, &mut scratch)
+    pub fn backward_data<'a>(
+        &'a self,
+        weight: impl Into<Weight<'a, T>>,
+        grad_output: &'a [T],
+    ) -> BackwardData<'a, T> {
+        BackwardData::new(self, Pass::BackwardData, weight.into(), grad_output)
     }
 
-    /// [`backward_data`](Self::backward_data) with the caller's scratch.
+    /// `grad_weight = grad_outputᵀ · cols`: the gradient of the weights, summed over the batch.
     ///
-    /// # Errors
-    /// As `backward_data`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
-    pub fn backward_data_with_scratch(
-        &self,
-        weight: &[T],
-        grad_output: &[T],
-        grad_input: &mut [T],
-        write: Write,
-        scratch: &mut [T],
-    ) -> Result<(), Error> {
-        self.check_backward_data(weight, grad_output, grad_input)?;
-        self.check_scratch(Pass::BackwardData, scratch)?;
-        let weights = Weights::Raw(weight);
-        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
-        Ok(())
-    }
-
-    /// [`backward_data`](Self::backward_data) with weights packed by
-    /// [`pack_weight`](Self::pack_weight) for [`Pass::BackwardData`].
-    ///
-    /// # Errors
-    /// As `backward_data`, and [`Error::PackedFor`] if the weights were packed for something else.
-    pub fn backward_data_packed(
-        &self,
-        weight: &PackedWeight<T>,
-        grad_output: &[T],
-        grad_input: &mut [T],
-        write: Write,
-    ) -> Result<(), Error> {
-        weight.check(self, Pass::BackwardData)?;
-        self.check_backward_data_tensors(grad_output, grad_input)?;
-        let mut scratch = allocate(self.scratch_len(Pass::BackwardData))?;
-        self.backward_data_packed_with_scratch(weight, grad_output, grad_input, write, &mut scratch)
-    }
-
-    /// [`backward_data_packed`](Self::backward_data_packed) with the caller's scratch.
-    ///
-    /// # Errors
-    /// As `backward_data_packed`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
-    pub fn backward_data_packed_with_scratch(
-        &self,
-        weight: &PackedWeight<T>,
-        grad_output: &[T],
-        grad_input: &mut [T],
-        write: Write,
-        scratch: &mut [T],
-    ) -> Result<(), Error> {
-        weight.check(self, Pass::BackwardData)?;
-        self.check_backward_data_tensors(grad_output, grad_input)?;
-        self.check_scratch(Pass::BackwardData, scratch)?;
-        let weights = Weights::Packed(weight.data());
-        self.run_backward_data(weights, grad_output, grad_input, write, scratch);
-        Ok(())
-    }
-
-    fn run_backward_data(
-        &self,
-        weights: Weights<'_, T>,
-        grad_output: &[T],
-        grad_input: &mut [T],
-        write: Write,
-        scratch: &mut [T],
-    ) {
-        let (chosen, layer) = (&self.chosen, self.layer());
-        let pass = passes().backward_data;
-        self.within(Pass::BackwardData, scratch, |scratch| {
-            pass(chosen, &layer, weights, grad_output, grad_input, write, scratch);
-        });
-    }
-
-    fn check_backward_data(&self, weight: &[T], dg: &[T], dv: &[T]) -> Result<(), Error> {
-        check_len("weight", self.shape.weight_len(), weight.len())?;
-        self.check_backward_data_tensors(dg, dv)
-    }
-
-    fn check_backward_data_tensors(&self, dg: &[T], dv: &[T]) -> Result<(), Error> {
-        check_len("grad_output", self.shape.output_len(), dg.len())?;
-        check_len("grad_input", self.shape.input_len(), dv.len())
-    }
-
-    /// `grad_weight = grad_outputᵀ · cols`: the error of the weights, summed over the batch.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
-    /// room for scratch; nothing is written.
+    /// `input` has `input_len` elements, `grad_output` has `output_len`.
     #[doc(alias("wgrad", "backward_filter"))]
-    pub fn backward_weight(
-        &self,
-        input: &[T],
-        grad_output: &[T],
-        grad_weight: &mut [T],
-        write: Write,
-    ) -> Result<(), Error> {
-        self.check_backward_weight(input, grad_output, grad_weight)?;
-        let mut scratch = allocate(self.scratch_len(Pass::BackwardWeight))?;
-        self.backward_weight_with_scratch(input, grad_output, grad_weight, write, &mut scratch)
-    }
-
-    /// [`backward_weight`](Self::backward_weight) with the caller's scratch.
-    ///
-    /// # Errors
-    /// As `backward_weight`, and [`Error::Scratch`] if the scratch doesn't serve one thread.
-    pub fn backward_weight_with_scratch(
-        &self,
-        input: &[T],
-        grad_output: &[T],
-        grad_weight: &mut [T],
-        write: Write,
-        scratch: &mut [T],
-    ) -> Result<(), Error> {
-        self.check_backward_weight(input, grad_output, grad_weight)?;
-        self.check_scratch(Pass::BackwardWeight, scratch)?;
-        let (chosen, layer, sources) = (&self.chosen, self.layer(), [input, grad_output]);
-        let pass = passes().backward_weight;
-        self.within(Pass::BackwardWeight, scratch, |scratch| {
-            pass(chosen, &layer, sources, grad_weight, write, scratch);
-        });
-        Ok(())
-    }
-
-    fn check_backward_weight(&self, input: &[T], dg: &[T], dw: &[T]) -> Result<(), Error> {
-        check_len("input", self.shape.input_len(), input.len())?;
-        check_len("grad_output", self.shape.output_len(), dg.len())?;
-        check_len("grad_weight", self.shape.weight_len(), dw.len())
+    pub fn backward_weight<'a>(
+        &'a self,
+        input: &'a [T],
+        grad_output: &'a [T],
+    ) -> BackwardWeight<'a, T> {
+        BackwardWeight::new(self, false, input, grad_output)
     }
 
     /// `grad_bias[k]` = the sum of `grad_output` over the pixels of channel `k` and the batch.
     ///
-    /// # Errors
-    /// [`Error::Length`] if a slice doesn't fit the shape; nothing is written.
-    pub fn backward_bias(
-        &self,
-        grad_output: &[T],
-        grad_bias: &mut [T],
-        write: Write,
-    ) -> Result<(), Error> {
-        check_len("grad_output", self.shape.output_len(), grad_output.len())?;
-        check_len("grad_bias", self.shape.out_channels(), grad_bias.len())?;
-        let Self { shape, parallelism, .. } = self;
-        (passes().backward_bias)(shape, *parallelism, grad_output, grad_bias, write);
-        Ok(())
+    /// `grad_output` has `output_len` elements.
+    pub fn backward_bias<'a>(&'a self, grad_output: &'a [T]) -> BackwardBias<'a, T> {
+        BackwardBias::new(self, false, grad_output)
     }
 
-    fn check_scratch(&self, pass: Pass, scratch: &[T]) -> Result<(), Error> {
-        let (expected, found) = (self.min_scratch_len(pass), scratch.len());
-        if found < expected { Err(Error::Scratch { expected, found }) } else { Ok(()) }
+    /// What a pass wants.
+    pub(crate) fn need(&self, pass: Pass) -> Result<Need, Error> {
+        self.chosen.need(&self.shape, pass)
     }
+
+    fn parallelism<'a>(&self, pass: Pass, executor: &'a dyn Executor) -> Parallelism<'a> {
+        Parallelism::new(executor, is_small(&self.shape, self.kernels, pass))
+    }
+
+    /// The layer as engines run it.
+    pub(crate) fn layer<'a>(&'a self, pass: Pass, executor: &'a dyn Executor) -> Layer<'a, T> {
+        let parallelism = self.parallelism(pass, executor);
+        Layer { shape: &self.shape, kernels: self.kernels, parallelism }
+    }
+
+    /// Runs forward or backward_data; everything has been checked, here as below.
+    pub(crate) fn over_taps(
+        &self,
+        layer: &Layer<'_, T>,
+        pass: Pass,
+        source: &[T],
+        weights: Weights<'_, T>,
+        epilogue: Epilogue<'_, T>,
+        destination: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let passes = passes();
+        let run = if pass == Pass::Forward { passes.forward } else { passes.backward_data };
+        run(&self.chosen, layer, source, weights, epilogue, destination, scratch);
+    }
+
+    /// Runs backward_weight, on the input and the gradient of the output.
+    pub(crate) fn over_pixels(
+        &self,
+        layer: &Layer<'_, T>,
+        sources: [&[T]; 2],
+        grad_weight: &mut [T],
+        write: Write,
+        scratch: &mut [T],
+    ) {
+        (passes().backward_weight)(&self.chosen, layer, sources, grad_weight, write, scratch);
+    }
+
+    /// Sums every channel of the output's gradient, or of a tensor of the input's shape.
+    pub(crate) fn sum_of_channels(
+        &self,
+        executor: &dyn Executor,
+        of_input: bool,
+        tensor: &[T],
+        sums: &mut [T],
+        write: Write,
+    ) {
+        let parallelism = Parallelism::new(executor, tensor.len() < SMALL_SUM);
+        (passes().backward_bias)(&self.shape, of_input, parallelism, tensor, sums, write);
+    }
+}
+
+/// Elements that are summed on the calling thread, as another one would be woken for too little.
+const SMALL_SUM: usize = 64 << 10;
+
+/// Whether a pass takes so few microseconds that waking another thread for it takes longer.
+fn is_small<T: Element>(shape: &Shape, kernels: &Kernels<T>, pass: Pass) -> bool {
+    /// Microseconds, about twice what a thread takes to wake.
+    const SMALL: f64 = 12.0;
+    /// Products and elements in a microsecond, on AVX-512; the other kernels' vectors are shorter.
+    const PRODUCTS: f64 = 40e3;
+    const ELEMENTS: f64 = 4e3;
+    let vector = kernels.wide.vector as f64 * size_of::<T>() as f64 / 64.0;
+    let _ = pass;
+    let products = shape.output_len() as f64 * shape.patch_len() as f64;
+    let elements = shape.input_len() as f64 + shape.output_len() as f64 + shape.weight_len() as f64;
+    let bytes = size_of::<T>() as f64 / 4.0;
+    bytes * (products / (PRODUCTS * vector) + elements / ELEMENTS) < SMALL
 }
 
 impl<T: Copy> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, parallelism, activation, accuracy, kernels, chosen } = self;
-        let (shape, parallelism, activation) = (*shape, *parallelism, *activation);
-        Self {
-            shape,
-            parallelism,
-            activation,
-            accuracy: *accuracy,
-            kernels,
-            chosen: chosen.clone(),
-        }
+        let Self { shape, activation, options, kernels, chosen } = self;
+        let (shape, activation, options) = (*shape, *activation, *options);
+        Self { shape, activation, options, kernels, chosen: chosen.clone() }
     }
 }
 
+/// One line: the layer, the element, the kernels.
+impl<T> fmt::Display for Plan<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} on {}", self.shape, core::any::type_name::<T>(), self.kernels.isa)
+    }
+}
+
+/// One line as [`Display`](fmt::Display) has it; with `{:#?}` all that was chosen.
 impl<T> fmt::Debug for Plan<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan")
-            .field("shape", &self.shape.params())
-            .field("element", &core::any::type_name::<T>())
-            .field("isa", &self.kernels.isa)
-            .field("forward", &self.chosen.schedule(Pass::Forward))
-            .field("backward_data", &self.chosen.schedule(Pass::BackwardData))
-            .field("backward_weight", &self.chosen.schedule(Pass::BackwardWeight))
-            .field("parallelism", &self.parallelism)
-            .finish_non_exhaustive()
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        let mut debug = f.debug_struct("Plan");
+        debug.field("shape", self.shape.params());
+        debug.field("element", &core::any::type_name::<T>());
+        debug.field("isa", &self.kernels.isa);
+        for pass in Pass::ALL {
+            debug.field(pass.name(), &self.chosen.schedule(*pass));
+        }
+        debug.field("options", &self.options).finish_non_exhaustive()
     }
 }

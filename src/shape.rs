@@ -5,13 +5,16 @@
 //! the layer has.
 
 use crate::error::{Error, Size};
-use core::ops::Range;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::ops::{Deref, Range};
 
 /// The most spatial axes that a layer can have.
 pub const MAX_AXES: usize = 3;
 
 /// How the dense tensors of a layer lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 #[doc(alias("NCHW", "NHWC", "channels_last", "memory_format"))]
 pub enum Layout {
     /// input `[N, C, spatial..]`, weight `[K, C/groups, kernel..]`, output `[N, K, spatial..]`.
@@ -24,7 +27,7 @@ pub enum Layout {
 /// The sizes of a layer as a caller gives them, not yet checked: what [`Shape::new`] takes.
 ///
 /// Arrays hold one entry per spatial axis, outermost first; entries past `axes` are ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Params {
     /// Number of spatial axes: 1, 2 or 3.
     pub axes: usize,
@@ -39,17 +42,26 @@ pub struct Params {
     /// Groups; each output channel sees `in_channels / groups` input channels.
     pub groups: usize,
     /// Spatial sizes of the input (I), in elements.
-    pub input: [usize; MAX_AXES],
+    pub input: [usize; 3],
     /// Spatial sizes of the weight (R), in elements.
-    pub kernel: [usize; MAX_AXES],
+    pub kernel: [usize; 3],
     /// Input elements between neighbouring outputs.
-    pub stride: [usize; MAX_AXES],
+    pub stride: [usize; 3],
     /// Input elements between neighbouring taps; 1 is dense.
-    pub dilation: [usize; MAX_AXES],
+    pub dilation: [usize; 3],
     /// Zeros before the first element.
-    pub pad_begin: [usize; MAX_AXES],
+    pub pad_begin: [usize; 3],
     /// Zeros after the last element.
-    pub pad_end: [usize; MAX_AXES],
+    pub pad_end: [usize; 3],
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Layout::ChannelsFirst => "channels first",
+            Layout::ChannelsLast => "channels last",
+        })
+    }
 }
 
 impl Default for Params {
@@ -72,11 +84,102 @@ impl Default for Params {
     }
 }
 
+/// All that is compared of a layer's sizes.
+type Fields<'a> = ([usize; 5], Layout, [&'a [usize]; 6]);
+
+impl Params {
+    fn fields(&self) -> Fields<'_> {
+        let &Self { axes, layout, batch, in_channels, out_channels, groups, .. } = self;
+        let Self { input, kernel, stride, dilation, pad_begin, pad_end, .. } = self;
+        let arrays = [input, kernel, stride, dilation, pad_begin, pad_end];
+        let counts = [axes, batch, in_channels, out_channels, groups];
+        (counts, layout, arrays.map(|array| &array[..axes.min(MAX_AXES)]))
+    }
+
+    /// The same layer with the entries past `axes` as [`default`](Self::default) has them, so that equal layers are equal.
+    fn normalised(self) -> Self {
+        let unit = Self::default();
+        let of = |sizes: [usize; 3], unit: [usize; 3]| {
+            core::array::from_fn(|axis| if axis < self.axes { sizes[axis] } else { unit[axis] })
+        };
+        Self {
+            input: of(self.input, unit.input),
+            kernel: of(self.kernel, unit.kernel),
+            stride: of(self.stride, unit.stride),
+            dilation: of(self.dilation, unit.dilation),
+            pad_begin: of(self.pad_begin, unit.pad_begin),
+            pad_end: of(self.pad_end, unit.pad_end),
+            ..self
+        }
+    }
+}
+
+/// The entries past `axes` take no part.
+impl PartialEq for Params {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields() == other.fields()
+    }
+}
+
+impl Eq for Params {}
+
+/// As [`PartialEq`].
+impl Hash for Params {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fields().hash(state);
+    }
+}
+
+/// A tensor's sizes as torch prints them: `[N, C, spatial..]` or `[K, C / groups, kernel..]`. It is a slice.
+#[derive(Clone, Copy)]
+pub struct Dims {
+    sizes: [usize; MAX_AXES + 2],
+    len: usize,
+}
+
+impl Deref for Dims {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.sizes[..self.len]
+    }
+}
+
+impl fmt::Debug for Dims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In one line, as torch prints it, whatever the flags.
+        write!(f, "[")?;
+        for (i, size) in self.iter().enumerate() {
+            write!(f, "{}{size}", if i > 0 { ", " } else { "" })?;
+        }
+        write!(f, "]")
+    }
+}
+
+impl fmt::Display for Dims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl<S: AsRef<[usize]> + ?Sized> PartialEq<S> for Dims {
+    fn eq(&self, other: &S) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl AsRef<[usize]> for Dims {
+    fn as_ref(&self) -> &[usize] {
+        self
+    }
+}
+
 /// One spatial axis of a checked layer.
 ///
 /// Output `o` and tap `k` meet at the input element `o * stride + k * dilation - pad_begin`,
 /// or in the padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Axis {
     /// Elements of the input (I).
     pub input: usize,
@@ -159,6 +262,7 @@ impl Shape {
         if !(1..=MAX_AXES).contains(&params.axes) {
             return Err(Error::Axes { found: params.axes });
         }
+        let params = params.normalised();
         let channels = [("in_channels", params.in_channels), ("out_channels", params.out_channels)];
         let counts = [("batch", params.batch), ("groups", params.groups)];
         for (what, value) in counts.into_iter().chain(channels) {
@@ -191,6 +295,18 @@ impl Shape {
         Ok(shape)
     }
 
+    /// The same layer without the last outputs of each axis, where it has more than asked for.
+    pub(crate) fn with_fewer_outputs(mut self, outputs: &[usize]) -> Result<Self, Error> {
+        let first = MAX_AXES - self.params.axes;
+        for (axis, (of_axis, &output)) in self.axes[first..].iter_mut().zip(outputs).enumerate() {
+            if output == 0 {
+                return Err(Error::Zero { size: Size { what: "input", axis: Some(axis) } });
+            }
+            of_axis.output = of_axis.output.min(output);
+        }
+        Ok(self)
+    }
+
     /// The sizes that the shape was made from.
     pub fn params(&self) -> &Params {
         &self.params
@@ -199,6 +315,28 @@ impl Shape {
     /// The layer's spatial axes, outermost first.
     pub fn axes(&self) -> &[Axis] {
         &self.axes[MAX_AXES - self.params.axes..]
+    }
+
+    /// The input's sizes as torch prints them, `[N, C, spatial..]`, in either layout.
+    pub fn input_shape(&self) -> Dims {
+        self.dims([self.batch(), self.in_channels()], |axis| axis.input)
+    }
+
+    /// The weight's sizes as torch prints them, `[K, C / groups, kernel..]`, in either layout.
+    pub fn weight_shape(&self) -> Dims {
+        self.dims([self.out_channels(), self.group_in()], |axis| axis.kernel)
+    }
+
+    /// The output's sizes as torch prints them, `[N, K, spatial..]`, in either layout.
+    pub fn output_shape(&self) -> Dims {
+        self.dims([self.batch(), self.out_channels()], |axis| axis.output)
+    }
+
+    fn dims(&self, first: [usize; 2], of: impl Fn(&Axis) -> usize) -> Dims {
+        let mut sizes = [1; MAX_AXES + 2];
+        sizes[..2].copy_from_slice(&first);
+        sizes[2..].iter_mut().zip(self.axes()).for_each(|(size, axis)| *size = of(axis));
+        Dims { sizes, len: 2 + self.axes().len() }
     }
 
     /// How the tensors lie in memory.
@@ -306,8 +444,36 @@ impl Shape {
     }
 }
 
+/// One line: the sizes, and what differs from a plain layer.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Params { axes, groups, stride, dilation, pad_begin, pad_end, .. } = self.params;
+        write!(f, "Conv{axes}d {} * {}", self.input_shape(), self.weight_shape())?;
+        let mut list = |name: &str, sizes: &[usize], plain: usize| match sizes {
+            _ if sizes.iter().all(|&size| size == plain) => Ok(()),
+            [first, others @ ..] if others.iter().all(|other| other == first) => {
+                write!(f, ", {name} {first}")
+            }
+            _ => write!(f, ", {name} {sizes:?}"),
+        };
+        list("stride", &stride[..axes], 1)?;
+        if pad_begin == pad_end {
+            list("padding", &pad_begin[..axes], 0)?;
+        } else {
+            list("padding before", &pad_begin[..axes], 0)?;
+            list("padding after", &pad_end[..axes], 0)?;
+        }
+        list("dilation", &dilation[..axes], 1)?;
+        list("groups", &[groups], 1)?;
+        match self.layout() {
+            Layout::ChannelsFirst => Ok(()),
+            layout => write!(f, ", {layout}"),
+        }
+    }
+}
+
 /// The row-major number of a position among `sizes`.
-pub(crate) fn flat(position: [usize; MAX_AXES], sizes: [usize; MAX_AXES]) -> usize {
+pub(crate) fn flat(position: [usize; 3], sizes: [usize; MAX_AXES]) -> usize {
     (position[0] * sizes[1] + position[1]) * sizes[2] + position[2]
 }
 

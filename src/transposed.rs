@@ -1,14 +1,19 @@
 //! A transposed convolution is `backward_data` called forward: the same products, with the
 //! roles of input and output exchanged. This file only renames.
 
+use crate::activation::Activation;
+use crate::call::{BackwardBias, BackwardData, BackwardWeight, Forward};
+use crate::conv::PerAxis;
 use crate::element::Element;
-use crate::error::{Error, Size, check_len};
+use crate::error::{Error, Size};
+use crate::kernel::Isa;
 use crate::options::{Accuracy, Algorithm, Options};
-use crate::parallel::Parallelism;
-use crate::pass::{Pass, Write};
+use crate::packed::{PackedWeight, Weight};
+use crate::parallel::Executor;
+use crate::pass::Pass;
 use crate::plan::Plan;
-use crate::shape::{Layout, MAX_AXES, Params, Shape};
-use core::marker::PhantomData;
+use crate::shape::{Dims, Layout, MAX_AXES, Params, Shape};
+use core::fmt;
 
 /// A transposed convolution in the making: [`ConvTranspose1d`], [`ConvTranspose2d`] or
 /// [`ConvTranspose3d`].
@@ -20,9 +25,9 @@ use core::marker::PhantomData;
 /// ```
 /// use im2col::ConvTranspose1d;
 /// // Every input element stamps the filter onto the output, two elements apart.
-/// let layer = ConvTranspose1d::<f32>::new([1, 1, 3], [1, 1, 2]).stride([2]).plan()?;
+/// let layer = ConvTranspose1d::<f32>::new([1, 1, 3], [1, 1, 2]).stride(2).plan()?;
 /// let mut output = [0.0; 6];
-/// layer.forward(&[1.0, 2.0, 3.0], &[10.0, 1.0], None, &mut output)?;
+/// layer.forward(&[1.0, 2.0, 3.0], &[10.0, 1.0]).run(&mut output)?;
 /// assert_eq!(output, [10.0, 1.0, 20.0, 2.0, 30.0, 3.0]);
 /// # Ok::<(), im2col::Error>(())
 /// ```
@@ -36,8 +41,7 @@ pub struct ConvTranspose<T, const AXES: usize> {
     weight: [usize; 2],
     output_padding: [usize; MAX_AXES],
     options: Options,
-    parallelism: Parallelism,
-    element: PhantomData<T>,
+    activation: Activation<T>,
 }
 
 /// A transposed layer with one spatial axis: input `[N, C, L]`, weight `[C, K / groups, R]`.
@@ -88,33 +92,42 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
             weight: [weight[0], weight[1]],
             output_padding: [0; MAX_AXES],
             options: Options::default(),
-            parallelism: Parallelism::default(),
-            element: PhantomData,
+            activation: Activation::None,
         }
     }
 
     /// Output elements between the stamps of neighbouring inputs, per axis; 1 if not set.
-    pub fn stride(mut self, stride: [usize; AXES]) -> Self {
-        self.params.stride[..AXES].copy_from_slice(&stride);
+    pub fn stride(mut self, stride: impl Into<PerAxis<AXES>>) -> Self {
+        self.params.stride[..AXES].copy_from_slice(&stride.into().0);
         self
     }
 
     /// Elements cut off both sides of each output axis; 0 if not set.
-    pub fn padding(mut self, padding: [usize; AXES]) -> Self {
-        self.params.pad_begin[..AXES].copy_from_slice(&padding);
-        self.params.pad_end[..AXES].copy_from_slice(&padding);
+    pub fn padding(self, padding: impl Into<PerAxis<AXES>>) -> Self {
+        let padding = padding.into();
+        self.padding_per_side(padding, padding)
+    }
+
+    /// Elements cut off the beginning and the end of each output axis.
+    pub fn padding_per_side(
+        mut self,
+        begin: impl Into<PerAxis<AXES>>,
+        end: impl Into<PerAxis<AXES>>,
+    ) -> Self {
+        self.params.pad_begin[..AXES].copy_from_slice(&begin.into().0);
+        self.params.pad_end[..AXES].copy_from_slice(&end.into().0);
         self
     }
 
-    /// Elements added at the end of each output axis, fewer than the stride; 0 if not set.
-    pub fn output_padding(mut self, output_padding: [usize; AXES]) -> Self {
-        self.output_padding[..AXES].copy_from_slice(&output_padding);
+    /// Elements added at the end of each output axis, fewer than the stride or the dilation; 0 if not set.
+    pub fn output_padding(mut self, output_padding: impl Into<PerAxis<AXES>>) -> Self {
+        self.output_padding[..AXES].copy_from_slice(&output_padding.into().0);
         self
     }
 
     /// Output elements between neighbouring taps of the kernel, per axis; 1 if not set.
-    pub fn dilation(mut self, dilation: [usize; AXES]) -> Self {
-        self.params.dilation[..AXES].copy_from_slice(&dilation);
+    pub fn dilation(mut self, dilation: impl Into<PerAxis<AXES>>) -> Self {
+        self.params.dilation[..AXES].copy_from_slice(&dilation.into().0);
         self
     }
 
@@ -124,7 +137,8 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
         self
     }
 
-    /// How the tensors lie in memory; [`Layout::ChannelsFirst`] if not set.
+    /// How the tensors lie in memory; [`Layout::ChannelsFirst`] if not set. Channels last the weight is
+    /// `[C, kernel.., K / groups]`.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.params.layout = layout;
         self
@@ -142,10 +156,24 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
         self
     }
 
-    /// Where the work may run; [`Parallelism::Rayon`] if not set.
-    pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
-        self.parallelism = parallelism;
+    /// The instruction set whose kernels are used; [`Isa::best`] if not set.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.options.isa = Some(isa);
         self
+    }
+
+    /// What `forward` does to each output as it stores it; nothing if not set.
+    pub fn activation(mut self, activation: Activation<T>) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// The output's sizes, `[N, K, spatial..]` in either layout.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn output_shape(&self) -> Result<Dims, Error> {
+        Ok(self.shape()?.input_shape())
     }
 
     /// Checks every size and chooses how to compute.
@@ -153,6 +181,12 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
     /// # Errors
     /// [`Error`] names what was wrong, what was found and what is allowed.
     pub fn plan(self) -> Result<TransposedPlan<T>, Error> {
+        let conv = Plan::new(self.shape()?, self.options)?.with_activation(self.activation);
+        Ok(TransposedPlan { conv })
+    }
+
+    /// The convolution's geometry.
+    fn shape(&self) -> Result<Shape, Error> {
         let mut params = self.params;
         let [in_channels, per_group] = self.weight;
         if in_channels != params.out_channels {
@@ -163,14 +197,15 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
         params.in_channels =
             per_group.checked_mul(params.groups).ok_or(overflow("out_channels", None))?;
         for axis in 0..AXES {
-            let (stride, found) = (params.stride[axis], self.output_padding[axis]);
-            if found != 0 && found >= stride {
-                return Err(Error::OutputPadding { axis, found, stride });
+            let found = self.output_padding[axis];
+            let (stride, dilation) = (params.stride[axis], params.dilation[axis]);
+            if found != 0 && found >= stride.max(dilation) {
+                return Err(Error::OutputPadding { axis, found, stride, dilation });
             }
             params.input[axis] = self.output_size(axis)?;
         }
-        let shape = Shape::new(params)?;
-        Ok(TransposedPlan { conv: Plan::with_options(shape, self.options, self.parallelism)? })
+        // With as much output_padding as a dilation, the convolution has outputs that this layer has no inputs for.
+        Shape::new(params)?.with_fewer_outputs(&self.input[..AXES])
     }
 
     /// Elements of one axis of the output: the formula above, checked.
@@ -195,7 +230,9 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
 }
 
 /// A transposed layer, checked: the convolution whose [`Plan::backward_data`] it is.
-#[derive(Debug)]
+///
+/// It has the calls of [`Plan`], with the roles of input and output exchanged and nothing else different: bias, residual
+/// and activation in the store of `forward`, weights packed for its own passes, scratch, executors.
 pub struct TransposedPlan<T: 'static> {
     conv: Plan<T>,
 }
@@ -206,10 +243,42 @@ impl<T: Copy> Clone for TransposedPlan<T> {
     }
 }
 
+/// One line: the convolution that is transposed.
+impl<T> fmt::Display for TransposedPlan<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transpose of {}", self.conv)
+    }
+}
+
+/// One line as [`Display`](fmt::Display) has it; with `{:#?}` all that was chosen.
+impl<T> fmt::Debug for TransposedPlan<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        f.debug_struct("TransposedPlan").field("conv", &self.conv).finish()
+    }
+}
+
 impl<T: Element> TransposedPlan<T> {
     /// The convolution that this layer transposes: its input is this layer's output.
     pub fn conv(&self) -> &Plan<T> {
         &self.conv
+    }
+
+    /// The input's sizes as torch prints them, `[N, C, spatial..]`, in either layout.
+    pub fn input_shape(&self) -> Dims {
+        self.conv.output_shape()
+    }
+
+    /// The weight's sizes as torch prints them, `[C, K / groups, kernel..]`, in either layout.
+    pub fn weight_shape(&self) -> Dims {
+        self.conv.weight_shape()
+    }
+
+    /// The output's sizes as torch prints them, `[N, K, spatial..]`, in either layout.
+    pub fn output_shape(&self) -> Dims {
+        self.conv.input_shape()
     }
 
     /// Elements of `input`.
@@ -217,102 +286,79 @@ impl<T: Element> TransposedPlan<T> {
         self.conv.shape().output_len()
     }
 
+    /// Elements of `weight`.
+    pub fn weight_len(&self) -> usize {
+        self.conv.shape().weight_len()
+    }
+
     /// Elements of `output`.
     pub fn output_len(&self) -> usize {
         self.conv.shape().input_len()
     }
 
-    /// Elements of scratch that a call on the current pool can use.
+    /// As [`Plan::scratch_len`].
     pub fn scratch_len(&self, pass: Pass) -> usize {
-        self.conv.scratch_len(mirror(pass))
+        self.conv.scratch_len(pass.mirror())
     }
 
-    /// `output = col2im(input · W) + bias`; `bias` has one element per output channel.
+    /// As [`Plan::scratch_len_on`].
+    pub fn scratch_len_on(&self, pass: Pass, executor: &dyn Executor) -> usize {
+        self.conv.scratch_len_on(pass.mirror(), executor)
+    }
+
+    /// As [`Plan::min_scratch_len`].
+    pub fn min_scratch_len(&self, pass: Pass) -> usize {
+        self.conv.min_scratch_len(pass.mirror())
+    }
+
+    /// As [`Plan::pack_weight`].
     ///
     /// # Errors
-    /// [`Error::Length`] if a slice doesn't fit the shape, [`Error::OutOfMemory`] if there is no
-    /// room for scratch; nothing is written.
-    pub fn forward(
-        &self,
-        input: &[T],
-        weight: &[T],
-        bias: Option<&[T]>,
-        output: &mut [T],
-    ) -> Result<(), Error> {
-        let shape = self.conv.shape();
-        self.check([("input", input), ("weight", weight), ("output", &*output)])?;
-        let Some(bias) = bias else {
-            return self.conv.backward_data(weight, input, output, Write::Overwrite);
-        };
-        check_len("bias", shape.in_channels(), bias.len())?;
-        self.conv.backward_data(weight, input, output, Write::Overwrite)?;
-        match shape.layout() {
-            Layout::ChannelsFirst => {
-                let channels = output.chunks_exact_mut(shape.input_pixels());
-                for (pixels, &bias) in channels.zip(bias.iter().cycle()) {
-                    pixels.iter_mut().for_each(|y| *y += bias);
-                }
-            }
-            Layout::ChannelsLast => {
-                output.iter_mut().zip(bias.iter().cycle()).for_each(|(y, &bias)| *y += bias);
-            }
-        }
-        Ok(())
+    /// As [`Plan::pack_weight`].
+    ///
+    /// ```
+    /// use im2col::{ConvTranspose1d, Pass};
+    /// let layer = ConvTranspose1d::<f32>::new([1, 1, 3], [1, 1, 2]).stride(2).plan()?;
+    /// let packed = layer.pack_weight(Pass::Forward, &[10.0, 1.0])?;
+    /// let mut output = [0.0; 6];
+    /// layer.forward(&[1.0, 2.0, 3.0], &packed).bias(&[0.5]).run(&mut output)?;
+    /// assert_eq!(output, [10.5, 1.5, 20.5, 2.5, 30.5, 3.5]);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
+        self.conv.pack_weight(pass.mirror(), weight)
     }
 
-    /// The error of the input: the convolution of `grad_output`, which has this layer's output
+    /// `output = activation(col2im(input · W) + bias + residual)`, as far as the call is given these.
+    pub fn forward<'a>(
+        &'a self,
+        input: &'a [T],
+        weight: impl Into<Weight<'a, T>>,
+    ) -> Forward<'a, T> {
+        Forward::new(&self.conv, Pass::BackwardData, input, weight.into())
+    }
+
+    /// The gradient of the input: the convolution of `grad_output`, which has this layer's output
     /// shape, with the weights.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn backward_data(
-        &self,
-        weight: &[T],
-        grad_output: &[T],
-        grad_input: &mut [T],
-    ) -> Result<(), Error> {
-        let tensors =
-            [("grad_output", grad_output), ("weight", weight), ("grad_input", &*grad_input)];
-        self.check(tensors)?;
-        self.conv.forward(grad_output, weight, None, grad_input)
+    pub fn backward_data<'a>(
+        &'a self,
+        weight: impl Into<Weight<'a, T>>,
+        grad_output: &'a [T],
+    ) -> BackwardData<'a, T> {
+        BackwardData::new(&self.conv, Pass::Forward, weight.into(), grad_output)
     }
 
-    /// The error of the weights, summed over the batch.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn backward_weight(
-        &self,
-        input: &[T],
-        grad_output: &[T],
-        grad_weight: &mut [T],
-        write: Write,
-    ) -> Result<(), Error> {
-        let tensors =
-            [("input", input), ("grad_output", grad_output), ("grad_weight", &*grad_weight)];
-        self.check(tensors)?;
-        self.conv.backward_weight(grad_output, input, grad_weight, write)
+    /// The gradient of the weights, summed over the batch.
+    pub fn backward_weight<'a>(
+        &'a self,
+        input: &'a [T],
+        grad_output: &'a [T],
+    ) -> BackwardWeight<'a, T> {
+        BackwardWeight::new(&self.conv, true, input, grad_output)
     }
 
-    /// Checks lengths under this layer's own names: the convolution's are the other way round.
-    fn check(&self, tensors: [(&'static str, &[T]); 3]) -> Result<(), Error> {
-        for (what, tensor) in tensors {
-            let expected = match what {
-                "input" | "grad_input" => self.input_len(),
-                "output" | "grad_output" => self.output_len(),
-                _ => self.conv.shape().weight_len(),
-            };
-            check_len(what, expected, tensor.len())?;
-        }
-        Ok(())
-    }
-}
-
-/// The convolution's pass behind a pass of the transposed layer.
-fn mirror(pass: Pass) -> Pass {
-    match pass {
-        Pass::Forward => Pass::BackwardData,
-        Pass::BackwardData => Pass::Forward,
-        Pass::BackwardWeight => Pass::BackwardWeight,
+    /// `grad_bias[k]` = the sum of `grad_output` over the pixels of channel `k` and the batch.
+    pub fn backward_bias<'a>(&'a self, grad_output: &'a [T]) -> BackwardBias<'a, T> {
+        BackwardBias::new(&self.conv, true, grad_output)
     }
 }

@@ -1,4 +1,4 @@
-//! What a C plan holds: the layer in either element type, and the threads that it runs on.
+//! What a C plan holds: the layer in either element type; and the threads that calls run on.
 
 use super::boundary::{Buffer, Failure, invalid, unknown};
 use super::{
@@ -6,24 +6,20 @@ use super::{
     IM2COL_ALGORITHM_TILE, IM2COL_ALGORITHM_TILE2, IM2COL_CHANNELS_FIRST, IM2COL_CHANNELS_LAST,
     IM2COL_F32, IM2COL_F64, im2col_conv_params,
 };
-use crate::options::Options;
+use crate::parallel::DEFAULT;
+#[cfg(feature = "rayon")]
+use crate::parallel::pools::Owned;
 use crate::{
-    Accuracy, Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Size,
-    Write,
+    Accuracy, Algorithm, Element, Error, Executor, Layout, Options, Params, Pass, Plan, Serial,
+    Shape, Size, Write,
 };
 use std::ffi::c_void;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A layer in the element type that `dtype` names.
 pub(super) enum Layer {
-    F32(Plans<f32>),
-    F64(Plans<f64>),
-}
-
-/// One layer for each way in which `im2col_set_num_threads` may ask for it to run.
-pub(super) struct Plans<T: 'static> {
-    parallel: Plan<T>,
-    serial: Plan<T>,
+    F32(Plan<f32>),
+    F64(Plan<f64>),
 }
 
 impl Layer {
@@ -58,10 +54,10 @@ impl Layer {
             pad_begin: p.pad_begin,
             pad_end: p.pad_end,
         };
-        let options = Options { algorithm, accuracy };
+        let options = Options::default().algorithm(algorithm).accuracy(accuracy);
         match p.dtype {
-            IM2COL_F32 => Plans::new(params, options).map(Layer::F32),
-            IM2COL_F64 => Plans::new(params, options).map(Layer::F64),
+            IM2COL_F32 => Ok(Layer::F32(Plan::new(Shape::new(params)?, options)?)),
+            IM2COL_F64 => Ok(Layer::F64(Plan::new(Shape::new(params)?, options)?)),
             found => Err(unknown("dtype", found, "0 (f32) or 1 (f64)")),
         }
     }
@@ -70,125 +66,112 @@ impl Layer {
 /// Scratch begins on a cache line, wherever the caller's begins.
 const LINE: usize = 64;
 
-impl<T: Element> Plans<T> {
-    fn new(params: Params, options: Options) -> Result<Self, Failure> {
-        let shape = Shape::new(params)?;
-        let plan = |parallelism| Plan::with_options(shape, options, parallelism);
-        Ok(Self { parallel: plan(Parallelism::Rayon)?, serial: plan(Parallelism::Serial)? })
-    }
-
-    pub(super) fn shape(&self) -> &Shape {
-        self.parallel.shape()
-    }
-
-    /// A call on the threads that are set now.
-    pub(super) fn run<R: Send>(
-        &self,
-        call: impl FnOnce(&Plan<T>) -> Result<R, Error> + Send,
-    ) -> Result<R, Failure> {
-        // A copy, so that a long call doesn't hold the lock.
-        let threads = THREADS.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let result = match threads {
-            Threads::EveryCore => call(&self.parallel),
-            Threads::Calling => call(&self.serial),
-            #[cfg(feature = "rayon")]
-            Threads::Pool(pool) => pool.install(|| call(&self.parallel)),
-        };
-        Ok(result?)
-    }
-
-    pub(super) fn im2col(&self, image: &[T], cols: &mut [T]) -> Result<(), Failure> {
-        Ok(crate::im2col(self.shape(), image, cols)?)
-    }
-
-    pub(super) fn col2im(&self, cols: &[T], image: &mut [T], write: Write) -> Result<(), Failure> {
-        Ok(crate::col2im(self.shape(), cols, image, write)?)
-    }
-
-    pub(super) fn scratch_bytes(&self, pass: Pass) -> Result<usize, Failure> {
-        match self.run(|plan| Ok(plan.scratch_len(pass)))? {
-            0 => Ok(0),
-            len => {
-                let bytes = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(LINE));
-                let size = Size { what: "scratch", axis: None };
-                Ok(bytes.ok_or(Error::Overflow { size })?)
-            }
+/// Bytes of scratch that a call of a plan can use with the threads that are set now.
+pub(super) fn scratch_bytes<T: Element>(plan: &Plan<T>, pass: Pass) -> Result<usize, Failure> {
+    match plan.scratch_len_on(pass, &Threads) {
+        0 => Ok(0),
+        len => {
+            let bytes = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(LINE));
+            let size = Size { what: "scratch", axis: None };
+            Ok(bytes.ok_or(Error::Overflow { size })?)
         }
-    }
-
-    /// What the caller lends as scratch: nothing if NULL, or if the pass needs nothing.
-    pub(super) fn scratch(
-        &self,
-        pass: Pass,
-        data: *mut c_void,
-        bytes: usize,
-    ) -> Result<Buffer<T>, Failure> {
-        let need = self.serial.min_scratch_len(pass);
-        if data.is_null() || need == 0 {
-            return Ok(Buffer::none());
-        }
-        let skipped = data.cast::<u8>().align_offset(LINE);
-        // No memory is larger than isize::MAX bytes, whatever the caller says.
-        let len = bytes.min(isize::MAX as usize).saturating_sub(skipped) / size_of::<T>();
-        if len < need {
-            let least = need.saturating_mul(size_of::<T>()).saturating_add(skipped);
-            return Err(invalid(format_args!(
-                "scratch has {bytes} bytes: at this address one thread needs at least {least}"
-            )));
-        }
-        Buffer::new("scratch", data.wrapping_byte_add(skipped), len)
     }
 }
 
-/// Where calls run.
-#[derive(Clone)]
-pub(super) enum Threads {
-    /// Rayon's global pool, by default one thread per core.
-    EveryCore,
-    /// The calling thread, and no other.
-    Calling,
-    #[cfg(feature = "rayon")]
-    Pool(std::sync::Arc<rayon::ThreadPool>),
+/// What the caller lends as scratch: nothing if NULL, or if the pass needs nothing.
+pub(super) fn scratch<T: Element>(
+    plan: &Plan<T>,
+    pass: Pass,
+    data: *mut c_void,
+    bytes: usize,
+) -> Result<Buffer<T>, Failure> {
+    let need = plan.min_scratch_len(pass);
+    if data.is_null() || need == 0 {
+        return Ok(Buffer::none());
+    }
+    let skipped = data.cast::<u8>().align_offset(LINE);
+    // No memory is larger than isize::MAX bytes, whatever the caller says.
+    let len = bytes.min(isize::MAX as usize).saturating_sub(skipped) / size_of::<T>();
+    if len < need {
+        let least = need.saturating_mul(size_of::<T>()).saturating_add(skipped);
+        return Err(invalid(format_args!(
+            "scratch has {bytes} bytes: at this address one thread needs at least {least}"
+        )));
+    }
+    Buffer::new("scratch", data.wrapping_byte_add(skipped), len)
 }
 
-static THREADS: RwLock<Threads> = RwLock::new(Threads::EveryCore);
+/// The patch matrix of an image of the plan's layer.
+pub(super) fn im2col<T: Element>(
+    plan: &Plan<T>,
+    image: &[T],
+    cols: &mut [T],
+) -> Result<(), Failure> {
+    Ok(crate::im2col(plan.shape(), image, cols)?)
+}
+
+/// Its adjoint.
+pub(super) fn col2im<T: Element>(
+    plan: &Plan<T>,
+    cols: &[T],
+    image: &mut [T],
+    write: Write,
+) -> Result<(), Failure> {
+    Ok(crate::col2im(plan.shape(), cols, image, write)?)
+}
+
+/// The threads that `im2col_set_num_threads` has set last.
+pub(super) struct Threads;
+
+/// How many: 0 is rayon's global pool.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// The pool of so many, of this process.
+#[cfg(feature = "rayon")]
+static POOL: Owned = Owned::new();
 
 impl Threads {
     /// More than this is taken for a mistake, such as a negative number.
     const MOST: usize = 1024;
 
-    /// Makes later calls run on a number of threads.
+    /// Makes later calls run on a number of threads. Calls under way keep theirs.
     pub(super) fn set(threads: usize) -> Result<(), Failure> {
-        let threads = Self::new(threads)?;
-        // Dropped after the lock: the last owner of a pool tells its threads to end.
-        let _old = {
-            let mut current = THREADS.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, threads)
-        };
+        if threads > Self::MOST {
+            return Err(unknown("threads", threads, format_args!("at most {}", Self::MOST)));
+        }
+        #[cfg(feature = "rayon")]
+        POOL.set(Some(threads).filter(|&threads| threads > 1)).map_err(|error| {
+            let message = format_args!("could not start {threads} threads: {error}");
+            Failure::new(super::IM2COL_OUT_OF_MEMORY, message)
+        })?;
+        THREADS.store(threads, Ordering::Release);
         Ok(())
     }
 
-    fn new(threads: usize) -> Result<Self, Failure> {
-        match threads {
-            0 => Ok(Self::EveryCore),
-            1 => Ok(Self::Calling),
-            2..=Self::MOST => Self::pool(threads),
-            _ => Err(unknown("threads", threads, format_args!("at most {}", Self::MOST))),
+    /// Calls `on` with the threads that are set now.
+    fn with<R>(&self, on: impl FnOnce(&dyn Executor) -> R) -> R {
+        match THREADS.load(Ordering::Acquire) {
+            0 => on(&DEFAULT),
+            #[cfg(feature = "rayon")]
+            threads if threads > 1 => match POOL.get(threads) {
+                Some(pool) => on(&*pool),
+                None => on(&Serial),
+            },
+            _ => on(&Serial),
         }
     }
+}
 
-    #[cfg(feature = "rayon")]
-    fn pool(threads: usize) -> Result<Self, Failure> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map(|pool| Self::Pool(pool.into())).map_err(|error| {
-            let message = format_args!("could not start {threads} threads: {error}");
-            Failure::new(super::IM2COL_OUT_OF_MEMORY, message)
-        })
+impl Executor for Threads {
+    fn workers(&self) -> usize {
+        self.with(|executor| executor.workers())
     }
 
-    /// Without rayon there is only the calling thread, and fewer threads are always allowed.
-    #[cfg(not(feature = "rayon"))]
-    fn pool(_: usize) -> Result<Self, Failure> {
-        Ok(Self::Calling)
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.with(|executor| executor.run(jobs, job));
+    }
+
+    fn enter(&self, call: &mut (dyn FnMut() + Send)) {
+        self.with(|executor| executor.enter(call));
     }
 }

@@ -12,15 +12,19 @@ const LANES: usize = 16;
 /// Rows of lanes added one after the other before the sum joins the tree.
 const BLOCK: usize = 16;
 
-/// Sums every channel of `grad_output`. A unit of work is a stretch of `LANES` channels.
+/// Sums every channel of `grad_output`, which has the output's shape or, of a transposed layer, the input's. A unit of work is a stretch of `LANES` channels.
 pub(crate) fn backward_bias<T: Element>(
     shape: &Shape,
-    parallelism: Parallelism,
+    of_input: bool,
+    parallelism: Parallelism<'_>,
     grad_output: &[T],
     grad_bias: &mut [T],
     write: Write,
 ) {
-    let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
+    let (channels, pixels) = match of_input {
+        false => (shape.out_channels(), shape.output_pixels()),
+        true => (shape.in_channels(), shape.input_pixels()),
+    };
     let units = grad_bias.chunks_mut(LANES).enumerate();
     let need = Need { units: channels.div_ceil(LANES), shared: 0, piece: 0 };
     parallelism.for_each(need, units, &mut [] as &mut [T], |(unit, sums), _, _: &mut ()| {

@@ -23,7 +23,7 @@ use crate::shape::Shape;
 pub(crate) struct Layer<'a, T: 'static> {
     pub(crate) shape: &'a Shape,
     pub(crate) kernels: &'static Kernels<T>,
-    pub(crate) parallelism: Parallelism,
+    pub(crate) parallelism: Parallelism<'a>,
 }
 
 /// The weights of a gathering pass.

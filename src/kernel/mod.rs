@@ -19,6 +19,7 @@ mod simd128;
 pub(crate) mod stencil;
 #[cfg(feature = "testing")]
 pub(crate) mod tests;
+pub(crate) mod uninit;
 mod vector;
 
 use crate::element::{Element, ForElement};
@@ -47,7 +48,8 @@ pub enum Isa {
 
 impl Isa {
     /// Every ISA, the lowest first.
-    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: &'static [Isa] =
+        &[Isa::Portable, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The name that `IM2COL_ISA` takes.
     pub fn name(self) -> &'static str {
@@ -69,12 +71,26 @@ impl Isa {
     /// [`name`](Self::name); feature `std`). An unknown name, or one that the machine lacks,
     /// changes nothing.
     pub fn best() -> Isa {
-        let machine = Isa::ALL.into_iter().rev().find(|isa| isa.is_available());
+        let machine = Isa::ALL.iter().copied().rev().find(|isa| isa.is_available());
         let machine = machine.unwrap_or(Isa::Portable);
         match asked() {
             Some(isa) if isa < machine && isa.is_available() => isa,
             _ => machine,
         }
+    }
+}
+
+/// Why a text is no ISA's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no ISA of this name: they are portable, wasm-simd128, neon, avx2 and avx512")]
+pub struct ParseIsaError;
+
+/// The reverse of [`Display`](fmt::Display) and [`Isa::name`].
+impl core::str::FromStr for Isa {
+    type Err = ParseIsaError;
+
+    fn from_str(name: &str) -> Result<Self, ParseIsaError> {
+        Isa::ALL.iter().copied().find(|isa| isa.name() == name).ok_or(ParseIsaError)
     }
 }
 
@@ -88,10 +104,7 @@ impl fmt::Display for Isa {
 #[cfg(feature = "std")]
 fn asked() -> Option<Isa> {
     static ASKED: std::sync::OnceLock<Option<Isa>> = std::sync::OnceLock::new();
-    *ASKED.get_or_init(|| {
-        let name = std::env::var("IM2COL_ISA").ok()?;
-        Isa::ALL.into_iter().find(|isa| isa.name() == name)
-    })
+    *ASKED.get_or_init(|| std::env::var("IM2COL_ISA").ok()?.parse().ok())
 }
 
 #[cfg(not(feature = "std"))]

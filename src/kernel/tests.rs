@@ -56,7 +56,7 @@ pub(crate) fn others<T: Element>() -> Option<&'static Kernels<T>> {
 }
 
 pub(super) fn all<T: Element>() -> impl Iterator<Item = &'static Kernels<T>> {
-    Isa::ALL.into_iter().filter_map(kernels_of).chain(others())
+    Isa::ALL.iter().copied().filter_map(kernels_of).chain(others())
 }
 
 /// The kernels of every ISA of this machine, and whether they are wide: then tiles may have fewer vectors, and

@@ -1,5 +1,6 @@
 //! What a plan runs: for each pass a schedule, and the engine that was made for it.
 
+use super::format::{Format, Order};
 use crate::choose::candidates::Question;
 use crate::choose::first::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
@@ -12,7 +13,7 @@ use crate::engine::few_pixels::FewPixels;
 use crate::engine::implicit::Gathering;
 use crate::engine::{Layer, Weights, explicit};
 use crate::error::Error;
-use crate::kernel::{Epilogue, Kernels};
+use crate::kernel::{Epilogue, Isa, Kernels};
 use crate::options::{Algorithm, Options};
 use crate::pass::{Pass, Write};
 use crate::scratch::{Need, allocate};
@@ -25,8 +26,9 @@ use core::fmt;
 #[derive(Debug, Clone)]
 pub(super) struct Chosen {
     forward: Computation,
-    backward_data: Computation,
-    backward_weight: Computation,
+    /// The backward passes; none where only inference was asked for.
+    backward_data: Option<Computation>,
+    backward_weight: Option<Computation>,
 }
 
 /// A pass as it is computed.
@@ -67,10 +69,11 @@ impl Chosen {
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
         let of = |pass| Computation::chosen(shape, pass, options, kernels);
+        let trained = |pass| if options.inference { Ok(None) } else { of(pass).map(Some) };
         Ok(Self {
             forward: of(Pass::Forward)?,
-            backward_data: of(Pass::BackwardData)?,
-            backward_weight: of(Pass::BackwardWeight)?,
+            backward_data: trained(Pass::BackwardData)?,
+            backward_weight: trained(Pass::BackwardWeight)?,
         })
     }
 
@@ -82,8 +85,13 @@ impl Chosen {
         pass: Pass,
         schedule: Schedule,
     ) -> Result<(), Error> {
-        *self.of_mut(pass) = Computation::new(shape, pass, schedule, kernels)?
+        let made = Computation::new(shape, pass, schedule, kernels)?
             .ok_or(Error::Unsupported { what: "this schedule for this pass of this layer" })?;
+        match pass {
+            Pass::Forward => self.forward = made,
+            Pass::BackwardData => self.backward_data = Some(made),
+            Pass::BackwardWeight => self.backward_weight = Some(made),
+        }
         Ok(())
     }
 
@@ -108,36 +116,49 @@ impl Chosen {
         }
     }
 
-    fn of(&self, pass: Pass) -> &Computation {
-        match pass {
-            Pass::Forward => &self.forward,
-            Pass::BackwardData => &self.backward_data,
-            Pass::BackwardWeight => &self.backward_weight,
-        }
+    /// A pass as it is computed.
+    fn of(&self, pass: Pass) -> Result<&Computation, Error> {
+        let computation = match pass {
+            Pass::Forward => Some(&self.forward),
+            Pass::BackwardData => self.backward_data.as_ref(),
+            Pass::BackwardWeight => self.backward_weight.as_ref(),
+        };
+        computation.ok_or(Error::NotPlanned { pass })
     }
 
-    fn of_mut(&mut self, pass: Pass) -> &mut Computation {
-        match pass {
-            Pass::Forward => &mut self.forward,
-            Pass::BackwardData => &mut self.backward_data,
-            Pass::BackwardWeight => &mut self.backward_weight,
-        }
-    }
-
-    /// How a pass is computed.
-    pub(super) fn schedule(&self, pass: Pass) -> Schedule {
-        self.of(pass).schedule
+    /// How a pass is computed; none if it wasn't planned.
+    pub(super) fn schedule(&self, pass: Pass) -> Option<Schedule> {
+        self.of(pass).ok().map(|computation| computation.schedule)
     }
 
     /// Whether all passes are the textbook's.
     pub(super) fn is_textbook(&self) -> bool {
-        let passes = [&self.forward, &self.backward_data, &self.backward_weight];
-        passes.iter().all(|pass| pass.schedule.engine == Kind::Explicit)
+        let mut schedules = Pass::ALL.iter().filter_map(|&pass| self.schedule(pass));
+        schedules.all(|schedule| schedule.engine == Kind::Explicit)
+    }
+
+    /// The order in which a pass reads its weights.
+    pub(super) fn format(&self, shape: &Shape, isa: Isa, pass: Pass) -> Result<Format, Error> {
+        let Computation { schedule, engine } = self.of(pass)?;
+        let Schedule { engine: kind, lanes, width, .. } = *schedule;
+        let order = match engine {
+            Engine::Gathering(_) | Engine::ChannelsLast(_) => {
+                Order::Packed { engine: kind, lanes, width }
+            }
+            Engine::Grouped(_) if pass == Pass::BackwardData => {
+                Order::of_phases(kind, width, shape)
+            }
+            Engine::Grouped(_) => Order::Packed { engine: kind, lanes, width },
+            Engine::Explicit | Engine::Scatter(_) | Engine::FewPixels(_) | Engine::Depthwise(_) => {
+                Order::AsGiven
+            }
+        };
+        Ok(Format::new(shape, isa, pass, order))
     }
 
     /// What a pass wants.
-    pub(super) fn need(&self, shape: &Shape, pass: Pass) -> Need {
-        match &self.of(pass).engine {
+    pub(super) fn need(&self, shape: &Shape, pass: Pass) -> Result<Need, Error> {
+        Ok(match &self.of(pass)?.engine {
             Engine::Explicit => explicit::need(shape, pass),
             Engine::Gathering(gathering) => gathering.need(),
             Engine::Scatter(scatter) => scatter.need(),
@@ -145,7 +166,7 @@ impl Chosen {
             Engine::Depthwise(_) => Need::of_units(1),
             Engine::ChannelsLast(last) => last.need(shape, pass),
             Engine::Grouped(grouped) => grouped.need(shape),
-        }
+        })
     }
 
     /// The weights as a pass reads them.
@@ -155,7 +176,7 @@ impl Chosen {
         pass: Pass,
         weight: &[T],
     ) -> Result<AVec<T, ConstAlign<64>>, Error> {
-        let engine = &self.of(pass).engine;
+        let engine = &self.of(pass)?.engine;
         let len = match engine {
             Engine::Gathering(gathering) => gathering.packed_len(),
             Engine::Grouped(grouped) => grouped.packed_len(),
@@ -211,18 +232,19 @@ impl Chosen {
     pub(super) fn backward_data<T: Element>(
         &self,
         layer: &Layer<'_, T>,
-        weights: Weights<'_, T>,
         grad_output: &[T],
+        weights: Weights<'_, T>,
+        epilogue: Epilogue<'_, T>,
         grad_input: &mut [T],
-        write: Write,
         scratch: &mut [T],
     ) {
+        let Some(Computation { engine, .. }) = &self.backward_data else { return };
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let sources = [weight, grad_output];
         let &Layer { shape, parallelism, .. } = layer;
-        let accumulate = write == Write::Accumulate;
-        let epilogue = Epilogue::new(accumulate);
-        match &self.backward_data.engine {
+        let accumulate = epilogue.accumulate;
+        let write = if accumulate { Write::Accumulate } else { Write::Overwrite };
+        match engine {
             Engine::Explicit => {
                 explicit::backward_data(shape, parallelism, sources, grad_input, write, scratch);
             }
@@ -255,8 +277,9 @@ impl Chosen {
         write: Write,
         scratch: &mut [T],
     ) {
+        let Some(Computation { engine, .. }) = &self.backward_weight else { return };
         let &Layer { shape, parallelism, .. } = layer;
-        match &self.backward_weight.engine {
+        match engine {
             Engine::Explicit => {
                 explicit::backward_weight(shape, parallelism, sources, grad_weight, write, scratch);
             }
@@ -284,13 +307,9 @@ impl Chosen {
     ) -> fmt::Result {
         let (isa, element) = (layer.kernels.isa, core::any::type_name::<T>());
         writeln!(f, "{element} on {isa}")?;
-        for (name, pass) in [
-            ("forward", Pass::Forward),
-            ("backward_data", Pass::BackwardData),
-            ("backward_weight", Pass::BackwardWeight),
-        ] {
-            let Computation { schedule, engine } = self.of(pass);
-            write!(f, "{name}: {schedule}; ")?;
+        for &pass in Pass::ALL {
+            let Ok(Computation { schedule, engine }) = self.of(pass) else { continue };
+            write!(f, "{pass}: {schedule}; ")?;
             match engine {
                 Engine::Explicit => f.write_str("one image and group at a time")?,
                 Engine::Gathering(gathering) => gathering.explain(f)?,
@@ -302,7 +321,7 @@ impl Chosen {
                 }
                 Engine::Grouped(grouped) => grouped.explain(f)?,
             }
-            let scratch = self.need(layer.shape, pass).len(1);
+            let scratch = self.need(layer.shape, pass).map_or(0, |need| need.len(1));
             writeln!(f, "; scratch for one worker {scratch} elements")?;
         }
         Ok(())

@@ -30,9 +30,9 @@ pub(super) struct Passes<T: 'static> {
     pub(super) forward:
         fn(&Chosen, &Layer<'_, T>, &[T], Weights<'_, T>, Epilogue<'_, T>, &mut [T], &mut [T]),
     pub(super) backward_data:
-        fn(&Chosen, &Layer<'_, T>, Weights<'_, T>, &[T], &mut [T], Write, &mut [T]),
+        fn(&Chosen, &Layer<'_, T>, &[T], Weights<'_, T>, Epilogue<'_, T>, &mut [T], &mut [T]),
     pub(super) backward_weight: fn(&Chosen, &Layer<'_, T>, [&[T]; 2], &mut [T], Write, &mut [T]),
-    pub(super) backward_bias: fn(&Shape, Parallelism, &[T], &mut [T], Write),
+    pub(super) backward_bias: fn(&Shape, bool, Parallelism<'_>, &[T], &mut [T], Write),
     pub(super) explain: fn(&Chosen, &Layer<'_, T>, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 

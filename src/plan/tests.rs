@@ -4,13 +4,11 @@
 //! weights, and nothing touched outside of a slice.
 
 use super::Plan;
-use super::passes::passes;
+use crate::activation::Activation;
 use crate::element::Element;
-use crate::engine::Weights;
 use crate::kernel::tests::others;
-use crate::kernel::{Epilogue, Residual};
 use crate::options::{Algorithm, Options};
-use crate::parallel::Parallelism;
+use crate::parallel::Serial;
 use crate::pass::{Pass, Write};
 use crate::shape::Params;
 use crate::testing::{
@@ -26,10 +24,8 @@ pub(crate) const TESTS: &[Unit] = &[
 
 /// The layer on this machine's other kernels; none where every kernel is chosen by some plan.
 fn other<T: Element>(layer: &Layer<T>) -> Option<Plan<T>> {
-    let (implicit, rayon) = (Algorithm::Implicit, Parallelism::Rayon);
-    others().map(|kernels| {
-        Plan::with_kernels(layer.shape, Options::of(implicit), rayon, kernels).unwrap()
-    })
+    let implicit = Options::from(Algorithm::Implicit);
+    others().map(|kernels| Plan::with_kernels(layer.shape, implicit, kernels).unwrap())
 }
 
 fn check<T: Element>(params: Params) {
@@ -46,14 +42,19 @@ fn check<T: Element>(params: Params) {
             let mut to = guarded(&layer.before(pass, write));
             let mut scratch = guarded(&vec![nan(); plan.min_scratch_len(pass)]);
             let s = &mut scratch;
+            let accumulate = write == Write::Accumulate;
             match pass {
                 Pass::Forward => {
-                    let bias = (write == Write::Accumulate).then_some(&*b);
-                    plan.forward_with_scratch(&x, &w, bias, &mut to, s)
+                    let call = plan.forward(&x, &w[..]).scratch(s).executor(&Serial);
+                    if accumulate { call.bias(&b).run(&mut to[..]) } else { call.run(&mut to[..]) }
                 }
-                Pass::BackwardData => plan.backward_data_with_scratch(&w, &g, &mut to, write, s),
+                Pass::BackwardData => {
+                    let call = plan.backward_data(&w[..], &g).scratch(s).executor(&Serial);
+                    if accumulate { call.accumulate() } else { call }.run(&mut to[..])
+                }
                 Pass::BackwardWeight => {
-                    plan.backward_weight_with_scratch(&x, &g, &mut to, write, s)
+                    let call = plan.backward_weight(&x, &g).scratch(s).executor(&Serial);
+                    if accumulate { call.accumulate() } else { call }.run(&mut to[..])
                 }
             }
             .unwrap();
@@ -63,12 +64,12 @@ fn check<T: Element>(params: Params) {
     let pass = Pass::Forward;
     let mut y = layer.before(pass, Write::Overwrite);
     let packed = plan.pack_weight(pass, weight).unwrap();
-    plan.forward_packed(&layer.input, &packed, None, &mut y).unwrap();
+    plan.forward(&layer.input, &packed).run(&mut y).unwrap();
     assert_eq!(bits(&y), bits(&layer.run(&plan, pass, Write::Overwrite)), "{plan:?}");
     let (pass, write) = (Pass::BackwardData, Write::Accumulate);
     let mut dx = layer.before(pass, write);
     let packed = plan.pack_weight(pass, weight).unwrap();
-    plan.backward_data_packed(&packed, dg, &mut dx, write).unwrap();
+    plan.backward_data(&packed, dg).accumulate().run(&mut dx).unwrap();
     assert_eq!(bits(&dx), bits(&layer.run(&plan, pass, write)), "{plan:?}");
 }
 
@@ -95,18 +96,20 @@ fn check_epilogue<T: Element>(params: Params) {
         for case in (0..16).filter(|case| (case + number) % 3 == 0) {
             let [with_bias, added, accumulate, clamped] = [1, 2, 4, 8].map(|bit| case & bit != 0);
             let mut output = if accumulate { old.clone() } else { vec![nan(); old.len()] };
-            let epilogue = Epilogue {
-                bias: with_bias.then_some(&*layer.bias),
-                residual: added.then(|| Residual::new(&residual, &output)),
-                clamp: clamped.then_some([low, high].map(T::from_f64)),
-                ..Epilogue::new(accumulate)
-            };
+            let mut call = plan
+                .forward(&layer.input, &layer.weight)
+                .maybe_bias(with_bias.then_some(&layer.bias));
+            if added {
+                call = call.residual(&residual);
+            }
+            if accumulate {
+                call = call.accumulate();
+            }
+            if clamped {
+                call = call.activation(Activation::Clamp(T::from_f64(low), T::from_f64(high)));
+            }
             let mut scratch = vec![nan(); plan.scratch_len(Pass::Forward)];
-            let (input, weight) = (&layer.input, Weights::Raw(&layer.weight));
-            plan.within(Pass::Forward, &mut scratch, |scratch| {
-                let (path, layer) = (&plan.chosen, plan.layer());
-                (passes().forward)(path, &layer, input, weight, epilogue, &mut output, scratch);
-            });
+            call.scratch(&mut scratch).run(&mut output).unwrap();
             for (i, &got) in output.iter().enumerate() {
                 let mut expected = if with_bias { biased.values[i] } else { sums.values[i] };
                 expected += if added { residual[i].into() } else { 0.0 };

@@ -5,8 +5,8 @@ use super::numbers::{Fill, nan, numbers};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Isa;
-use crate::options::Algorithm;
-use crate::parallel::Parallelism;
+use crate::options::{Algorithm, Options};
+use crate::parallel::{DEFAULT, Executor};
 use crate::pass::{Pass, Write};
 use crate::plan::Plan;
 use crate::reference;
@@ -44,7 +44,7 @@ pub fn calls() -> impl Iterator<Item = (Pass, Write)> {
 
 /// The ISAs of this machine whose kernels this crate has.
 pub fn isas() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    Isa::ALL.iter().copied().filter(|isa| isa.is_available())
 }
 
 /// Every way in which this crate computes a layer on this machine: the textbook once, the implicit
@@ -54,8 +54,8 @@ pub fn isas() -> impl Iterator<Item = Isa> {
 /// If the layer can't be planned.
 pub fn plans<T: Element>(shape: Shape) -> Vec<Plan<T>> {
     let failed = |error: Error| -> Plan<T> { panic!("{shape:?}: {error}") };
-    let textbook = Plan::new(shape, Algorithm::Explicit, Parallelism::Rayon);
-    let on = |isa| Plan::with_isa(shape, Algorithm::Implicit, Parallelism::Rayon, isa);
+    let textbook = Plan::new(shape, Algorithm::Explicit.into());
+    let on = |isa| Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa));
     [textbook].into_iter().chain(isas().map(on)).map(|plan| plan.unwrap_or_else(failed)).collect()
 }
 
@@ -151,18 +151,39 @@ impl<T: Element> Layer<T> {
         scratch: Option<&mut [T]>,
         to: &mut [T],
     ) -> Result<(), Error> {
+        self.run_on(plan, pass, write, &DEFAULT, scratch, to)
+    }
+
+    /// [`run_into`](Self::run_into) on the caller's executor.
+    ///
+    /// # Errors
+    /// What the plan says.
+    pub fn run_on(
+        &self,
+        plan: &Plan<T>,
+        pass: Pass,
+        write: Write,
+        executor: &dyn Executor,
+        scratch: Option<&mut [T]>,
+        to: &mut [T],
+    ) -> Result<(), Error> {
         let Self { input, weight, bias, grad_output: dg, .. } = self;
-        let bias = (write == Write::Accumulate).then_some(bias.as_slice());
-        match (pass, scratch) {
-            (Pass::Forward, None) => plan.forward(input, weight, bias, to),
-            (Pass::Forward, Some(s)) => plan.forward_with_scratch(input, weight, bias, to, s),
-            (Pass::BackwardData, None) => plan.backward_data(weight, dg, to, write),
-            (Pass::BackwardData, Some(s)) => {
-                plan.backward_data_with_scratch(weight, dg, to, write, s)
+        let accumulate = write == Write::Accumulate;
+        match pass {
+            Pass::Forward => {
+                let bias = accumulate.then_some(bias.as_slice());
+                let call = plan.forward(input, weight).maybe_bias(bias).executor(executor);
+                call.maybe_scratch(scratch).run(to)
             }
-            (Pass::BackwardWeight, None) => plan.backward_weight(input, dg, to, write),
-            (Pass::BackwardWeight, Some(s)) => {
-                plan.backward_weight_with_scratch(input, dg, to, write, s)
+            Pass::BackwardData => {
+                let call = plan.backward_data(weight, dg).executor(executor);
+                let call = if accumulate { call.accumulate() } else { call };
+                call.maybe_scratch(scratch).run(to)
+            }
+            Pass::BackwardWeight => {
+                let call = plan.backward_weight(input, dg).executor(executor);
+                let call = if accumulate { call.accumulate() } else { call };
+                call.maybe_scratch(scratch).run(to)
             }
         }
     }
@@ -176,7 +197,9 @@ impl<T: Element> Layer<T> {
             Write::Overwrite => vec![nan(); self.shape.out_channels()],
             Write::Accumulate => self.old[..self.shape.out_channels()].to_vec(),
         };
-        plan.backward_bias(&self.grad_output, &mut sums, write).expect("the layer's own lengths");
+        let call = plan.backward_bias(&self.grad_output);
+        let call = if write == Write::Accumulate { call.accumulate() } else { call };
+        call.run(&mut sums).expect("the layer's own lengths");
         sums
     }
 
