@@ -230,6 +230,12 @@ impl<'a, T: Element> Forward<'a, T> {
         self
     }
 
+    /// [`accumulate`](Self::accumulate) or not, as a value.
+    pub fn write(mut self, write: Write) -> Self {
+        self.0.accumulate = write == Write::Accumulate;
+        self
+    }
+
     /// The activation of this call, in place of the plan's.
     pub fn activation(mut self, activation: Activation<T>) -> Self {
         self.0.activation = activation;
@@ -311,6 +317,12 @@ impl<'a, T: Element> BackwardData<'a, T> {
         self
     }
 
+    /// [`accumulate`](Self::accumulate) or not, as a value.
+    pub fn write(mut self, write: Write) -> Self {
+        self.0.accumulate = write == Write::Accumulate;
+        self
+    }
+
     /// As [`Forward::scratch`].
     pub fn scratch(mut self, scratch: &'a mut [T]) -> Self {
         self.0.lent.scratch = Some(scratch);
@@ -376,6 +388,12 @@ impl<'a, T: Element> BackwardWeight<'a, T> {
     /// Adds to what `grad_weight` holds instead of overwriting it.
     pub fn accumulate(mut self) -> Self {
         self.accumulate = true;
+        self
+    }
+
+    /// [`accumulate`](Self::accumulate) or not, as a value.
+    pub fn write(mut self, write: Write) -> Self {
+        self.accumulate = write == Write::Accumulate;
         self
     }
 
@@ -446,6 +464,12 @@ impl<'a, T: Element> BackwardBias<'a, T> {
     /// Adds to what `grad_bias` holds instead of overwriting it.
     pub fn accumulate(mut self) -> Self {
         self.accumulate = true;
+        self
+    }
+
+    /// [`accumulate`](Self::accumulate) or not, as a value.
+    pub fn write(mut self, write: Write) -> Self {
+        self.accumulate = write == Write::Accumulate;
         self
     }
 

@@ -154,7 +154,6 @@ pub enum Error {
 
 /// A named size of a layer, on one spatial axis or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Size {
     /// `"batch"`, `"kernel"`, `"weight"`, ...
     pub what: &'static str,

@@ -14,7 +14,6 @@ pub const MAX_AXES: usize = 3;
 
 /// How the dense tensors of a layer lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 #[doc(alias("NCHW", "NHWC", "channels_last", "memory_format"))]
 pub enum Layout {
     /// input `[N, C, spatial..]`, weight `[K, C/groups, kernel..]`, output `[N, K, spatial..]`.
@@ -179,7 +178,6 @@ impl AsRef<[usize]> for Dims {
 /// Output `o` and tap `k` meet at the input element `o * stride + k * dilation - pad_begin`,
 /// or in the padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Axis {
     /// Elements of the input (I).
     pub input: usize,

@@ -279,7 +279,7 @@ fn threads_and_scratch_change_no_bit() {
 #[cfg(unix)]
 fn check_guarded<T: im2col::Element>(dtype: u32) {
     use im2col::testing::{Call, EDGES, Edge, Fill, Guarded, Layer, Tolerance, nan};
-    use im2col::{Algorithm, Parallelism, Params, Pass, Plan, Write};
+    use im2col::{Algorithm, Params, Pass, Plan, Write};
     for (layout, groups) in [(0, 2), (1, 2), (0, 1), (1, 1)] {
         let c = im2col_conv_params { dtype, layout, groups, stride: [2, 1, 0], ..params() };
         let conv = Conv::new(&c).unwrap();
@@ -300,7 +300,7 @@ fn check_guarded<T: im2col::Element>(dtype: u32) {
             },
             Fill::Integers,
         );
-        let plan = Plan::<T>::new(layer.shape, Algorithm::Auto, Parallelism::Serial).unwrap();
+        let plan = Plan::<T>::new(layer.shape, Algorithm::Auto.into()).unwrap();
         let size = size_of::<T>();
         for edge in EDGES {
             let guarded = |tensor: &[T]| Guarded::new(edge, tensor);

@@ -8,7 +8,7 @@
 #![allow(unsafe_code, reason = "an allocator that fails; the C interface as C calls it")]
 
 use im2col::testing::{Fill, Layer, calls, for_families, isas};
-use im2col::{Algorithm, ConvTranspose2d, Error, Layout, Parallelism, Params, Pass, Plan, Shape};
+use im2col::{Algorithm, ConvTranspose2d, Error, Layout, Options, Params, Pass, Plan, Shape};
 use im2col::{Element, Write};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::cell::Cell;
@@ -144,7 +144,7 @@ fn layers() -> Vec<Params> {
 
 fn check_plan<T: Element>(params: Params) -> usize {
     let shape = Shape::new(params).unwrap();
-    let plan = |isa| Plan::<T>::with_isa(shape, Algorithm::Auto, Parallelism::Serial, isa);
+    let plan = |isa| Plan::<T>::new(shape, Options::from(Algorithm::Auto).isa(isa));
     isas().map(|isa| fail_each(&params, || plan(isa), out_of_memory)).sum()
 }
 
@@ -168,7 +168,7 @@ fn is_textbook<T: Element>(plan: &Plan<T>, pass: Pass) -> bool {
 /// and the same plan works as soon as there is memory again.
 fn check_passes<T: Element>(params: Params, algorithm: Algorithm) -> usize {
     let layer = Layer::<T>::new(params, Fill::Integers);
-    let plan = Plan::new(layer.shape, algorithm, Parallelism::Serial).unwrap();
+    let plan = Plan::new(layer.shape, algorithm.into()).unwrap();
     let mut allocations = 0;
     let ours = |&(pass, _): &(Pass, Write)| !is_textbook(&plan, pass);
     for (pass, write) in calls().filter(ours) {
@@ -209,7 +209,7 @@ fn no_memory_for_scratch_is_an_error() {
 #[test]
 fn no_memory_for_cols_is_an_error() {
     let layer = Layer::<f64>::new(layers()[0], Fill::Integers);
-    let plan = Plan::new(layer.shape, Algorithm::Explicit, Parallelism::Serial).unwrap();
+    let plan = Plan::new(layer.shape, Algorithm::Explicit.into()).unwrap();
     for (pass, write) in calls() {
         let mut to = vec![7.0; layer.destination_len(pass)];
         LEFT.set(1);
@@ -227,7 +227,7 @@ fn no_memory_for_scratch_on_a_pool_is_an_error() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for params in layers() {
         let layer = Layer::<f32>::new(params, Fill::Integers);
-        let plan = Plan::new(layer.shape, Algorithm::Auto, Parallelism::Rayon).unwrap();
+        let plan = Plan::new(layer.shape, Algorithm::Auto.into()).unwrap();
         for (pass, write) in calls() {
             let bytes = 4 * pool.install(|| plan.scratch_len(pass));
             if bytes == 0 {
@@ -252,7 +252,7 @@ fn no_memory_for_packed_weights_is_an_error() {
     for params in layers() {
         let layer = Layer::<f32>::new(params, Fill::Integers);
         for algorithm in [Algorithm::Auto, Algorithm::Explicit] {
-            let plan = Plan::new(layer.shape, algorithm, Parallelism::Serial).unwrap();
+            let plan = Plan::new(layer.shape, algorithm.into()).unwrap();
             for pass in [Pass::Forward, Pass::BackwardData] {
                 let pack = || plan.pack_weight(pass, &layer.weight);
                 assert_eq!(fail_each(&(pass, &plan), pack, out_of_memory), 1);
@@ -264,17 +264,17 @@ fn no_memory_for_packed_weights_is_an_error() {
 #[test]
 fn no_memory_for_a_transposed_layer_is_an_error() {
     let layer = ConvTranspose2d::<f32>::new([2, 6, 5, 5], [6, 20, 3, 3]);
-    let layer = layer.stride([2, 2]).padding([1, 1]).parallelism(Parallelism::Serial);
+    let layer = layer.stride([2, 2]).padding([1, 1]);
     assert!(fail_each(&layer, || layer.plan(), out_of_memory) > 0);
     let plan = layer.plan().unwrap();
     let (x, w) = (vec![1.0; plan.input_len()], vec![1.0; 6 * 20 * 9]);
     let (mut y, mut dx, mut dw) = (vec![0.0; plan.output_len()], x.clone(), w.clone());
-    let forward = || plan.forward(&x, &w, Some(&[1.0; 20]), &mut y);
+    let forward = || plan.forward(&x, &w).bias(&[1.0; 20]).run(&mut y);
     assert_eq!(fail_each(&"forward", forward, out_of_memory), 1);
     let dy = y;
-    let data = || plan.backward_data(&w, &dy, &mut dx);
+    let data = || plan.backward_data(&w, &dy).run(&mut dx);
     fail_each(&"backward_data", data, out_of_memory);
-    let weight = || plan.backward_weight(&x, &dy, &mut dw, Write::Overwrite);
+    let weight = || plan.backward_weight(&x, &dy).run(&mut dw);
     fail_each(&"backward_weight", weight, out_of_memory);
 }
 

@@ -39,13 +39,18 @@ impl<T: Element> Tensors<T> {
         match pass {
             Pass::Forward => {
                 let bias = (write == Write::Accumulate).then_some(&**bias);
-                plan.forward_with_scratch(input, weight, bias, &mut to, &mut scratch)
+                plan.forward(input, &weight[..])
+                    .maybe_bias(bias)
+                    .scratch(&mut scratch)
+                    .run(&mut to[..])
             }
-            Pass::BackwardData => {
-                plan.backward_data_with_scratch(weight, dg, &mut to, write, &mut scratch)
-            }
+            Pass::BackwardData => plan
+                .backward_data(&weight[..], dg)
+                .write(write)
+                .scratch(&mut scratch)
+                .run(&mut to[..]),
             Pass::BackwardWeight => {
-                plan.backward_weight_with_scratch(input, dg, &mut to, write, &mut scratch)
+                plan.backward_weight(input, dg).write(write).scratch(&mut scratch).run(&mut to[..])
             }
         }
         .expect("the layer's own lengths");
@@ -62,12 +67,16 @@ impl<T: Element> Tensors<T> {
         let (pass, mut y) = (Pass::Forward, empty(shape.output_len()));
         let (packed, bias) = (pack(pass), Some(&*self.bias));
         let scratch_of = &mut scratch(pass);
-        plan.forward_packed_with_scratch(&self.input, &packed, bias, &mut y, scratch_of).unwrap();
+        plan.forward(&self.input, &packed)
+            .maybe_bias(bias)
+            .scratch(scratch_of)
+            .run(&mut y[..])
+            .unwrap();
         let (pass, mut dx, add) = (Pass::BackwardData, self.to(old), Write::Accumulate);
         let (packed, scratch_of) = (pack(pass), &mut scratch(pass));
-        plan.backward_data_packed_with_scratch(&packed, dg, &mut dx, add, scratch_of).unwrap();
+        plan.backward_data(&packed, dg).write(add).scratch(scratch_of).run(&mut dx[..]).unwrap();
         let mut db = empty(shape.out_channels());
-        plan.backward_bias(dg, &mut db, Write::Overwrite).unwrap();
+        plan.backward_bias(dg).run(&mut db[..]).unwrap();
         [y, dx, db]
     }
 }

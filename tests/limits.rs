@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use im2col::testing::{Fill, Layer, PASSES, WRITES, isas};
-use im2col::{Algorithm, Element, Error, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
+use im2col::{Algorithm, Element, Error, Layout, Options, Params, Pass, Plan, Shape, Write};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -94,8 +94,8 @@ fn check_serial<T: Element>() {
     for params in layers() {
         let layer = Layer::<T>::new(params, Fill::Uniform);
         for isa in isas() {
-            let (algorithm, serial) = (Algorithm::Implicit, Parallelism::Serial);
-            let plan = Plan::<T>::with_isa(layer.shape, algorithm, serial, isa).unwrap();
+            let algorithm = Algorithm::Implicit;
+            let plan = Plan::<T>::new(layer.shape, Options::from(algorithm).isa(isa)).unwrap();
             for pass in PASSES {
                 for write in WRITES {
                     let mut scratch = vec![T::ZERO; plan.scratch_len(pass)];
@@ -107,7 +107,7 @@ fn check_serial<T: Element>() {
                 }
             }
             let mut sums = vec![T::ZERO; params.out_channels];
-            let mut bias = || plan.backward_bias(&layer.grad_output, &mut sums, Write::Overwrite);
+            let mut bias = || plan.backward_bias(&layer.grad_output).run(&mut sums);
             assert_eq!(allocations(|| bias().unwrap()), 0, "backward_bias of {plan:?}");
         }
     }
@@ -129,7 +129,7 @@ fn calls_on_a_pool_with_scratch_allocate_nothing() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for params in layers() {
         let layer = Layer::<f32>::new(params, Fill::Uniform);
-        let plan = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Rayon).unwrap();
+        let plan = Plan::new(layer.shape, Algorithm::Implicit.into()).unwrap();
         for pass in PASSES {
             let mut scratch = vec![0.0; pool.install(|| plan.scratch_len(pass))];
             let mut to = vec![0.0; layer.destination_len(pass)];
@@ -170,8 +170,8 @@ fn check_promise(params: Params) -> Vec<String> {
     };
     let mut broken = Vec::new();
     for isa in isas() {
-        let (algorithm, rayon) = (Algorithm::Implicit, Parallelism::Rayon);
-        let plan = Plan::<f32>::with_isa(shape, algorithm, rayon, isa).unwrap();
+        let algorithm = Algorithm::Implicit;
+        let plan = Plan::<f32>::new(shape, Options::from(algorithm).isa(isa)).unwrap();
         if plan.algorithm() != Algorithm::Implicit {
             continue;
         }
@@ -272,8 +272,8 @@ fn planning_takes_no_longer_for_larger_images() {
             let Ok(shape) = Shape::new(params) else { continue };
             for isa in isas() {
                 let start = Instant::now();
-                let (implicit, serial) = (Algorithm::Implicit, Parallelism::Serial);
-                let plan = Plan::<f32>::with_isa(shape, implicit, serial, isa);
+                let implicit = Algorithm::Implicit;
+                let plan = Plan::<f32>::new(shape, Options::from(implicit).isa(isa));
                 let taken = start.elapsed();
                 assert!(taken < Duration::from_secs(1), "{taken:?} for {plan:?}");
             }

@@ -4,7 +4,7 @@
 //! `c * eps * Σ|a||b|` where c is about `block + terms / block`.
 
 use im2col::testing::{Call, Fill, Layer, PASSES, Tolerance, isas, plans};
-use im2col::{Algorithm, Conv1d, Element, Isa, Layout, Parallelism, Params, Pass, Plan, Write};
+use im2col::{Algorithm, Conv1d, Element, Isa, Layout, Options, Params, Pass, Plan, Write};
 
 /// Terms that a block of a product has at most: `TERMS` of docs/numerics.md, or more.
 const BLOCK: usize = 384;
@@ -185,8 +185,7 @@ fn check_other_paths<T: Element>(lanes: usize) {
             // Half an ε for each rounding: the whole of the bound, nothing to spare.
             let factor = c as f64 / 2.0 * (1.0 + c as f64 * T::EPSILON) + judge as f64;
             for isa in isas() {
-                let plan =
-                    Plan::with_isa(layer.shape, Algorithm::Implicit, Parallelism::Serial, isa);
+                let plan = Plan::new(layer.shape, Options::from(Algorithm::Implicit).isa(isa));
                 let plan = plan.unwrap();
                 // Blocks of filters are for ISAs that load some lanes of a vector.
                 let masks = matches!(isa, Isa::Avx2 | Isa::Avx512);

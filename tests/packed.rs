@@ -4,8 +4,7 @@ use im2col::testing::{
     Call, Fill, Layer, Special, Tolerance, WRITES, bits, for_families, nan, place,
 };
 use im2col::{
-    Activation, Algorithm, Element, Error, Isa, Layout, Parallelism, Params, Pass, Plan, Shape,
-    Write,
+    Activation, Algorithm, Element, Error, Isa, Layout, Options, Params, Pass, Plan, Shape, Write,
 };
 
 /// Layers that take each way through the passes: panels shared, panels of one cell, pixels in
@@ -45,11 +44,10 @@ fn layers() -> Vec<Shape> {
 
 fn plans() -> impl Iterator<Item = Plan<f32>> {
     layers().into_iter().flat_map(|shape| {
-        let isas = Isa::ALL.into_iter().filter(|isa| isa.is_available());
-        let implicit = isas.map(move |isa| {
-            Plan::with_isa(shape, Algorithm::Implicit, Parallelism::Serial, isa).unwrap()
-        });
-        let explicit = Plan::new(shape, Algorithm::Explicit, Parallelism::Serial).unwrap();
+        let isas = Isa::ALL.iter().copied().filter(|isa| isa.is_available());
+        let implicit = isas
+            .map(move |isa| Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa)).unwrap());
+        let explicit = Plan::new(shape, Algorithm::Explicit.into()).unwrap();
         implicit.chain([explicit])
     })
 }
@@ -66,14 +64,14 @@ fn packed_weights_give_the_same_bits() {
         let (x, w) = (paint(shape.input_len()), paint(shape.weight_len()));
         let (g, b) = (paint(shape.output_len()), paint(shape.out_channels()));
         let (mut raw, mut packed) = (vec![0.0; g.len()], vec![f32::NAN; g.len()]);
-        plan.forward(&x, &w, Some(&b), &mut raw).unwrap();
+        plan.forward(&x, &w).bias(&b).run(&mut raw).unwrap();
         let weight = plan.pack_weight(Pass::Forward, &w).unwrap();
-        plan.forward_packed(&x, &weight, Some(&b), &mut packed).unwrap();
+        plan.forward(&x, &weight).bias(&b).run(&mut packed).unwrap();
         assert_eq!(raw, packed, "{plan:?}");
         let (mut raw, mut packed) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
-        plan.backward_data(&w, &g, &mut raw, Write::Overwrite).unwrap();
+        plan.backward_data(&w, &g).run(&mut raw).unwrap();
         let weight = plan.pack_weight(Pass::BackwardData, &w).unwrap();
-        plan.backward_data_packed(&weight, &g, &mut packed, Write::Overwrite).unwrap();
+        plan.backward_data(&weight, &g).run(&mut packed).unwrap();
         assert_eq!(raw, packed, "{plan:?}");
     }
 }
@@ -90,23 +88,22 @@ fn check_packed<T: Element>(params: Params) {
             let (pass, bias) = (Pass::Forward, (write == Write::Accumulate).then_some(&**bias));
             let wanted = bits(&layer.run(&plan, pass, write));
             let mut y = layer.before(pass, write);
-            plan.forward_packed(input, &forward, bias, &mut y).unwrap();
+            plan.forward(input, &forward).maybe_bias(bias).run(&mut y).unwrap();
             assert_eq!(bits(&y), wanted, "{write:?} of {plan:?}");
             let (mut y, mut lent) = (y, vec![nan(); plan.min_scratch_len(pass)]);
             y.fill(nan());
-            plan.forward_packed_with_scratch(input, &forward, bias, &mut y, &mut lent).unwrap();
+            plan.forward(input, &forward).maybe_bias(bias).scratch(&mut lent).run(&mut y).unwrap();
             assert_eq!(bits(&y), wanted, "{write:?} in lent scratch of {plan:?}");
 
             let pass = Pass::BackwardData;
             let wanted = bits(&layer.run(&plan, pass, write));
             let mut dx = layer.before(pass, write);
-            plan.backward_data_packed(&backward, dg, &mut dx, write).unwrap();
+            plan.backward_data(&backward, dg).write(write).run(&mut dx).unwrap();
             assert_eq!(bits(&dx), wanted, "{write:?} of {plan:?}");
             let (mut dx, mut lent) = (layer.before(pass, write), lent);
             lent.clear();
             lent.resize(plan.min_scratch_len(pass), nan());
-            plan.backward_data_packed_with_scratch(&backward, dg, &mut dx, write, &mut lent)
-                .unwrap();
+            plan.backward_data(&backward, dg).write(write).scratch(&mut lent).run(&mut dx).unwrap();
             assert_eq!(bits(&dx), wanted, "{write:?} in lent scratch of {plan:?}");
         }
     }
@@ -138,7 +135,7 @@ fn check_bounds<T: Element>(params: Params) {
             expected.assert_plan(&plan, Tolerance::Exact);
             let bias = (write == Write::Accumulate).then_some(&*layer.bias);
             let mut y = vec![nan(); expected.values.len()];
-            plan.forward_packed(&layer.input, &packed, bias, &mut y).unwrap();
+            plan.forward(&layer.input, &packed).maybe_bias(bias).run(&mut y).unwrap();
             expected.assert_close(&format!("packed, {plan:?}"), &y, Tolerance::Exact);
             for pass in [Pass::BackwardData, Pass::BackwardWeight] {
                 clean.expected(Call::Pass(pass, write)).assert_plan(&plan, Tolerance::Exact);
@@ -167,19 +164,19 @@ fn weights_packed_for_something_else_are_refused() {
     };
     let mut y = vec![0.25; g.len()];
     let backward = plan.pack_weight(Pass::BackwardData, &weight).unwrap();
-    assert_eq!(differs(plan.forward_packed(&x, &backward, None, &mut y)), "pass");
+    assert_eq!(differs(plan.forward(&x, &backward).run(&mut y)), "pass");
     let other = plans.iter().find(|other| other.shape() != plan.shape()).unwrap();
     let elsewhere = paint(other.shape().weight_len());
     let elsewhere = other.pack_weight(Pass::Forward, &elsewhere).unwrap();
-    assert_eq!(differs(plan.forward_packed(&x, &elsewhere, None, &mut y)), "shape");
+    assert_eq!(differs(plan.forward(&x, &elsewhere).run(&mut y)), "shape");
     let same = |other: &&Plan<f32>| other.shape() == plan.shape() && other.isa() != plan.isa();
     if let Some(other) = plans.iter().find(same) {
         let packed = other.pack_weight(Pass::Forward, &weight).unwrap();
-        assert_eq!(differs(plan.forward_packed(&x, &packed, None, &mut y)), "ISA");
+        assert_eq!(differs(plan.forward(&x, &packed).run(&mut y)), "ISA");
     }
     let forward = plan.pack_weight(Pass::Forward, &weight).unwrap();
     let mut dx = vec![0.25; x.len()];
-    let result = plan.backward_data_packed(&forward, &g, &mut dx, Write::Overwrite);
+    let result = plan.backward_data(&forward, &g).run(&mut dx);
     assert_eq!(differs(result), "pass");
     assert!(y.iter().chain(&dx).all(|&v| v == 0.25), "written on error");
 }
@@ -192,13 +189,13 @@ fn activations_are_forward_kept_within_bounds() {
         x[3] = f32::NAN;
         let b = paint(shape.out_channels());
         let mut y = vec![0.0; shape.output_len()];
-        plan.forward(&x, &w, Some(&b), &mut y).unwrap();
+        plan.forward(&x, &w).bias(&b).run(&mut y).unwrap();
         for (activation, low, high) in
             [(Activation::Relu, 0.0, f32::INFINITY), (Activation::Clamp(-3.0, 6.0), -3.0, 6.0)]
         {
             let mut clamped = vec![0.0; y.len()];
             let plan = plan.clone().with_activation(activation);
-            plan.forward(&x, &w, Some(&b), &mut clamped).unwrap();
+            plan.forward(&x, &w).bias(&b).run(&mut clamped).unwrap();
             for (i, (&y, &c)) in y.iter().zip(&clamped).enumerate() {
                 // Not `clamp`: it would hide a NaN that was lost on either side.
                 let expected = if y < low {

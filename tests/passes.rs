@@ -11,7 +11,7 @@ use im2col::testing::{
     assert_gradient, bits, dot, families, for_layers, numbers,
 };
 use im2col::testing::{Fill, nan};
-use im2col::{Algorithm, Element, Isa, Parallelism, Params, Pass, Plan, Shape, Write};
+use im2col::{Algorithm, Element, Isa, Options, Params, Pass, Plan, Shape, Write};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// What computes a layer.
@@ -30,10 +30,9 @@ impl Way {
     }
 
     fn plan<T: Element>(self, shape: Shape) -> Plan<T> {
-        let parallelism = Parallelism::Rayon;
         match self {
-            Way::Textbook => Plan::new(shape, Algorithm::Explicit, parallelism),
-            Way::Kernels(isa) => Plan::with_isa(shape, Algorithm::Implicit, parallelism, isa),
+            Way::Textbook => Plan::new(shape, Algorithm::Explicit.into()),
+            Way::Kernels(isa) => Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa)),
         }
         .unwrap_or_else(|error| panic!("{shape:?}: {error}"))
     }
@@ -72,7 +71,7 @@ fn available_threads() -> usize {
 
 fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    let isas = Isa::ALL.into_iter().filter(|isa| isa.is_available());
+    let isas = Isa::ALL.iter().copied().filter(|isa| isa.is_available());
     let ways = isas.map(Way::Kernels).chain([Way::Textbook]);
     for way in ways {
         for family in families() {
@@ -149,7 +148,7 @@ fn check_finite_differences(way: Way, params: Params) {
     let (_, y) = energy(&layer, &plan);
     layer.grad_output = y;
     let mut db = vec![nan(); layer.bias.len()];
-    plan.backward_bias(&layer.grad_output, &mut db, Write::Overwrite).unwrap();
+    plan.backward_bias(&layer.grad_output).run(&mut db).unwrap();
     let [dv, dw] = [PASSES[1], PASSES[2]].map(|pass| layer.run(&plan, pass, Write::Overwrite));
     type Field = fn(&mut Layer<f64>) -> &mut Vec<f64>;
     let fields: [(&str, &[f64], Field); 3] = [

@@ -132,9 +132,9 @@ fn passes_are_sums_over_the_map() {
         for plan in plans::<f64>(shape) {
             let mut found = expected.each_ref().map(|sums| vec![f64::NAN; sums.len()]);
             let [output, grad_weight, grad_input] = &mut found;
-            plan.forward(&input, &weight, None, output).unwrap();
-            plan.backward_weight(&input, &grad_output, grad_weight, Write::Overwrite).unwrap();
-            plan.backward_data(&weight, &grad_output, grad_input, Write::Overwrite).unwrap();
+            plan.forward(&input, &weight).run(output).unwrap();
+            plan.backward_weight(&input, &grad_output).run(grad_weight).unwrap();
+            plan.backward_data(&weight, &grad_output).run(grad_input).unwrap();
             assert!(found == expected, "{}", plan.explain());
         }
     });

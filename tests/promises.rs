@@ -3,7 +3,9 @@
 //! naive loop meets infinities and NaN.
 
 use im2col::testing::{Call, Fill, Layer, PASSES, bits, calls, for_families, nan, plans};
-use im2col::{Element, Error, Layout, MAX_AXES, Params, Pass, Plan, Shape, Write, reference};
+use im2col::{
+    Element, Error, Layout, MAX_AXES, Options, Params, Pass, Plan, Shape, Write, reference,
+};
 
 /// Scratch of exactly what one thread needs, of more, and of what the pool can use: NaN-filled,
 /// as are the outputs, and the bits are those of the plan's own scratch.
@@ -49,8 +51,7 @@ fn check_threads<T: Element>(params: Params) {
     let layer = Layer::<T>::new(params, Fill::Normal);
     for plan in plans(layer.shape) {
         let (algorithm, isa) = (plan.algorithm(), plan.isa());
-        let serial =
-            Plan::with_isa(layer.shape, algorithm, im2col::Parallelism::Serial, isa).unwrap();
+        let serial = Plan::new(layer.shape, Options::from(algorithm).isa(isa)).unwrap();
         for (pass, write) in calls() {
             let alone = bits(&layer.run(&serial, pass, write));
             for pool in &*POOLS {
@@ -111,10 +112,10 @@ fn run_misaligned<T: Element>(
     match pass {
         Pass::Forward => {
             let bias = (write == Write::Accumulate).then_some(bias);
-            plan.forward_with_scratch(input, weight, bias, to, s)
+            plan.forward(input, weight).maybe_bias(bias).scratch(s).run(to)
         }
-        Pass::BackwardData => plan.backward_data_with_scratch(weight, dg, to, write, s),
-        Pass::BackwardWeight => plan.backward_weight_with_scratch(input, dg, to, write, s),
+        Pass::BackwardData => plan.backward_data(weight, dg).write(write).scratch(s).run(to),
+        Pass::BackwardWeight => plan.backward_weight(input, dg).write(write).scratch(s).run(to),
     }
     .unwrap();
     let outside = all[..offset].iter().chain(&all[offset + layer.destination_len(pass)..]);

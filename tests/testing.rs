@@ -4,7 +4,7 @@ use im2col::testing::{
     Call, EXACT, Family, Fill, Guarded, Layer, Special, Tolerance, assert_adjoint, assert_gradient,
     calls, families, for_families, for_layers, numbers, place, plans, sprinkle,
 };
-use im2col::{Algorithm, Layout, Parallelism, Params, Pass, Plan, Shape, Write, reference};
+use im2col::{Algorithm, Layout, Params, Pass, Plan, Shape, Write, reference};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a panic says; fails if there is none.
@@ -116,7 +116,7 @@ fn a_bias_is_added_once() {
 fn the_choice_is_one_of_the_plans() {
     for_families(4, |params| {
         let shape = Shape::new(params).unwrap();
-        let choice = Plan::<f32>::new(shape, Algorithm::Auto, Parallelism::Rayon).unwrap();
+        let choice = Plan::<f32>::new(shape, Algorithm::Auto.into()).unwrap();
         let is = |plan: &Plan<f32>| format!("{plan:?}") == format!("{choice:?}");
         assert!(plans(shape).iter().any(is), "{choice:?}");
     });

@@ -6,7 +6,7 @@
 #![cfg(feature = "rayon")]
 
 use im2col::testing::{Family, Fill, Layer, PASSES, bits, families};
-use im2col::{Algorithm, Parallelism, Params, Pass, Plan, Write};
+use im2col::{Algorithm, Params, Pass, Plan, Write};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,9 +24,9 @@ struct Work {
 impl Work {
     fn new(params: Params, algorithm: Algorithm) -> Self {
         let layer = Layer::<f32>::new(params, Fill::Normal);
-        let serial = Plan::new(layer.shape, algorithm, Parallelism::Serial).unwrap();
+        let serial = Plan::new(layer.shape, algorithm.into()).unwrap();
         let alone = PASSES.map(|pass| bits(&layer.run(&serial, pass, Write::Overwrite)));
-        let plan = Plan::new(layer.shape, algorithm, Parallelism::Rayon).unwrap();
+        let plan = Plan::new(layer.shape, algorithm.into()).unwrap();
         Self { layer, plan, alone }
     }
 
@@ -150,13 +150,13 @@ fn parts_of_a_sum_join_alike_on_any_pool() {
     let row = Params { kernel: [3, 1, 1], pad_end: [1, 0, 0], ..row };
     for params in [few, Params { out_channels: 40, ..few }, row] {
         let layer = Layer::<f32>::new(params, Fill::Normal);
-        let serial = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Serial).unwrap();
+        let serial = Plan::new(layer.shape, Algorithm::Implicit.into()).unwrap();
         assert!(!serial.explain().contains("in 1 parts"), "{}", serial.explain());
         let alone = bits(&layer.run(&serial, Pass::BackwardWeight, Write::Overwrite));
         for threads in [1, 2, 3, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let plan = Plan::new(layer.shape, Algorithm::Implicit, Parallelism::Rayon).unwrap();
+                let plan = Plan::new(layer.shape, Algorithm::Implicit.into()).unwrap();
                 for _ in 0..5 {
                     let got = bits(&layer.run(&plan, Pass::BackwardWeight, Write::Overwrite));
                     assert!(got == alone, "{threads} threads: {plan:?}");
@@ -177,7 +177,7 @@ fn parts_of_a_sum_join_alike_on_any_pool() {
 #[test]
 fn a_held_core_costs_a_call_no_more_than_its_share() {
     let work = Work::new(Params { batch: 128, ..large() }, Algorithm::Implicit);
-    let serial = Plan::new(work.layer.shape, Algorithm::Implicit, Parallelism::Serial).unwrap();
+    let serial = Plan::new(work.layer.shape, Algorithm::Implicit.into()).unwrap();
     let time = |plan: &Plan<f32>| {
         let start = Instant::now();
         PASSES.iter().for_each(|&pass| drop(work.layer.run(plan, pass, Write::Overwrite)));

@@ -10,7 +10,7 @@
 #![allow(unsafe_code, reason = "the C interface as C calls it")]
 
 use im2col::testing::{Fill, Layer, PASSES, bits, dot, isas};
-use im2col::{Algorithm, Element, Isa, Layout, Parallelism, Params, Pass, Plan, Shape, Write};
+use im2col::{Algorithm, Element, Isa, Layout, Options, Params, Pass, Plan, Shape, Write};
 use im2col::{col2im, im2col};
 
 /// Layers whose plans differ: products with lanes of pixels and of channels, phases, copies, few
@@ -70,8 +70,8 @@ fn every_path() {
 }
 
 fn check_path(name: &str, layer: &Layer<f32>, isa: Isa) {
-    let (implicit, serial) = (Algorithm::Implicit, Parallelism::Serial);
-    let plan = Plan::with_isa(layer.shape, implicit, serial, isa).unwrap();
+    let implicit = Algorithm::Implicit;
+    let plan = Plan::new(layer.shape, Options::from(implicit).isa(isa)).unwrap();
     // In lent scratch, as little as there may be, full of NaN; and in scratch of its own.
     let len = plan.min_scratch_len(Pass::Forward);
     let y = layer.run_with_scratch(&plan, Pass::Forward, Write::Overwrite, len).unwrap();
@@ -96,7 +96,7 @@ fn added_to_doubles_as_by_the_textbook() {
 }
 
 fn plan<T: Element>(layer: &Layer<T>, algorithm: Algorithm) -> Plan<T> {
-    Plan::new(layer.shape, algorithm, Parallelism::Serial).unwrap()
+    Plan::new(layer.shape, algorithm.into()).unwrap()
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn wild_sizes() {
         ];
         for params in wild {
             let Ok(shape) = Shape::new(params) else { continue };
-            if let Ok(plan) = Plan::<f32>::new(shape, Algorithm::Auto, Parallelism::Serial) {
+            if let Ok(plan) = Plan::<f32>::new(shape, Algorithm::Auto.into()) {
                 assert!(plan.scratch_len(Pass::Forward) >= plan.min_scratch_len(Pass::Forward));
             }
         }

@@ -3,7 +3,7 @@
 //! overlap, and `padding` elements are cut off the sides.
 
 use im2col::testing::{Family, Fill, dot, families, for_layers, nan, numbers};
-use im2col::{Algorithm, Element, Layout, MAX_AXES, Params, Pass, TransposedPlan, Write};
+use im2col::{Algorithm, Element, Layout, MAX_AXES, Params, Pass, TransposedPlan};
 use im2col::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 
 /// A transposed layer: `params` as its caller says them (`in_channels` are the layer's own), and
@@ -143,17 +143,17 @@ fn check<T: Element>(layer: Layer) {
     for plan in layer.plans::<T>() {
         assert_eq!((plan.input_len(), plan.output_len()), (inputs, outputs), "{layer:?}");
         let mut got = vec![nan(); outputs];
-        plan.forward(&x, &w, None, &mut got).unwrap();
+        plan.forward(&x, &w).run(&mut got).unwrap();
         assert_eq!(got, y, "forward of {layer:?}");
-        plan.forward(&x, &w, Some(&bias), &mut got).unwrap();
+        plan.forward(&x, &w).bias(&bias).run(&mut got).unwrap();
         assert_eq!(got, biased, "forward with bias of {layer:?}");
         let mut got = vec![nan(); inputs];
-        plan.backward_data(&w, &dy, &mut got).unwrap();
+        plan.backward_data(&w, &dy).run(&mut got).unwrap();
         assert_eq!(got, dx, "backward_data of {layer:?}");
         let mut got = vec![nan(); weights];
-        plan.backward_weight(&x, &dy, &mut got, Write::Overwrite).unwrap();
+        plan.backward_weight(&x, &dy).run(&mut got).unwrap();
         assert_eq!(got, dw, "backward_weight of {layer:?}");
-        plan.backward_weight(&x, &dy, &mut got, Write::Accumulate).unwrap();
+        plan.backward_weight(&x, &dy).accumulate().run(&mut got).unwrap();
         assert!(got.iter().zip(&dw).all(|(&got, &dw)| got == dw + dw), "accumulated {layer:?}");
         assert_eq!(dot(&y, &dy), dot(&x, &dx), "adjoints of {layer:?}");
     }
@@ -176,7 +176,7 @@ fn stamps_that_tile() {
     let layer = ConvTranspose2d::<f32>::new([1, 1, 2, 2], [1, 1, 2, 2]).stride([2, 2]);
     let plan = layer.plan().unwrap();
     let mut y = [0.0; 16];
-    plan.forward(&[2.0, 3.0, 5.0, 7.0], &[1.0, 10.0, 100.0, 1000.0], None, &mut y).unwrap();
+    plan.forward(&[2.0, 3.0, 5.0, 7.0], &[1.0, 10.0, 100.0, 1000.0]).run(&mut y).unwrap();
     #[rustfmt::skip]
     let expected = [
           2.0,   20.0,   3.0,   30.0,
@@ -197,8 +197,8 @@ fn output_padding_adds_at_the_end() {
     assert_eq!((short.output_len(), long.output_len()), (5, 6));
     let (x, w) = ([1.0, 10.0, 100.0], [2.0, 3.0, 5.0]);
     let (mut y, mut z) = ([0.0; 5], [0.0; 6]);
-    short.forward(&x, &w, None, &mut y).unwrap();
-    long.forward(&x, &w, None, &mut z).unwrap();
+    short.forward(&x, &w).run(&mut y).unwrap();
+    long.forward(&x, &w).run(&mut z).unwrap();
     assert_eq!(y, [3.0, 25.0, 30.0, 250.0, 300.0]);
     assert_eq!(z, [3.0, 25.0, 30.0, 250.0, 300.0, 500.0]);
 }

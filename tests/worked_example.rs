@@ -10,7 +10,7 @@
 //! All numbers are primes, so that no two sums coincide and no index can be mistaken.
 
 use im2col::testing::plans;
-use im2col::{Conv1d, Conv2d, Element, Layout, Plan, Write};
+use im2col::{Conv1d, Conv2d, Element, Layout, Plan};
 
 const V: [f64; 9] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0];
 const W: [f64; 4] = [29.0, 31.0, 37.0, 41.0];
@@ -40,9 +40,9 @@ fn check_forward<T: Element>() {
     let (v, w) = (of::<T>(&V), of::<T>(&W));
     for_plans::<T>(|plan| {
         let mut g = of(&[f64::NAN; 4]);
-        plan.forward(&v, &w, None, &mut g).unwrap();
+        plan.forward(&v, &w).run(&mut g).unwrap();
         assert_eq!(g, of(&[g1, g2, g3, g4]));
-        plan.forward(&v, &w, Some(&of(&[bias])), &mut g).unwrap();
+        plan.forward(&v, &w).bias(&of(&[bias])).run(&mut g).unwrap();
         assert_eq!(g, of(&[g1 + bias, g2 + bias, g3 + bias, g4 + bias]));
     });
 }
@@ -58,9 +58,9 @@ fn check_backward_weight<T: Element>() {
     let (v, dg) = (of::<T>(&V), of::<T>(&DG));
     for_plans::<T>(|plan| {
         let mut dw = of(&[f64::NAN; 4]);
-        plan.backward_weight(&v, &dg, &mut dw, Write::Overwrite).unwrap();
+        plan.backward_weight(&v, &dg).run(&mut dw).unwrap();
         assert_eq!(dw, of(&[dw1, dw2, dw3, dw4]));
-        plan.backward_weight(&v, &dg, &mut dw, Write::Accumulate).unwrap();
+        plan.backward_weight(&v, &dg).accumulate().run(&mut dw).unwrap();
         assert_eq!(dw, of(&[2.0 * dw1, 2.0 * dw2, 2.0 * dw3, 2.0 * dw4]));
     });
 }
@@ -83,9 +83,9 @@ fn check_backward_data<T: Element>() {
     let (w, dg) = (of::<T>(&W), of::<T>(&DG));
     for_plans::<T>(|plan| {
         let mut dv = of(&[f64::NAN; 9]);
-        plan.backward_data(&w, &dg, &mut dv, Write::Overwrite).unwrap();
+        plan.backward_data(&w, &dg).run(&mut dv).unwrap();
         assert_eq!(dv, of(&once));
-        plan.backward_data(&w, &dg, &mut dv, Write::Accumulate).unwrap();
+        plan.backward_data(&w, &dg).accumulate().run(&mut dv).unwrap();
         assert_eq!(dv, of(&once.map(|x| 2.0 * x)));
     });
 }
@@ -95,7 +95,7 @@ fn check_backward_bias<T: Element>() {
     let dg = of::<T>(&DG);
     for_plans::<T>(|plan| {
         let mut db = of(&[f64::NAN]);
-        plan.backward_bias(&dg, &mut db, Write::Overwrite).unwrap();
+        plan.backward_bias(&dg).run(&mut db).unwrap();
         assert_eq!(db, of(&[dg1 + dg2 + dg3 + dg4]));
     });
 }
@@ -132,11 +132,11 @@ fn padding_before_is_not_padding_after() {
     let layer = Conv1d::<f64>::new([1, 1, 3], [1, 1, 2]).padding_per_side([2], [0]);
     for plan in plans::<f64>(*layer.plan().unwrap().shape()) {
         let (mut g, mut dv, mut dw) = ([f64::NAN; 4], [f64::NAN; 3], [f64::NAN; 2]);
-        plan.forward(&[v1, v2, v3], &[w1, w2], None, &mut g).unwrap();
+        plan.forward(&[v1, v2, v3], &[w1, w2]).run(&mut g).unwrap();
         assert_eq!(g, [0.0, v1 * w2, v1 * w1 + v2 * w2, v2 * w1 + v3 * w2]);
-        plan.backward_data(&[w1, w2], &DG, &mut dv, Write::Overwrite).unwrap();
+        plan.backward_data(&[w1, w2], &DG).run(&mut dv).unwrap();
         assert_eq!(dv, [dg2 * w2 + dg3 * w1, dg3 * w2 + dg4 * w1, dg4 * w2]);
-        plan.backward_weight(&[v1, v2, v3], &DG, &mut dw, Write::Overwrite).unwrap();
+        plan.backward_weight(&[v1, v2, v3], &DG).run(&mut dw).unwrap();
         assert_eq!(dw, [dg3 * v1 + dg4 * v2, dg2 * v1 + dg3 * v2 + dg4 * v3]);
         assert!(dg1 != 0.0, "the first output sees only padding");
     }

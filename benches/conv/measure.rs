@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::peak;
 use crate::table::{self, Table};
 use crate::way::Way;
-use im2col::{Algorithm, Parallelism, Pass, Plan};
+use im2col::{Algorithm, Pass, Plan};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ fn calls_of_a_sample(mut call: impl FnMut()) -> usize {
 /// The seconds that making a plan of a layer takes.
 fn planning(layer: &Layer) -> f64 {
     let plan = || {
-        drop(black_box(Plan::<f32>::new(layer.shape, Algorithm::Auto, Parallelism::Serial)));
+        drop(black_box(Plan::<f32>::new(layer.shape, Algorithm::Auto.into())));
     };
     let calls = calls_of_a_sample(plan);
     (0..5).map(|_| seconds(calls, plan)).fold(f64::INFINITY, f64::min)

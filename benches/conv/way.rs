@@ -1,6 +1,6 @@
 //! The ways to compute a pass, and how each is run.
 
-use im2col::{Algorithm, Element, Parallelism, Pass, Plan, Shape, Write, reference};
+use im2col::{Algorithm, Element, Pass, Plan, Shape, Write, reference};
 
 /// A way to compute a pass.
 #[derive(Debug, Clone, Copy)]
@@ -64,18 +64,14 @@ pub(crate) fn prepare<T: Element>(
     pass: Pass,
     algorithm: Algorithm,
 ) -> (usize, Call<T>) {
-    let plan = Plan::<T>::new(shape, algorithm, Parallelism::Serial);
+    let plan = Plan::<T>::new(shape, algorithm.into());
     let plan = plan.expect("the benches' layers are small");
     let scratch_len = plan.scratch_len(pass);
     let call = move |[a, b]: [&[T]; 2], to: &mut [T], scratch: &mut [T]| {
         match pass {
-            Pass::Forward => plan.forward_with_scratch(a, b, None, to, scratch),
-            Pass::BackwardData => {
-                plan.backward_data_with_scratch(a, b, to, Write::Overwrite, scratch)
-            }
-            Pass::BackwardWeight => {
-                plan.backward_weight_with_scratch(a, b, to, Write::Overwrite, scratch)
-            }
+            Pass::Forward => plan.forward(a, b).scratch(scratch).run(to),
+            Pass::BackwardData => plan.backward_data(a, b).scratch(scratch).run(to),
+            Pass::BackwardWeight => plan.backward_weight(a, b).scratch(scratch).run(to),
         }
         .expect("the plan's own lengths");
     };

@@ -6,7 +6,7 @@
 
 mod calls;
 
-use im2col::{Algorithm, Parallelism, Pass, Plan};
+use im2col::{Algorithm, Pass, Plan};
 
 fn main() {
     calls::run("implicit|explicit", |way, shape| {
@@ -15,11 +15,13 @@ fn main() {
             "explicit" => Algorithm::Explicit,
             _ => return None,
         };
-        let plan = Plan::<f32>::new(shape, algorithm, Parallelism::Serial).expect("a small layer");
+        let plan = Plan::<f32>::new(shape, algorithm.into()).expect("a small layer");
         println!("{}", plan.explain());
         let mut scratch = vec![0.0; plan.scratch_len(Pass::Forward)];
         Some(move |input: &[f32], weight: &[f32], output: &mut [f32]| {
-            plan.forward_with_scratch(input, weight, None, output, &mut scratch)
+            plan.forward(input, weight)
+                .scratch(&mut scratch)
+                .run(output)
                 .expect("the plan's own lengths");
         })
     });

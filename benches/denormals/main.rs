@@ -7,7 +7,7 @@
 //! ```
 
 use im2col::testing::{Fill, Layer, PASSES, isas};
-use im2col::{Algorithm, Parallelism, Params, Pass, Plan, Write};
+use im2col::{Algorithm, Options, Params, Pass, Plan, Write};
 use std::time::{Duration, Instant};
 
 /// A denormal f32, far from the smallest: what multiplies it stays denormal.
@@ -80,8 +80,8 @@ fn main() {
         for pass in PASSES {
             let cell = |&isa| {
                 let shape = im2col::Shape::new(params).unwrap();
-                let (how, serial) = (Algorithm::Implicit, Parallelism::Serial);
-                let plan = Plan::with_isa(shape, how, serial, isa).unwrap();
+                let how = Algorithm::Implicit;
+                let plan = Plan::new(shape, Options::from(how).isa(isa)).unwrap();
                 let [some, all] = slower(params, pass, &plan, time);
                 format!("{some:.2} ({all:.2})")
             };

@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use im2col::{
-    Algorithm, Conv3d, ConvTranspose3d, Error, Layout, Parallelism, Params, Pass, Plan, Shape,
+    Algorithm, Conv3d, ConvTranspose3d, Error, Layout, Params, Pass, Plan, Shape,
 };
 use im2col_fuzz::Number;
 use libfuzzer_sys::fuzz_target;
@@ -72,11 +72,11 @@ fn check(shape: Shape) {
         }
     }
     for algorithm in [Algorithm::Auto, Algorithm::Explicit, Algorithm::Implicit] {
-        let Ok(plan) = Plan::<f64>::new(shape, algorithm, Parallelism::Serial) else { continue };
+        let Ok(plan) = Plan::<f64>::new(shape, algorithm.into()) else { continue };
         for pass in [Pass::Forward, Pass::BackwardData, Pass::BackwardWeight] {
             assert!(plan.min_scratch_len(pass) <= plan.scratch_len(pass));
         }
-        let refused = plan.forward(&[], &[], None, &mut []);
+        let refused = plan.forward(&[], &[]).run(&mut []);
         assert!(matches!(refused, Err(Error::Length { .. })));
     }
 }

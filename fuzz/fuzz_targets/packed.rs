@@ -23,24 +23,24 @@ fn check<T: Element>(small: &Small, other: &Small) {
         for activation in [Activation::None, Activation::Relu] {
             let plan = plan.clone().with_activation(activation);
             let (mut raw, mut packed) = (vec![nan(); g.len()], vec![nan(); g.len()]);
-            plan.forward(x, w, bias, &mut raw).unwrap();
-            plan.forward_packed(x, &forward, bias, &mut packed).unwrap();
+            plan.forward(x, w).maybe_bias(bias).run(&mut raw).unwrap();
+            plan.forward(x, &forward).maybe_bias(bias).run(&mut packed).unwrap();
             assert_eq!(bits::<T>(&raw), bits(&packed), "{plan:?}");
         }
         for write in WRITES {
             let before = layer.before(Pass::BackwardData, write);
             let (mut raw, mut packed) = (before.clone(), before);
-            plan.backward_data(w, g, &mut raw, write).unwrap();
-            plan.backward_data_packed(&backward, g, &mut packed, write).unwrap();
+            plan.backward_data(w, g).write(write).run(&mut raw).unwrap();
+            plan.backward_data(&backward, g).write(write).run(&mut packed).unwrap();
             assert_eq!(bits::<T>(&raw), bits(&packed), "{write:?} of {plan:?}");
         }
 
         let mut to = vec![T::ONE; g.len()];
         let refused = |result| matches!(result, Err(Error::PackedFor { .. }));
-        assert!(refused(plan.forward_packed(x, &backward, bias, &mut to)));
+        assert!(refused(plan.forward(x, &backward).maybe_bias(bias).run(&mut to)));
         if other.shape() != plan.shape() {
             let other = other.pack_weight(Pass::Forward, &vec![T::ONE; other.shape().weight_len()]);
-            assert!(refused(plan.forward_packed(x, &other.unwrap(), bias, &mut to)));
+            assert!(refused(plan.forward(x, &other.unwrap()).maybe_bias(bias).run(&mut to)));
         }
         assert!(to.iter().all(|&x| x == T::ONE), "written on error");
         assert!(matches!(plan.pack_weight(Pass::Forward, &w[1..]), Err(Error::Length { .. })));

@@ -3,7 +3,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use im2col::testing::{EXACT, Fill, Layer, isas};
-use im2col::{Algorithm, Element, Layout, Parallelism, Params, Plan, Shape};
+use im2col::{Algorithm, Element, Layout, Options, Params, Plan, Shape};
 
 /// The most products in one layer: more would only be slow.
 const WORK: f64 = 6e4;
@@ -79,8 +79,7 @@ impl Small {
 
 /// Every way to compute a layer on this machine, on one thread.
 pub fn plans<T: Element>(shape: Shape) -> impl Iterator<Item = Plan<T>> {
-    let serial = Parallelism::Serial;
-    let textbook = Plan::new(shape, Algorithm::Explicit, serial);
-    let implicit = isas().map(move |isa| Plan::with_isa(shape, Algorithm::Implicit, serial, isa));
+    let textbook = Plan::new(shape, Algorithm::Explicit.into());
+    let implicit = isas().map(move |isa| Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa)));
     std::iter::once(textbook).chain(implicit).map(|plan| plan.expect("a small layer's plan"))
 }

@@ -168,21 +168,18 @@ impl<T: Element> Layer<T> {
         to: &mut [T],
     ) -> Result<(), Error> {
         let Self { input, weight, bias, grad_output: dg, .. } = self;
-        let accumulate = write == Write::Accumulate;
         match pass {
             Pass::Forward => {
-                let bias = accumulate.then_some(bias.as_slice());
+                let bias = (write == Write::Accumulate).then_some(bias.as_slice());
                 let call = plan.forward(input, weight).maybe_bias(bias).executor(executor);
                 call.maybe_scratch(scratch).run(to)
             }
             Pass::BackwardData => {
-                let call = plan.backward_data(weight, dg).executor(executor);
-                let call = if accumulate { call.accumulate() } else { call };
+                let call = plan.backward_data(weight, dg).write(write).executor(executor);
                 call.maybe_scratch(scratch).run(to)
             }
             Pass::BackwardWeight => {
-                let call = plan.backward_weight(input, dg).executor(executor);
-                let call = if accumulate { call.accumulate() } else { call };
+                let call = plan.backward_weight(input, dg).write(write).executor(executor);
                 call.maybe_scratch(scratch).run(to)
             }
         }
@@ -197,9 +194,10 @@ impl<T: Element> Layer<T> {
             Write::Overwrite => vec![nan(); self.shape.out_channels()],
             Write::Accumulate => self.old[..self.shape.out_channels()].to_vec(),
         };
-        let call = plan.backward_bias(&self.grad_output);
-        let call = if write == Write::Accumulate { call.accumulate() } else { call };
-        call.run(&mut sums).expect("the layer's own lengths");
+        plan.backward_bias(&self.grad_output)
+            .write(write)
+            .run(&mut sums)
+            .expect("the layer's own lengths");
         sums
     }
 

@@ -1,7 +1,7 @@
 //! The layer that is explained: its index tables, as the library gives them, and its numbers, as
 //! the library's passes compute them. Everything that is printed or drawn is read from here.
 
-use im2col::{Algorithm, Axis, Error, Parallelism, Params, Plan, Shape, Term, Write};
+use im2col::{Algorithm, Axis, Error, Params, Plan, Shape, Term};
 
 /// A matrix of pictures: `panels` grids of `rows` by `columns`, numbered in row-major order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,16 +69,16 @@ impl Layer {
     /// Asks the library for the layer's tables and runs its three passes.
     pub(crate) fn new(params: Params) -> Result<Self, Error> {
         let shape = Shape::new(Params { batch: 1, ..params })?;
-        let plan = Plan::<f64>::new(shape, Algorithm::Auto, Parallelism::Serial)?;
+        let plan = Plan::<f64>::new(shape, Algorithm::Auto.into())?;
         let input = cycle(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], shape.input_len());
         let weight = cycle(&[2.0, 3.0, 5.0, 7.0, 11.0], shape.weight_len());
         let grad_output = cycle(&[1.0, 2.0, -1.0, 3.0, -2.0], shape.output_len());
         let mut output = vec![0.0; shape.output_len()];
         let mut grad_weight = vec![0.0; weight.len()];
         let mut grad_input = vec![0.0; input.len()];
-        plan.forward(&input, &weight, None, &mut output)?;
-        plan.backward_weight(&input, &grad_output, &mut grad_weight, Write::Overwrite)?;
-        plan.backward_data(&weight, &grad_output, &mut grad_input, Write::Overwrite)?;
+        plan.forward(&input, &weight).run(&mut output)?;
+        plan.backward_weight(&input, &grad_output).run(&mut grad_weight)?;
+        plan.backward_data(&weight, &grad_output).run(&mut grad_input)?;
         // Where a tap lies on the padding is where it lies on the image of the same layer with the
         // zeros written out.
         let mut written = *shape.params();

@@ -149,7 +149,7 @@ impl Planned {
         y: &mut [f32],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        self.0.forward_with_scratch(x, &layer.weight.value, Some(&layer.bias.value), y, scratch)
+        self.0.forward(x, &layer.weight.value).bias(&layer.bias.value).scratch(scratch).run(y)
     }
 
     /// The errors of the parameters.
@@ -161,8 +161,8 @@ impl Planned {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         let (weight, bias) = (&mut layer.weight.grad, &mut layer.bias.grad);
-        self.0.backward_weight_with_scratch(x, dy, weight, Write::Overwrite, scratch)?;
-        self.0.backward_bias(dy, bias, Write::Overwrite)
+        self.0.backward_weight(x, dy).scratch(scratch).run(weight)?;
+        self.0.backward_bias(dy).run(bias)
     }
 
     /// The error of the input.
@@ -174,7 +174,7 @@ impl Planned {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         let weight = &layer.weight.value;
-        self.0.backward_data_with_scratch(weight, dy, dx, Write::Overwrite, scratch)
+        self.0.backward_data(weight, dy).scratch(scratch).run(dx)
     }
 }
 
