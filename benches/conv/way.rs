@@ -1,6 +1,6 @@
 //! The ways to compute a pass, and how each is run.
 
-use im2col::{Algorithm, Element, Pass, Plan, Shape, Write, reference};
+use im2col::{Algorithm, Element, Pass, Plan, Serial, Shape, reference};
 
 /// A way to compute a pass.
 #[derive(Debug, Clone, Copy)]
@@ -66,12 +66,12 @@ pub(crate) fn prepare<T: Element>(
 ) -> (usize, Call<T>) {
     let plan = Plan::<T>::new(shape, algorithm.into());
     let plan = plan.expect("the benches' layers are small");
-    let scratch_len = plan.scratch_len(pass);
+    let scratch_len = plan.min_scratch_len(pass);
     let call = move |[a, b]: [&[T]; 2], to: &mut [T], scratch: &mut [T]| {
         match pass {
-            Pass::Forward => plan.forward(a, b).scratch(scratch).run(to),
-            Pass::BackwardData => plan.backward_data(a, b).scratch(scratch).run(to),
-            Pass::BackwardWeight => plan.backward_weight(a, b).scratch(scratch).run(to),
+            Pass::Forward => plan.forward(a, b).scratch(scratch).executor(&Serial).run(to),
+            Pass::BackwardData => plan.backward_data(a, b).scratch(scratch).executor(&Serial).run(to),
+            Pass::BackwardWeight => plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(to),
         }
         .expect("the plan's own lengths");
     };
