@@ -70,8 +70,12 @@ pub(crate) fn prepare<T: Element>(
     let call = move |[a, b]: [&[T]; 2], to: &mut [T], scratch: &mut [T]| {
         match pass {
             Pass::Forward => plan.forward(a, b).scratch(scratch).executor(&Serial).run(to),
-            Pass::BackwardData => plan.backward_data(a, b).scratch(scratch).executor(&Serial).run(to),
-            Pass::BackwardWeight => plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(to),
+            Pass::BackwardData => {
+                plan.backward_data(a, b).scratch(scratch).executor(&Serial).run(to)
+            }
+            Pass::BackwardWeight => {
+                plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(to)
+            }
         }
         .expect("the plan's own lengths");
     };

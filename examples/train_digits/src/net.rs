@@ -10,7 +10,7 @@ use crate::layers::{
     cross_entropy, max_pool_relu, max_pool_relu_backward, relu, relu_backward, softmax,
 };
 use aligned_vec::{AVec, avec};
-use im2col::{Conv1d, Conv2d, Error, Layout, Pass, Plan, Write};
+use im2col::{Conv1d, Conv2d, Error, Layout, Pass, Plan};
 use rand::Rng;
 
 /// Output channels of the two convolutions.
