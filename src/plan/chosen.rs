@@ -315,9 +315,12 @@ impl Chosen {
                 Engine::Gathering(gathering) => gathering.explain(f)?,
                 Engine::Scatter(scatter) => scatter.explain(f)?,
                 Engine::FewPixels(few) => few.explain(f)?,
-                Engine::Depthwise(_) => f.write_str("a stencil over each plane as it lies")?,
+                Engine::Depthwise(_) => {
+                    f.write_str("depthwise: a stencil over each plane as it lies")?
+                }
                 Engine::ChannelsLast(_) => {
-                    f.write_str("lanes lie along the channels of the image as it lies")?;
+                    let kind = if layer.shape.group_in() > 1 { "grouped" } else { "depthwise" };
+                    write!(f, "{kind}: lanes lie along the channels of the image as it lies")?;
                 }
                 Engine::Grouped(grouped) => grouped.explain(f)?,
             }
