@@ -23,6 +23,8 @@ pub(crate) use format::Format;
 
 mod chosen;
 mod format;
+#[cfg(feature = "std")]
+mod measured;
 mod passes;
 #[cfg(all(unix, feature = "testing"))]
 pub(crate) mod tests;

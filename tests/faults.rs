@@ -8,7 +8,9 @@
 #![allow(unsafe_code, reason = "an allocator that fails; the C interface as C calls it")]
 
 use im2col::testing::{Fill, Layer, calls, for_families, isas};
-use im2col::{Algorithm, ConvTranspose2d, Error, Layout, Options, Params, Pass, Plan, Shape};
+use im2col::{
+    Algorithm, ConvTranspose2d, Engine, Error, Layout, Options, Params, Pass, Plan, Shape,
+};
 use im2col::{Element, Write};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::cell::Cell;
@@ -160,8 +162,7 @@ fn no_memory_for_a_plan_is_an_error() {
 
 /// Whether `matrixmultiply` takes buffers for this pass.
 fn is_textbook<T: Element>(plan: &Plan<T>, pass: Pass) -> bool {
-    let many_phases = pass == Pass::BackwardData && plan.explain().contains("many phases");
-    plan.algorithm() == Algorithm::Explicit || many_phases
+    plan.schedule(pass).is_some_and(|schedule| schedule.engine == Engine::Explicit)
 }
 
 /// The `n`-th allocation of a call fails: an error for every `n` that it has, nothing written,

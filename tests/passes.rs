@@ -42,7 +42,7 @@ impl Way {
 type Check = fn(Way, Params);
 
 /// Every check with its name, and the layers that it takes of each family.
-const CHECKS: [(&str, u32, Check); 4] = [
+const CHECKS: [(&str, u32, Check); 5] = [
     ("exact", 20, |way, params| {
         check_fills::<f32>(way, params, &EXACT, Tolerance::Exact);
         check_fills::<f64>(way, params, &EXACT, Tolerance::Exact);
@@ -56,6 +56,10 @@ const CHECKS: [(&str, u32, Check); 4] = [
         check_adjoints::<f64>(way, params);
     }),
     ("accumulates", 4, check_accumulating),
+    ("schedules", 6, |way, params| {
+        check_schedules::<f32>(way, params);
+        check_schedules::<f64>(way, params);
+    }),
 ];
 
 fn main() {
@@ -102,6 +106,24 @@ fn check_fills<T: Element>(way: Way, params: Params, fills: &[Fill], tolerance: 
         let biases = WRITES.map(|write| layer.expected(Call::Bias(write)));
         for expected in layer.all_answers().chain(biases) {
             expected.assert_plan(&plan, tolerance);
+        }
+    }
+}
+
+/// Every schedule that is possible for a pass, whether it would be chosen or not, as it is printed.
+fn check_schedules<T: Element>(way: Way, params: Params) {
+    let layer = Layer::<T>::new(params, Fill::Integers);
+    let plan = way.plan::<T>(layer.shape);
+    for pass in PASSES {
+        let answers = layer.answers(pass);
+        let schedules = plan.candidates(pass).unwrap();
+        for schedule in schedules.iter().chain(&plan.schedule(pass)) {
+            let printed = schedule.to_string();
+            assert_eq!(printed.parse().as_ref(), Ok(schedule), "{printed}");
+            let forced = plan.clone().with_schedule(pass, *schedule).unwrap();
+            for expected in &answers {
+                expected.assert_plan(&forced, Tolerance::Exact);
+            }
         }
     }
 }

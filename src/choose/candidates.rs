@@ -1,6 +1,6 @@
 //! The schedules that are possible for a pass of a layer.
 
-use super::schedule::{Corner, Padding, Schedule, Staging};
+use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::engine::backward_weight::is_pointwise;
 use crate::engine::classes::Inside;
@@ -8,8 +8,9 @@ use crate::engine::direct::STENCIL_TERMS;
 use crate::engine::few_pixels::FewPixels;
 use crate::engine::regions::Cut;
 use crate::error::Error;
-use crate::kernel::Kernels;
+use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::kernel::stencil::{Channels, MOST_BLOCK, MOST_TERMS};
+use crate::kernel::{Isa, Kernels};
 use crate::pass::Pass;
 use crate::scratch::room;
 use crate::shape::{Layout, Shape};
@@ -30,7 +31,7 @@ const MOST_DIRECT: usize = 16;
 const TAPS: usize = 8192;
 
 /// Pixels of a block, which are the rows of its product.
-pub(super) const PIXELS: usize = 1568;
+const PIXELS: usize = 1568;
 
 /// The same of `backward_weight`, whose sums are over the pixels, and elements of the image that its blocks touch.
 const SUMMED_PIXELS: usize = 1024;
@@ -40,26 +41,68 @@ const SUMMED_TOUCHED: usize = 128 << 10;
 /// Elements that the rows and columns of a tile of dot products have in a block: in part they are the same lines.
 const DOT_ELEMENTS: usize = 24 << 10;
 
+/// Pixels of a block in dot products: a lane of a vector adds up its share of them.
+const DOT_PIXELS: usize = 4096;
+
 /// The most partial sums, where `backward_weight` has few blocks.
 const PARTS: usize = 8;
 
+/// Multiplications that a block of pixels should have, and the blocks of a plane from which on taps give way.
+const BLOCK_WORK: usize = 3 << 20;
+const PLANE_BLOCKS: usize = 4;
+
+/// Elements of the image that a block may touch: with a panel of weights it has to stay in the L2 cache. AVX2's may have
+/// half a MiB, those of AVX-512 have 1 MiB and more.
+const fn touched(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 => MOST_TOUCHED,
+        _ => 160 << 10,
+    }
+}
+
+/// The most that any schedule may ask for.
+const MOST_TOUCHED: usize = 240 << 10;
+
+/// Taps that are worth being cut in two: sums of fewer come and go too often.
+const fn few_taps(isa: Isa) -> usize {
+    match isa {
+        Isa::Neon => 256,
+        _ => 0,
+    }
+}
+
+/// Whether no number of a schedule is larger than those of the candidates: bounds of errors, of scratch and of tables rest on
+/// them.
+pub(crate) fn is_within(schedule: &Schedule, pass: Pass) -> bool {
+    let &Schedule { engine, lanes, pixels, kept, taps, touched, parts, cols, .. } = schedule;
+    let [most_pixels, most_touched, most_parts] = match pass {
+        Pass::Forward | Pass::BackwardData => [PIXELS, MOST_TOUCHED, 0],
+        // A lane of a dot product adds up its share of each row of pixels.
+        Pass::BackwardWeight if lanes == Corner::Pixels => [DOT_PIXELS, SUMMED_TOUCHED, PARTS],
+        Pass::BackwardWeight => [SUMMED_PIXELS, SUMMED_TOUCHED, PARTS],
+    };
+    let any = touched == 0 && cols == Staging::InPlace && pass != Pass::BackwardWeight;
+    let sizes = pixels <= most_pixels && kept <= most_pixels && taps <= TAPS && parts <= most_parts;
+    let sized = engine == Engine::Implicit && cols != Staging::Written;
+    sizes && if sized { any || (1..=most_touched).contains(&touched) } else { touched == 0 }
+}
+
 /// A pass of a layer, as its candidates are made for it.
 pub(crate) struct Question<'a, T: 'static> {
-    pub(crate) shape: &'a Shape,
+    pub(crate) shape: Shape,
     pub(crate) pass: Pass,
     pub(crate) kernels: &'a Kernels<T>,
     /// What the pass reads, phase by phase; none if it has too many of them.
     pub(crate) sources: Vec<Source>,
+    /// What is left of each product where taps that meet only padding are left out, in tiles of the tall kernel and of the
+    /// narrow one.
+    pub(super) cuts: Vec<[f64; 2]>,
     /// Channels of a group in the tensor that is made, or in the gradient of the output.
     pub(crate) channels: usize,
 }
 
 impl<'a, T: Element> Question<'a, T> {
-    pub(crate) fn new(
-        shape: &'a Shape,
-        pass: Pass,
-        kernels: &'a Kernels<T>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(shape: &Shape, pass: Pass, kernels: &'a Kernels<T>) -> Result<Self, Error> {
         let mut sources;
         let mut channels = shape.group_out();
         if pass != Pass::BackwardData {
@@ -81,7 +124,16 @@ impl<'a, T: Element> Question<'a, T> {
                 }
             }
         }
-        Ok(Self { shape, pass, kernels, sources, channels })
+        let mut cuts = room(sources.len())?;
+        let tall = kernels.tall.rows;
+        let narrow = kernels.narrow.as_ref().map_or(tall, |kernel| kernel.rows);
+        for source in &sources {
+            let pixels = source.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
+            let cut = |rows| Cut::best(source, channels, pixels.min(PIXELS), rows);
+            let is_cut = pass != Pass::BackwardWeight && Cut::least(source) < 1.0;
+            cuts.push(if is_cut { [cut(tall)?.cost, cut(narrow)?.cost] } else { [1.0; 2] });
+        }
+        Ok(Self { shape: *shape, pass, kernels, sources, cuts, channels })
     }
 
     /// Whether every product reads its image only, never padding.
@@ -102,7 +154,7 @@ impl<'a, T: Element> Question<'a, T> {
             Pass::Forward | Pass::BackwardData => self.gathered(&mut add),
             Pass::BackwardWeight => self.summed(&mut add),
         }
-        if FewPixels::is_possible(self.shape) {
+        if FewPixels::is_possible(&self.shape) {
             add(Self::written());
         }
         Ok(list)
@@ -115,13 +167,13 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// cols written down as a matrix.
-    pub(super) const fn written() -> Schedule {
+    const fn written() -> Schedule {
         Schedule::implicit(Corner::Taps, Staging::Written, Staging::InPlace)
     }
 
     /// Direct convolutions.
     fn direct(&self, add: &mut impl FnMut(Schedule)) {
-        let shape = self.shape;
+        let shape = &self.shape;
         let taps = shape.kernel_taps();
         let group = [shape.group_in(), shape.group_out()];
         let modest = shape.batch() / STENCIL_TERMS <= shape.output_pixels();
@@ -159,7 +211,7 @@ impl<'a, T: Element> Question<'a, T> {
     fn gathered(&self, add: &mut impl FnMut(Schedule)) {
         let Some(first) = self.sources.first() else { return };
         let inside = self.sources.iter().any(|s| s.walks.iter().all(Walk::is_inside));
-        let padded = self.sources.iter().any(|source| Cut::least(source) < 1.0);
+        let padded = self.cuts.iter().any(|cuts| cuts[0].min(cuts[1]) < 1.0);
         let pixels = first.pixel_sizes().iter().product::<usize>();
         for width in self.widths() {
             for padding in [Padding::Zeros, Padding::Skipped] {
@@ -196,25 +248,50 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// Lanes are channels.
-    pub(super) fn channels(
-        &self,
-        width: usize,
-        padding: Padding,
-        cols: Staging,
-        other: Staging,
-    ) -> Schedule {
+    fn channels(&self, width: usize, padding: Padding, cols: Staging, other: Staging) -> Schedule {
         let (pixels, taps, touched) = (PIXELS, TAPS, self.touched());
         let schedule = Schedule::implicit(Corner::Channels, cols, other);
         Schedule { width, padding, pixels, taps, touched, ..schedule }
     }
 
-    /// Lanes are pixels.
-    pub(super) fn pixels(&self, cols: Staging) -> Schedule {
-        super::first::pixels(self, cols)
+    /// Lanes are pixels: those of a plane, or fewer of them where one C block has all channels.
+    fn pixels(&self, cols: Staging) -> Schedule {
+        let Some(source) = self.sources.first() else { return Schedule::EXPLICIT };
+        let [batch, planes, h, w] = source.pixel_sizes();
+        let terms = source.tap_sizes().into_iter().fold(1, usize::saturating_mul);
+        let rows = self.kernels.wide.rows;
+        let shallow = self.channels <= 2 * rows;
+        let work = terms.saturating_mul(self.channels);
+        let enough = (BLOCK_WORK / work).max(1).next_multiple_of(256);
+        // Blocks of a plane from which on taps give way, not pixels: larger ones copy fewer rows twice, and read their
+        // weights less often. Where one block has all channels, no other copies the same again for each run of taps.
+        let others = batch.saturating_mul(planes).saturating_mul(self.shape.groups());
+        let kept = match shallow {
+            true => PIXELS,
+            false if self.channels < ROWS_OF_CELL && terms >= few_taps(self.kernels.isa) => {
+                w * h.div_ceil(PLANE_BLOCKS.div_ceil(others))
+            }
+            false => 0,
+        };
+        // Each element is read by one tile only, or by two from afar: it matters little how many a block touches.
+        let tiles = self.channels.div_ceil(rows);
+        let once = tiles == 1 || (tiles == 2 && source.is_far());
+        let other = match self.pass {
+            Pass::BackwardData => Staging::Packed,
+            Pass::Forward | Pass::BackwardWeight => Staging::InPlace,
+        };
+        let in_place = cols == Staging::InPlace;
+        Schedule {
+            pixels: if shallow { enough.min(h * w) } else { h * w }.min(PIXELS),
+            kept: kept.min(PIXELS),
+            taps: TAPS,
+            touched: if once && in_place { 0 } else { self.touched() },
+            ..Schedule::implicit(Corner::Pixels, cols, other)
+        }
     }
 
     /// Lanes are taps, which lie side by side.
-    pub(super) fn dots(&self, cols: Staging) -> Schedule {
+    fn dots(&self, cols: Staging) -> Schedule {
         let (pixels, taps, touched) = (PIXELS, TAPS, self.touched());
         let other = match self.pass {
             Pass::BackwardData => Staging::Packed,
@@ -229,7 +306,7 @@ impl<'a, T: Element> Question<'a, T> {
         let inside = self.is_inside();
         let first = self.shape.layout() == Layout::ChannelsFirst;
         let by_tap = source.walks.iter().any(|walk| walk.taps > 1);
-        let pointwise = is_pointwise(self.shape);
+        let pointwise = is_pointwise(&self.shape);
         for cols in [Staging::InPlace, Staging::Copied] {
             for width in self.widths() {
                 let kernel = self.kernels.of_panels(width).filter(|_| first && by_tap);
@@ -250,27 +327,27 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// The gradient of the outputs packed in panels.
-    pub(super) fn panels(&self, width: usize, padding: Padding, cols: Staging) -> Schedule {
+    fn panels(&self, width: usize, padding: Padding, cols: Staging) -> Schedule {
         let schedule = Schedule::implicit(Corner::Channels, cols, Staging::PackedPerBlock);
         Schedule { width, padding, ..Self::of_sums(schedule) }
     }
 
     /// The image packed in panels.
-    pub(super) fn swapped(&self, width: usize, other: Staging) -> Schedule {
+    fn swapped(&self, width: usize, other: Staging) -> Schedule {
         let schedule = Schedule::implicit(Corner::Taps, Staging::PackedPerBlock, other);
         Schedule { width, ..Self::of_sums(schedule) }
     }
 
     /// Dot products along the pixels, channels first.
-    pub(super) fn dot_rows(&self, cols: Staging) -> Schedule {
+    fn dot_rows(&self, cols: Staging) -> Schedule {
         let columns = self.kernels.dots.columns;
         let most = columns.len() + columns.last().copied().unwrap_or(1);
         let schedule = Schedule::implicit(Corner::Pixels, cols, Staging::InPlace);
-        Schedule { pixels: DOT_ELEMENTS / most, ..Self::of_sums(schedule) }
+        Schedule { pixels: (DOT_ELEMENTS / most).min(DOT_PIXELS), ..Self::of_sums(schedule) }
     }
 
     /// Lanes are rows of taps as they lie, channels last.
-    pub(super) fn rows(&self, cols: Staging) -> Schedule {
+    fn rows(&self, cols: Staging) -> Schedule {
         let schedule = Schedule::implicit(Corner::Taps, cols, Staging::InPlace);
         Schedule { taps: TAPS, kept: 0, ..Self::of_sums(schedule) }
     }
@@ -278,7 +355,7 @@ impl<'a, T: Element> Question<'a, T> {
     fn of_sums(schedule: Schedule) -> Schedule {
         Schedule {
             pixels: SUMMED_PIXELS,
-            kept: usize::MAX,
+            kept: SUMMED_PIXELS,
             taps: ROWS_OF_TAPS,
             touched: SUMMED_TOUCHED,
             parts: PARTS,
@@ -287,7 +364,7 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// Elements of the image that a block may touch.
-    pub(super) fn touched(&self) -> usize {
-        super::first::touched(self.kernels.isa)
+    fn touched(&self) -> usize {
+        touched(self.kernels.isa)
     }
 }

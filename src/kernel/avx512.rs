@@ -1,6 +1,7 @@
 //! AVX-512F: 16 lanes of f32, 8 of f64, 32 registers, broadcasts as operands.
 
 use super::body;
+use super::cpu::{Cpu, Vendor, cpu};
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::Vector;
 use super::{
@@ -8,7 +9,6 @@ use super::{
 };
 use crate::element::Element;
 use core::arch::x86_64::*;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 mod registers;
 
@@ -52,31 +52,14 @@ pub(super) fn other_f64() -> &'static Kernels<f64> {
 /// too many (Sapphire Rapids, operands in the L1 cache: 28x1 runs at 167 GFLOP/s, 14x2 at 214,
 /// 14x2 of rows side by side at 237; the peak is 240. Zen 5, r50_4b_3x3: 182 and 238 of 269). With one unit both
 /// reach the peak, and 28x1 leaves fewer lanes empty.
-///
-/// Asked once, as the standard library asks for features: in a virtual machine the instruction ends
-/// in its host, and took 9 of the 10 us of planning a depthwise layer.
 fn two_units() -> bool {
     /// AMD's number of the first family whose units are as wide as the vectors.
     const ZEN_5: u32 = 0x1a;
-    /// 0 before it is known, then 1 or 2: every thread that comes first writes the same.
-    static ANSWER: AtomicU8 = AtomicU8::new(0);
-    match ANSWER.load(Relaxed) {
-        0 => {
-            // SAFETY: every x86-64 has the instruction.
-            #[allow(unused_unsafe, reason = "safe since Rust 1.94, and we build with 1.89")]
-            let [vendor, version] = unsafe { [__cpuid(0), __cpuid(1)] };
-            let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
-            // A base and its extension, which are added up.
-            let family = (version.eax >> 8 & 0xf) + (version.eax >> 20 & 0xff);
-            let two = match vendor.as_flattened() {
-                b"GenuineIntel" => true,
-                b"AuthenticAMD" => family >= ZEN_5,
-                _ => false,
-            };
-            ANSWER.store(1 + u8::from(two), Relaxed);
-            two
-        }
-        answer => answer == 2,
+    let Cpu { vendor, family, .. } = cpu();
+    match vendor {
+        Vendor::Intel => true,
+        Vendor::Amd => family >= ZEN_5,
+        Vendor::Other => false,
     }
 }
 

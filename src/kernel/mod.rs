@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod body;
+pub(crate) mod cpu;
 mod epilogue;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
@@ -132,23 +133,6 @@ pub(crate) struct Kernels<T: 'static> {
 }
 
 impl<T> Kernels<T> {
-    /// The tall kernel for panels of so many lanes in all, and what a vector of its panels costs: on average, as the last
-    /// one may be multiplied in part.
-    pub(crate) fn tall_for(&self, lanes: usize) -> (&Kernel<T>, f64) {
-        // Where both multiply whole panels: of 318 products on Zen 5 half of those whose rows lie in stretches are
-        // within 3 % of 1.17, the others of 1.33, by which no more of them would be chosen well.
-        const COST: f64 = 1.2;
-        let Some(narrow) = &self.narrow else { return (&self.tall, 1.0) };
-        let whole = lanes.next_multiple_of(self.tall.lanes);
-        let [(_, wide), (_, rest)] = self.shared(&self.tall, lanes);
-        let in_tall = match rest.len() {
-            0 => whole as f64,
-            _ => wide.len() as f64 + narrow.lanes as f64 * COST,
-        };
-        let in_narrow = lanes.next_multiple_of(narrow.lanes) as f64 * COST;
-        if in_narrow <= in_tall { (narrow, COST) } else { (&self.tall, in_tall / whole as f64) }
-    }
-
     /// The kernel whose panels have so many lanes, if there is one.
     pub(crate) fn of_panels(&self, lanes: usize) -> Option<&Kernel<T>> {
         let mut kernels = self.narrow.iter().chain([&self.tall]);

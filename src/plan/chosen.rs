@@ -1,8 +1,9 @@
 //! What a plan runs: for each pass a schedule, and the engine that was made for it.
 
 use super::format::{Format, Order};
-use crate::choose::candidates::Question;
-use crate::choose::first::ranked;
+use crate::choose::candidates::{Question, is_within};
+use crate::choose::machine::Machine;
+use crate::choose::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
 use crate::element::Element;
 use crate::engine::backward_weight::Scatter;
@@ -306,7 +307,7 @@ impl Chosen {
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
         let (isa, element) = (layer.kernels.isa, core::any::type_name::<T>());
-        writeln!(f, "{element} on {isa}")?;
+        writeln!(f, "{element} on {isa}, weighed as {}", Machine::of(isa).name)?;
         for &pass in Pass::ALL {
             let Ok(Computation { schedule, engine }) = self.of(pass) else { continue };
             write!(f, "{pass}: {schedule}; ")?;
@@ -358,6 +359,9 @@ impl Computation {
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
         let Schedule { engine, lanes, cols, other, width, .. } = schedule;
+        if !is_within(&schedule, pass) {
+            return Ok(None);
+        }
         let engine = match (engine, lanes) {
             (Kind::Explicit, _) => {
                 shape.cols_len()?;

@@ -47,6 +47,7 @@ mod gradients;
 #[allow(unsafe_code, reason = "pages come from the system: every block says why it is sound")]
 mod guarded;
 mod layer;
+mod model;
 mod numbers;
 mod report;
 mod units;
@@ -57,6 +58,7 @@ pub use gradients::{assert_adjoint, assert_gradient};
 #[cfg(unix)]
 pub use guarded::{EDGES, Edge, Guarded};
 pub use layer::{Call, Layer, PASSES, WRITES, calls, isas, plans};
+pub use model::{Machine, Model};
 pub use numbers::{EXACT, Fill, ROUNDED, Special, nan, numbers, place, sprinkle};
 pub use report::Mismatch;
 #[doc(hidden)]

@@ -106,28 +106,36 @@ impl Source {
             && h.outputs * w.outputs >= 64
     }
 
-    /// Cycles that it takes to copy what one plane of outputs reads of a channel, for vectors of so
-    /// many lanes: 6 for each row, 4 for each vector, and more with gaps between its elements.
-    pub(crate) fn copying(&self, beside: Beside, vector: usize) -> f64 {
+    /// What it takes to copy all that the outputs of one image read, for vectors of so many lanes: rows, vectors and gaps
+    /// between elements that don't follow each other.
+    pub(crate) fn copied(&self, beside: Beside, vector: usize) -> [f64; 3] {
         let flat = beside == Beside::Planes;
-        let inside = self.walks.iter().all(Walk::is_inside);
-        if inside && (!flat || self.is_side_by_side()) {
-            return 0.0;
-        }
         let [d, h, w] = &self.walks;
+        let rows = d.slots(d.outputs, d.taps, false).len as f64
+            * h.slots(h.outputs, h.taps, false).len as f64;
+        if self.layout == Layout::ChannelsLast {
+            let columns = w.slots(w.outputs, w.taps, false).len;
+            // The channels of one group are rows of their own.
+            return if self.channels == self.all_channels {
+                [rows, rows * (columns * self.channels).div_ceil(vector) as f64, 0.0]
+            } else {
+                let rows = rows * columns as f64;
+                [rows, rows * self.channels.div_ceil(vector) as f64, 0.0]
+            };
+        }
         // Each tap's outputs by themselves, or all that a row has.
         let by_tap = flat && (w.stride > 1 || (w.taps > 1 && h.outputs > 1));
-        let columns = if by_tap { w.outputs } else { w.slots(w.outputs, w.taps, flat).len };
-        let vectors = columns.div_ceil(vector) as f64;
+        let neighbours = beside != Beside::None;
+        let columns = if by_tap { w.outputs } else { w.slots(w.outputs, w.taps, neighbours).len };
+        let rows = rows * self.channels as f64 * if by_tap { w.taps as f64 } else { 1.0 };
+        let vectors = rows * columns.div_ceil(vector) as f64;
         let gaps = match w.stride {
             _ if !by_tap => 0.0,
             1 => 0.0,
-            2 => 4.0 * vectors,
-            _ => columns as f64,
+            2 => vectors,
+            _ => rows * columns as f64 / 4.0,
         };
-        let row = 6.0 + 4.0 * vectors + gaps;
-        let rows = d.taps as f64 * h.slots(h.outputs, h.taps, false).len as f64;
-        rows * row * if by_tap { w.taps as f64 } else { 1.0 }
+        [rows, vectors, gaps]
     }
 
     /// The sizes of the grid of pixels: the batch, then the outputs.

@@ -203,6 +203,11 @@ impl Gathering {
     /// Whether each panel that a block packs for itself has no other block that reads it.
     fn is_possible(&self) -> bool {
         let one_block = |product: &Product| product.patches.pixels.runs() == 1;
+        // A copy of whatever a block touches would be of any size.
+        let bounded = |product: &Product| product.patches.copy_len() == 0;
+        if self.schedule.touched == 0 && !self.products.iter().all(bounded) {
+            return false;
+        }
         self.packing != Packing::PerCell
             || (self.alone && self.panel() <= OWN_PANEL && self.products.iter().all(one_block))
     }

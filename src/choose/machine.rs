@@ -1,0 +1,302 @@
+//! What a machine costs: one row of measured primitives for each micro-architecture, and the rule that picks it.
+//!
+//! `cargo bench --bench tune -- --fit` fits a row to the times of all schedules of many layers; `docs/tuning.md` says how.
+
+use crate::kernel::Isa;
+use crate::kernel::cpu::{Cpu, Vendor, cpu};
+
+/// Cycles of what a pass is made of, for vectors of the machine's own width: a row of the table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// What it is called.
+    pub name: &'static str,
+    /// A vector of products in tiles of several vectors whose lanes are channels.
+    pub product: f64,
+    /// The same in tiles of one vector.
+    pub product_of_one: f64,
+    /// The same in tiles of one vector whose rows lie side by side.
+    pub product_of_row: f64,
+    /// A vector of products whose lanes are pixels, or taps as they lie.
+    pub product_of_pixels: f64,
+    /// A vector of products in a dot product.
+    pub product_of_dot: f64,
+    /// A vector of products in a direct convolution of a block of filters.
+    pub product_of_direct: f64,
+    /// Beginning and ending a tile.
+    pub tile: f64,
+    /// The same where lanes are pixels or taps as they lie.
+    pub tile_of_pixels: f64,
+    /// A vector of channels stored as it lies.
+    pub stored: f64,
+    /// A vector of pixels stored as it lies.
+    pub stored_of_pixels: f64,
+    /// What that takes more where rows meet in a few sets of a cache.
+    pub stored_conflict: f64,
+    /// A vector whose lanes are stored apart.
+    pub stored_across: f64,
+    /// A vector stored among those of other phases.
+    pub stored_apart: f64,
+    /// A vector of lanes that are pixels, read where it lies for all rows.
+    pub panel: f64,
+    /// A vector packed across: its lanes lie apart.
+    pub packed: f64,
+    /// A vector packed as it lies.
+    pub packed_straight: f64,
+    /// How many times as long packing takes across places that meet in a few sets of a cache.
+    pub packed_conflict: f64,
+    /// How many times as long packing takes for a panel's only reader.
+    pub own: f64,
+    /// A row that is copied.
+    pub copied_row: f64,
+    /// A vector that is copied.
+    pub copied_vector: f64,
+    /// A vector more of copied elements that lie apart.
+    pub copied_gap: f64,
+    /// How many times as long products take whose operand meets in a few sets of a cache.
+    pub conflict: f64,
+    /// The lanes of a dot product added up.
+    pub reduced: f64,
+    /// A row of pixels begun in a tile of dot products.
+    pub dot_row: f64,
+    /// An element moved by itself.
+    pub moved: f64,
+    /// A vector of weights read from the L2 cache.
+    pub near: f64,
+    /// A vector of weights read from beyond it.
+    pub far: f64,
+    /// A vector of products of one filter for each channel, channels first.
+    pub direct: f64,
+    /// The same, channels last.
+    pub direct_last: f64,
+    /// The same for groups of a few channels.
+    pub direct_group: f64,
+    /// How many times as long it takes with a stride of two.
+    pub direct_by_two: f64,
+    /// How long each lane takes with a larger stride, as a share of a vector.
+    pub direct_apart: f64,
+    /// A row begun in a direct convolution.
+    pub direct_row: f64,
+    /// A plane begun in a direct convolution.
+    pub direct_plane: f64,
+    /// A vector loaded for a block of filters.
+    pub direct_load: f64,
+}
+
+/// How many numbers are fitted.
+const NUMBERS: usize = 35;
+
+/// Fitted on Emerald Rapids, a virtual machine: Sapphire Rapids has the same cores.
+const SAPPHIRE_RAPIDS: Machine = Machine {
+    name: "Sapphire Rapids, AVX-512",
+    product: 0.292,
+    product_of_one: 0.567,
+    product_of_row: 0.438,
+    product_of_pixels: 0.306,
+    product_of_dot: 0.397,
+    product_of_direct: 0.320,
+    tile: 96.347,
+    tile_of_pixels: 0.054,
+    stored: 4.096,
+    stored_of_pixels: 5.898,
+    stored_conflict: 0.001,
+    stored_across: 8.648,
+    stored_apart: 16.828,
+    panel: 1.165,
+    packed: 7.367,
+    packed_straight: 7.222,
+    packed_conflict: 1.431,
+    own: 0.479,
+    copied_row: 1.319,
+    copied_vector: 9.114,
+    copied_gap: 10.577,
+    conflict: 1.121,
+    reduced: 2.311,
+    dot_row: 4.856,
+    moved: 1.258,
+    near: 0.002,
+    far: 1.734,
+    direct: 0.464,
+    direct_last: 1.580,
+    direct_group: 1.042,
+    direct_by_two: 2.038,
+    direct_apart: 0.714,
+    direct_row: 1.036,
+    direct_plane: 0.500,
+    direct_load: 1.700,
+};
+
+/// Fitted on Emerald Rapids with AVX2 alone: the nearest row for all Intel processors without AVX-512.
+const HASWELL: Machine = Machine {
+    name: "Haswell-like, AVX2",
+    product: 0.430,
+    product_of_one: 0.639,
+    product_of_row: 0.574,
+    product_of_pixels: 0.469,
+    product_of_dot: 0.481,
+    product_of_direct: 0.531,
+    tile: 80.429,
+    tile_of_pixels: 0.007,
+    stored: 1.645,
+    stored_of_pixels: 1.678,
+    stored_conflict: 0.052,
+    stored_across: 5.042,
+    stored_apart: 15.318,
+    panel: 0.760,
+    packed: 4.618,
+    packed_straight: 5.221,
+    packed_conflict: 1.357,
+    own: 1.651,
+    copied_row: 5.288,
+    copied_vector: 5.328,
+    copied_gap: 8.657,
+    conflict: 0.979,
+    reduced: 8.136,
+    dot_row: 2.664,
+    moved: 1.641,
+    near: 0.092,
+    far: 0.634,
+    direct: 0.673,
+    direct_last: 1.488,
+    direct_group: 1.150,
+    direct_by_two: 2.916,
+    direct_apart: 0.583,
+    direct_row: 2.896,
+    direct_plane: 9.684,
+    direct_load: 2.408,
+};
+
+/// Zen 5: numbers that 0.1 was fitted with there, the others are Sapphire Rapids'.
+const ZEN_5: Machine = Machine {
+    name: "Zen 5, AVX-512",
+    product: 0.500,
+    product_of_one: 0.600,
+    product_of_row: 0.585,
+    product_of_pixels: 0.535,
+    product_of_dot: 0.425,
+    stored_of_pixels: 0.500,
+    stored_across: 10.000,
+    stored_apart: 11.000,
+    panel: 1.150,
+    packed: 10.200,
+    copied_row: 3.840,
+    copied_vector: 2.560,
+    copied_gap: 2.560,
+    reduced: 2.550,
+    ..SAPPHIRE_RAPIDS
+};
+
+/// Zen 4: numbers that 0.1 was fitted with there, the others are Sapphire Rapids'.
+const ZEN_4: Machine = Machine {
+    name: "Zen 4, AVX-512",
+    product: 1.000,
+    product_of_one: 1.000,
+    product_of_row: 1.000,
+    product_of_pixels: 1.030,
+    product_of_dot: 1.000,
+    product_of_direct: 1.000,
+    stored_of_pixels: 5.000,
+    stored_across: 11.000,
+    stored_apart: 24.000,
+    packed: 16.000,
+    copied_row: 6.000,
+    copied_vector: 4.000,
+    copied_gap: 4.000,
+    direct: 1.000,
+    ..SAPPHIRE_RAPIDS
+};
+
+/// Zen 3: numbers that 0.1 was fitted with there, the others are Haswell's.
+const ZEN_3: Machine = Machine {
+    name: "Zen 3, AVX2",
+    product: 0.500,
+    product_of_one: 0.600,
+    product_of_row: 0.600,
+    product_of_pixels: 0.500,
+    stored_of_pixels: 3.000,
+    stored_across: 17.500,
+    stored_apart: 19.500,
+    panel: 1.700,
+    packed: 8.000,
+    copied_row: 6.000,
+    copied_vector: 4.000,
+    copied_gap: 4.000,
+    ..HASWELL
+};
+
+/// Neoverse: what 0.1 counted in instructions, the others are Zen 4's.
+const NEOVERSE: Machine =
+    Machine { name: "Neoverse, NEON", product_of_pixels: 0.780, packed: 4.000, ..ZEN_4 };
+
+/// What runs WebAssembly: 0.1 gave it Zen 4's numbers.
+const WASM: Machine = Machine { name: "WebAssembly, simd128", packed: 4.000, ..ZEN_4 };
+
+/// Plain loops: 0.1 gave them Zen 4's numbers.
+const PORTABLE: Machine = Machine { name: "portable", packed: 4.000, ..ZEN_4 };
+
+impl Machine {
+    /// The row for kernels of an ISA on this processor, or the nearest to it.
+    pub(crate) fn of(isa: Isa) -> &'static Machine {
+        /// AMD's number of the first family with Zen 5's cores.
+        const ZEN_5_FAMILY: u32 = 0x1a;
+        let Cpu { vendor, family, .. } = cpu();
+        match (isa, vendor) {
+            (Isa::Avx512, Vendor::Amd) if family >= ZEN_5_FAMILY => &ZEN_5,
+            (Isa::Avx512, Vendor::Amd | Vendor::Other) => &ZEN_4,
+            (Isa::Avx512, Vendor::Intel) => &SAPPHIRE_RAPIDS,
+            (Isa::Avx2, Vendor::Amd) => &ZEN_3,
+            (Isa::Avx2, Vendor::Intel | Vendor::Other) => &HASWELL,
+            (Isa::Neon, _) => &NEOVERSE,
+            (Isa::Simd128, _) => &WASM,
+            (Isa::Portable, _) => &PORTABLE,
+        }
+    }
+
+    /// Bytes of the L2 cache: the processor's own, or what most of its kind have.
+    pub(crate) fn l2() -> usize {
+        match cpu().l2 {
+            0 => 1 << 20,
+            kib => kib as usize * 1024,
+        }
+    }
+
+    /// The numbers that are fitted, with their names.
+    pub fn numbers(&mut self) -> [(&'static str, &mut f64); NUMBERS] {
+        [
+            ("product", &mut self.product),
+            ("product_of_one", &mut self.product_of_one),
+            ("product_of_row", &mut self.product_of_row),
+            ("product_of_pixels", &mut self.product_of_pixels),
+            ("product_of_dot", &mut self.product_of_dot),
+            ("product_of_direct", &mut self.product_of_direct),
+            ("tile", &mut self.tile),
+            ("tile_of_pixels", &mut self.tile_of_pixels),
+            ("stored", &mut self.stored),
+            ("stored_of_pixels", &mut self.stored_of_pixels),
+            ("stored_conflict", &mut self.stored_conflict),
+            ("stored_across", &mut self.stored_across),
+            ("stored_apart", &mut self.stored_apart),
+            ("panel", &mut self.panel),
+            ("packed", &mut self.packed),
+            ("packed_straight", &mut self.packed_straight),
+            ("packed_conflict", &mut self.packed_conflict),
+            ("own", &mut self.own),
+            ("copied_row", &mut self.copied_row),
+            ("copied_vector", &mut self.copied_vector),
+            ("copied_gap", &mut self.copied_gap),
+            ("conflict", &mut self.conflict),
+            ("reduced", &mut self.reduced),
+            ("dot_row", &mut self.dot_row),
+            ("moved", &mut self.moved),
+            ("near", &mut self.near),
+            ("far", &mut self.far),
+            ("direct", &mut self.direct),
+            ("direct_last", &mut self.direct_last),
+            ("direct_group", &mut self.direct_group),
+            ("direct_by_two", &mut self.direct_by_two),
+            ("direct_apart", &mut self.direct_apart),
+            ("direct_row", &mut self.direct_row),
+            ("direct_plane", &mut self.direct_plane),
+            ("direct_load", &mut self.direct_load),
+        ]
+    }
+}
