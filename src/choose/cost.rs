@@ -7,14 +7,14 @@ use super::candidates::Question;
 use super::machine::Machine;
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
 use crate::element::Element;
+use crate::engine::steps::side_by_side;
 use crate::gemm::CROWDED;
 use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
-use crate::engine::steps::side_by_side;
 use crate::pass::Pass;
+use crate::shape::Layout;
 use crate::view::axis::Walk;
 use crate::view::source::{Beside, Source};
-use crate::shape::Layout;
 
 /// Products that a processor begins before the first of them is done.
 const IN_FLIGHT: f64 = 8.0;
