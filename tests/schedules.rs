@@ -1,0 +1,97 @@
+//! Schedules as data: printed, read, forced, refused, and picked by the clock. That each of them computes what it should is in
+//! `passes.rs`.
+
+use im2col::testing::{Fill, Layer, PASSES, bits};
+use im2col::{Conv2d, Engine, Error, Layout, Pass, Plan, Schedule, Write};
+use std::time::Duration;
+
+fn plan() -> Plan<f32> {
+    Conv2d::new([1, 8, 14, 14], [16, 8, 3, 3]).padding([1, 1]).plan().unwrap()
+}
+
+#[test]
+fn what_is_no_schedule_is_refused_with_a_reason() {
+    for (text, reason) in [
+        ("", "the engine"),
+        ("winding", "the engine"),
+        ("implicit lanes", "a field without `=`"),
+        ("implicit lanes=corners", "the corner"),
+        ("implicit cols=inplace", "the staging"),
+        ("implicit padding=ones", "the padding"),
+        ("implicit depth=3", "a field's name"),
+        ("implicit taps=-3", "a number"),
+        ("explicit taps=3", "a field of `explicit`"),
+    ] {
+        let error = text.parse::<Schedule>().unwrap_err().to_string();
+        assert!(error.starts_with(reason), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn a_schedule_that_is_not_possible_is_refused() {
+    let plan = plan();
+    let refused = |pass, schedule: Schedule| {
+        let error = plan.clone().with_schedule(pass, schedule).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{schedule}: {error}");
+    };
+    for pass in PASSES {
+        for mut schedule in plan.candidates(pass).unwrap() {
+            // No panel is so wide; blocks of any size would take scratch of any size.
+            if schedule.engine == Engine::Implicit && schedule.pixels > 0 {
+                let known = schedule;
+                schedule.touched = usize::MAX;
+                refused(pass, schedule);
+                schedule = known;
+                schedule.pixels = usize::MAX;
+                refused(pass, schedule);
+                schedule = known;
+                schedule.taps = 0;
+                refused(pass, schedule);
+                if known.width > 0 {
+                    schedule = known;
+                    schedule.width += 1;
+                    refused(pass, schedule);
+                }
+            }
+        }
+    }
+    // Dot products along the pixels are backward_weight's, those along the taps of channels last forward's.
+    let text = "implicit lanes=taps cols=copied other=in-place padding=zeros pixels=100 taps=100 touched=9999";
+    refused(Pass::Forward, text.parse().unwrap());
+    refused(Pass::Forward, "direct lanes=channels other=packed padding=masked".parse().unwrap());
+}
+
+#[test]
+fn weights_packed_for_another_schedule_are_refused() {
+    let plan = plan();
+    let chosen = plan.schedule(Pass::Forward);
+    let mut others = plan.candidates(Pass::Forward).unwrap();
+    others.retain(|schedule| *schedule != chosen);
+    let layer = Layer::<f32>::new(*plan.shape().params(), Fill::Integers);
+    let packed = plan.pack_weight(Pass::Forward, &layer.weight).unwrap();
+    assert!(!others.is_empty());
+    for schedule in others {
+        let forced = plan.clone().with_schedule(Pass::Forward, schedule).unwrap();
+        let mut output = vec![0.0; plan.shape().output_len()];
+        let error = forced.forward_packed(&layer.input, &packed, None, &mut output).unwrap_err();
+        assert!(matches!(error, Error::PackedFor { differs: "schedule", .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_the_clock_picks_is_a_candidate_and_can_be_given_back() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let conv = Conv2d::<f32>::new([2, 6, 9, 9], [12, 6, 3, 3]).layout(layout);
+        let plan = conv.plan().unwrap();
+        let measured = conv.plan().unwrap().measured(Duration::from_millis(30)).unwrap();
+        let layer = Layer::<f32>::new(*plan.shape().params(), Fill::Uniform);
+        let mut again = conv.plan().unwrap();
+        for pass in PASSES {
+            let picked = measured.schedule(pass);
+            assert!(plan.candidates(pass).unwrap().contains(&picked), "{picked}");
+            again = again.with_schedule(pass, picked.to_string().parse().unwrap()).unwrap();
+            let run = |plan| bits(&layer.run(plan, pass, Write::Overwrite));
+            assert!(run(&measured) == run(&again), "{picked}");
+        }
+    }
+}
