@@ -5,7 +5,8 @@
 
 use im2col::testing::{Call, Fill, Layer, PASSES, Tolerance, isas, plans};
 use im2col::{
-    Algorithm, Conv1d, Corner, Element, Engine, Layout, Options, Params, Pass, Plan, Schedule, Staging, Write,
+    Algorithm, Conv1d, Corner, Element, Engine, Layout, Options, Params, Pass, Plan, Schedule,
+    Staging, Write,
 };
 
 /// Terms that a block of a product has at most: `TERMS` of docs/numerics.md, or more.

@@ -62,20 +62,22 @@ fn a_schedule_that_is_not_possible_is_refused() {
 }
 
 #[test]
-fn weights_packed_for_another_schedule_are_refused() {
+fn weights_packed_for_another_schedule_are_refused_or_right() {
     let plan = plan();
-    let chosen = plan.schedule(Pass::Forward);
-    let mut others = plan.candidates(Pass::Forward).unwrap();
-    others.retain(|schedule| *schedule != chosen);
     let layer = Layer::<f32>::new(*plan.shape().params(), Fill::Integers);
     let packed = plan.pack_weight(Pass::Forward, &layer.weight).unwrap();
-    assert!(!others.is_empty());
-    for schedule in others {
+    let right = bits(&layer.run(&plan, Pass::Forward, Write::Overwrite));
+    let mut refused = 0;
+    for schedule in plan.candidates(Pass::Forward).unwrap() {
         let forced = plan.clone().with_schedule(Pass::Forward, schedule).unwrap();
-        let mut output = vec![0.0; plan.shape().output_len()];
-        let error = forced.forward_packed(&layer.input, &packed, None, &mut output).unwrap_err();
-        assert!(matches!(error, Error::PackedFor { differs: "schedule", .. }), "{error}");
+        let mut output = vec![f32::NAN; plan.shape().output_len()];
+        match forced.forward(&layer.input, &packed).run(&mut output) {
+            Ok(()) => assert!(bits(&output) == right, "{schedule}"),
+            Err(Error::PackedFor { .. }) => refused += 1,
+            Err(error) => panic!("{schedule}: {error}"),
+        }
     }
+    assert!(refused > 0);
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn what_the_clock_picks_is_a_candidate_and_can_be_given_back() {
         let layer = Layer::<f32>::new(*plan.shape().params(), Fill::Uniform);
         let mut again = conv.plan().unwrap();
         for pass in PASSES {
-            let picked = measured.schedule(pass);
+            let picked = measured.schedule(pass).unwrap();
             assert!(plan.candidates(pass).unwrap().contains(&picked), "{picked}");
             again = again.with_schedule(pass, picked.to_string().parse().unwrap()).unwrap();
             let run = |plan| bits(&layer.run(plan, pass, Write::Overwrite));

@@ -115,7 +115,7 @@ fn measure(options: &Options, layers: &[Layer]) -> Result<Vec<Record>, Box<dyn s
         bar.set_message(name.clone());
         let mut bench = Bench::new(layer, PASSES[pass].0)?;
         let mut schedules = bench.candidates()?;
-        let chosen = bench.chosen();
+        let Some(chosen) = bench.chosen() else { continue };
         if !schedules.contains(&chosen) {
             schedules.push(chosen);
         }

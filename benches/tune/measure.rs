@@ -1,7 +1,7 @@
 //! What the schedules of a pass take on this machine.
 
 use bench_tune::Layer;
-use im2col::{Algorithm, Error, Parallelism, Pass, Plan, Schedule, Write};
+use im2col::{Error, Options, Pass, Plan, Schedule, Serial};
 use std::time::Instant;
 
 /// The passes with their names.
@@ -37,7 +37,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new(layer: &Layer, pass: Pass) -> Result<Self, Error> {
         let shape = layer.shape;
-        let plan = Plan::new(shape, Algorithm::Auto, Parallelism::Serial)?;
+        let plan = Plan::new(shape, Options::default())?;
         let (a, b, to) = match pass {
             Pass::Forward => (shape.input_len(), shape.weight_len(), shape.output_len()),
             Pass::BackwardData => (shape.weight_len(), shape.output_len(), shape.input_len()),
@@ -50,11 +50,12 @@ impl Bench {
 
     /// What is chosen for a pass.
     pub(crate) fn schedule_of(layer: &Layer, pass: Pass) -> Result<Schedule, Error> {
-        Ok(Plan::<f32>::new(layer.shape, Algorithm::Auto, Parallelism::Serial)?.schedule(pass))
+        let plan = Plan::<f32>::new(layer.shape, Options::default())?;
+        plan.schedule(pass).ok_or(Error::Unsupported { what: "a plan without this pass" })
     }
 
     /// What is chosen for this one.
-    pub(crate) fn chosen(&self) -> Schedule {
+    pub(crate) fn chosen(&self) -> Option<Schedule> {
         self.plan.schedule(self.pass)
     }
 
@@ -69,7 +70,7 @@ impl Bench {
         for &schedule in schedules {
             plans.push(self.plan.clone().with_schedule(self.pass, schedule)?);
         }
-        let lens = plans.iter().map(|plan| plan.scratch_len(self.pass));
+        let lens = plans.iter().map(|plan| plan.scratch_len_on(self.pass, &Serial));
         self.scratch = vec![0.0; lens.max().unwrap_or(0)];
         // The first call fetches tables and code. Of each schedule the two fastest samples are kept.
         let mut times = vec![[f64::INFINITY; 2]; plans.len()];
@@ -105,14 +106,17 @@ impl Bench {
     /// Seconds of a call, of so many.
     fn sample(&mut self, plan: &Plan<f32>, calls: usize) -> Result<f64, Error> {
         let Self { pass, operands: [a, b], to, scratch, .. } = self;
-        let write = Write::Overwrite;
         let start = Instant::now();
         for _ in 0..calls {
             match pass {
-                Pass::Forward => plan.forward_with_scratch(a, b, None, to, scratch)?,
-                Pass::BackwardData => plan.backward_data_with_scratch(a, b, to, write, scratch)?,
+                Pass::Forward => {
+                    plan.forward(&*a, &*b).scratch(scratch).executor(&Serial).run(&mut *to)?
+                }
+                Pass::BackwardData => {
+                    plan.backward_data(&*a, b).scratch(scratch).executor(&Serial).run(&mut *to)?;
+                }
                 Pass::BackwardWeight => {
-                    plan.backward_weight_with_scratch(a, b, to, write, scratch)?
+                    plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(&mut *to)?;
                 }
             }
         }
