@@ -183,8 +183,8 @@ fn other_paths(lanes: usize) -> Vec<(Way, Params, [usize; 3])> {
     vec![
         (is_dots, wide, of_wide),
         (is_dots, rows, of_rows),
-        (is_direct, planes, of_planes),
-        (is_direct, last, of_last),
+        (|way, _| way.engine == Engine::Direct, planes, of_planes),
+        (|way, _| way.engine == Engine::Direct, last, of_last),
         (|way, _| way.cols == Staging::Written, few, of_few),
         (is_direct, grouped, of_grouped),
         (is_dots, short, of_short),
