@@ -1,7 +1,7 @@
 //! Rows copied with zeros round them: what a part of an image becomes before a product reads it.
 
 use crate::element::Element;
-use crate::kernel::{CopyRows, Kernels};
+use crate::kernel::{CopyRows, Kernels, reach, total};
 
 /// `count` rows: row `r` takes the elements `from[r * from_pitch + i * step]`, for `i < taken`, to
 /// `to[r * to_pitch + before + i]`, with zeros before and after them, `len` elements in all.
@@ -27,7 +27,7 @@ pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [
     if count == 0 || len == 0 {
         return;
     }
-    assert!(before + taken <= len && (count - 1) * to_pitch + len <= to.len());
+    assert!(total([before, taken]) <= len && total([reach([(count, to_pitch)]), len]) <= to.len());
     if taken == 0 {
         if to_pitch == len {
             to[..count * len].fill(T::ZERO);
@@ -37,8 +37,7 @@ pub(crate) fn copy_rows<T: Element>(kernels: &Kernels<T>, from: &[T], to: &mut [
         return;
     }
     // With one row or element, a pitch or step is never taken, and may have any size.
-    let last = |n: usize, pitch: usize| if n > 1 { (n - 1) * pitch } else { 0 };
-    assert!(last(count, from_pitch) + last(taken, step) < from.len());
+    assert!(reach([(count, from_pitch), (taken, step)]) < from.len());
     let job = CopyRows {
         from: from.as_ptr(),
         from_pitch,

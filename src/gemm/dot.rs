@@ -7,7 +7,7 @@ use super::grid::Offsets;
 use super::target::Cell;
 use super::{CROWDED, fits};
 use crate::element::Element;
-use crate::kernel::{DOTS, Dot, Epilogue, Kernels, Side};
+use crate::kernel::{DOTS, Dot, Epilogue, Kernels, Side, total};
 
 /// Products that a processor of our days begins before the first of them is done.
 const LATENCY: usize = 8;
@@ -38,7 +38,7 @@ pub(crate) fn dots<T: Element>(
     assert!(len > 0 && left.steps.all().len() == right.steps.all().len());
     assert!(left.rows.all().len() == rows && right.rows.all().len() == lanes);
     for Operand { data, rows, steps } in [left, right] {
-        assert!(!steps.all().is_empty() && rows.most() + steps.most() + len <= data.len());
+        assert!(!steps.all().is_empty() && total([rows.most(), steps.most(), len]) <= data.len());
     }
     assert!(fits(&epilogue, cell));
     assert!(kernel.columns.len() <= DOTS && kernel.columns.iter().all(|&most| most <= DOTS));

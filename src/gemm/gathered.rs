@@ -10,7 +10,7 @@ use super::grid::Offsets;
 use super::target::Cell;
 use super::{Aligned, End, Left, Panel, Right, SUMS, TERMS, biases, store};
 use crate::element::Element;
-use crate::kernel::{Epilogue, Gather, Gathering, Kernel, Multiply};
+use crate::kernel::{Epilogue, Gather, Gathering, Kernel, Multiply, are_consecutive};
 use core::mem::MaybeUninit;
 
 /// Rows that meet one part of a panel before the next part; fewer where their sums would be more than [`SUMS`].
@@ -50,15 +50,8 @@ pub(super) fn pays<'a, T>(
 
 /// Whether the kernel asks for it, and each step is one more than the one before it.
 pub(super) fn beside<T>(kernel: &Kernel<T>, steps: &[u32]) -> bool {
-    if !kernel.gathering.as_ref().is_some_and(|gathering| gathering.by_lane) {
-        return false;
-    }
-    // Without a branch in it, this is a vector's work.
-    let mut apart = 0;
-    for (i, step) in steps.iter().enumerate() {
-        apart |= step.wrapping_sub(steps[0]) ^ i as u32;
-    }
-    apart == 0
+    let asked = kernel.gathering.as_ref().is_some_and(|gathering| gathering.by_lane);
+    asked && are_consecutive(steps)
 }
 
 /// Elements between neighbouring rows, if they are the same between all.

@@ -6,6 +6,7 @@
 //! position `i` of a run lies at `run.base + table[i]`.
 
 use crate::error::Error;
+use crate::kernel::{self, total};
 use crate::scratch::room;
 use alloc::vec::Vec;
 use core::fmt;
@@ -369,7 +370,7 @@ impl Grid {
         let mut reach = 0;
         axes.iter().all(|&(pitch, size)| {
             let apart = pitch > reach;
-            reach += pitch * (size - 1);
+            reach = total([reach, kernel::reach([(size, pitch)])]);
             apart
         })
     }

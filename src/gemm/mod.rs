@@ -16,7 +16,10 @@ pub(crate) mod tests;
 pub(crate) mod textbook;
 
 use crate::element::Element;
-use crate::kernel::{Epilogue, Kernel, Kernels, MAX_TILE, Multiply, Side, Store};
+use crate::kernel::{
+    Epilogue, Kernel, Kernels, MAX_LANES, MAX_TILE, Multiply, Side, Store, are_consecutive, reach,
+    total,
+};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
@@ -40,7 +43,7 @@ struct Aligned<T>(T);
 pub(crate) const ROWS: usize = 504;
 
 /// Their sums, in panels of so many lanes; wider ones have fewer rows.
-const SUMS: usize = ROWS * 16;
+const SUMS: usize = ROWS * MAX_LANES;
 
 /// The left operand: row `r` and term `t` meet at `data[rows[r] + terms[t]]`.
 #[derive(Clone, Copy)]
@@ -89,7 +92,7 @@ enum End {
 impl End {
     fn new<T>(kernel: &Kernel<T>, right: &Right<'_, T>, lanes: usize, reach: usize) -> Self {
         let vectors = lanes.next_multiple_of(kernel.vector);
-        let fits = right.first + vectors + reach <= right.data.len();
+        let fits = total([right.first, vectors, reach]) <= right.data.len();
         if right.panel_pitch.is_some() || lanes >= kernel.lanes || fits {
             End::Open
         } else if right.first >= vectors - lanes {
@@ -178,16 +181,17 @@ pub(crate) fn multiply<T: Element>(
     epilogue: Epilogue<'_, T>,
 ) {
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let reach = right.terms.most();
-    let end = End::new(kernel, &right, lanes, reach);
+    let most = right.terms.most();
+    let end = End::new(kernel, &right, lanes, most);
     let panels = if end == End::Split { 2 } else { lanes.div_ceil(kernel.lanes) };
     let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
     assert!(row_steps.len() == rows && steps_a.len() == steps_b.len());
-    assert!(left.rows.most() + left.terms.most() < left.data.len());
+    assert!(total([left.rows.most(), left.terms.most()]) < left.data.len());
     let last = Panel::new(kernel, &right, lanes, panels - 1, end);
     // Panels before the last are whole and end before it does.
-    let last_lane = last.from + last.vectors * kernel.vector;
-    assert!(last_lane + reach <= right.data.len());
+    let past = reach([(panels, right.panel_pitch.unwrap_or(0))]);
+    assert!(total([right.first, past]) < usize::MAX);
+    assert!(total([last.from, last.vectors * kernel.vector, most]) <= right.data.len());
     assert!(fits(&epilogue, cell));
     assert!(kernel.rows * kernel.lanes <= MAX_TILE && (1..=TERMS).contains(&kernel.block));
 
@@ -320,9 +324,8 @@ fn height(rows: usize, [step, most]: [usize; 2]) -> usize {
 
 /// Whether `len` rows lie side by side, then as many others.
 fn are_in_stretches(rows: &[u32], len: usize) -> bool {
-    let beside = |pair: &[u32]| pair[1] == pair[0].wrapping_add(1);
     let stretches = rows.chunks_exact(len);
-    stretches.remainder().is_empty() && stretches.into_iter().all(|s| s.windows(2).all(beside))
+    stretches.remainder().is_empty() && stretches.into_iter().all(are_consecutive)
 }
 
 /// Writes the lanes wanted of a tile's rows to their places, line by line.

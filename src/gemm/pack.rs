@@ -1,7 +1,7 @@
 //! Panels: a matrix rewritten so that the lanes of each term lie side by side.
 
 use crate::element::Element;
-use crate::kernel::{Kernel, Pack};
+use crate::kernel::{Kernel, Pack, reach};
 
 /// Matrices in a slice: lane `l` of column `c` of block `b` lies at
 /// `l * lane + c * col + b * block`. One of `lane` and `col` is 1.
@@ -31,9 +31,8 @@ pub(crate) fn pack<T: Element>(
     let Source { data, lanes, lane, cols, col, blocks, block } = source;
     let width = kernel.lanes;
     assert!(lanes > 0 && cols > 0 && blocks > 0 && lanes <= width);
-    assert!(to.len() == blocks * cols * width);
-    let reach = (lanes - 1) * lane + (cols - 1) * col + (blocks - 1) * block;
-    assert!(reach < data.len());
+    let len = [cols, width].into_iter().fold(blocks, usize::saturating_mul);
+    assert!(to.len() == len && reach([(lanes, lane), (cols, col), (blocks, block)]) < data.len());
     if lane == 1 && (col != 1 || cols == 1) {
         for (b, to) in to.chunks_exact_mut(cols * width).enumerate() {
             for (c, to) in to.chunks_exact_mut(width).enumerate() {
@@ -55,12 +54,13 @@ pub(crate) fn pack<T: Element>(
         lanes,
         lane_pitch: lane,
         cols,
+        width,
         // SAFETY: the first row of the first block lies within `to`.
         to: unsafe { to.as_mut_ptr().add(first) },
         to_block: (cols * width) as isize,
         step: if reversed { -step } else { step },
     };
-    // SAFETY: having the kernel proves its ISA. `reach` is the furthest element read; the rows
+    // SAFETY: having the kernel proves its ISA. The furthest element that is read lies within `data`; the rows
     // written are the `blocks * cols` rows of `to`, in each block from the last one downwards if
     // reversed.
     unsafe { (kernel.pack)(&job) };

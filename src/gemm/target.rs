@@ -1,6 +1,7 @@
 //! Where a product is written: a matrix in a slice, cut into cells that threads may fill at once.
 
 use super::grid::{Grid, Run};
+use crate::kernel::total;
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -98,7 +99,7 @@ impl Target {
     where
         T: Send,
     {
-        assert!(self.base + self.rows.reach() + self.lanes.reach() < data.len());
+        assert!(total([self.base, self.rows.reach(), self.lanes.reach()]) < data.len());
         let data = Shared(data.as_mut_ptr(), PhantomData::<&'a mut [T]>);
         (0..self.cells()).map(move |index| {
             let data = &data;

@@ -33,7 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             rows: 10,
             lanes,
             multiply: multiply_narrow::<V>,
-            pack: pack::<V, 1>,
+            pack: pack::<V>,
             gathering: None,
             sweep: None,
             ..tile::<V, T>(lanes)
@@ -66,7 +66,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         // them (256 channels, 3x3, on Zen 3: 69 GFLOP/s by 384, 71 so).
         block: 192,
         multiply: multiply::<V>,
-        pack: pack::<V, 2>,
+        pack: pack::<V>,
         store: store::<V>,
         // Terms that lie a plane of the image apart cost a quarter of a tile's time (1x1 layers on Zen 3: 55
         // GFLOP/s, 84 so). To 12 channels, 1x1, 56x56 pixels: from 128 channels 51, 58 so; from 512 57, 52 so.
@@ -134,9 +134,9 @@ unsafe fn dots<V: Vector>(job: &Dot<V::Element>) {
 /// # Safety
 /// As [`Pack`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Element>) {
+unsafe fn pack<V: Vector<Element: Element>>(job: &Pack<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::pack::<V, N>(job) }
+    unsafe { body::pack::<V>(job) }
 }
 
 /// # Safety

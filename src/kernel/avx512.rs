@@ -12,12 +12,14 @@ use core::arch::x86_64::*;
 
 mod registers;
 
-/// Whether this machine has AVX-512F: the proof that the kernels below may be called.
+/// Whether this machine has AVX-512F, and AVX2 and FMA, whose vectors the kernels use for short rows: the proof that they
+/// may be called.
 pub(super) fn detected() -> bool {
     #[cfg(feature = "std")]
-    return std::arch::is_x86_feature_detected!("avx512f");
+    let own = std::arch::is_x86_feature_detected!("avx512f");
     #[cfg(not(feature = "std"))]
-    cfg!(target_feature = "avx512f")
+    let own = cfg!(target_feature = "avx512f");
+    own && super::avx2::detected()
 }
 
 static F32: [Kernels<f32>; 2] =
@@ -76,7 +78,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         // On Zen 4 3x3 layers were 3 % slower by 192.
         block: 384,
         multiply: multiply_tall::<V>,
-        pack: pack::<V, 1>,
+        pack: pack::<V>,
         store: store::<V>,
         gathering: None,
         sweep: None,
@@ -90,7 +92,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         // On Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 so.
         block: 192,
         multiply: multiply_pairs::<V>,
-        pack: pack::<V, 2>,
+        pack: pack::<V>,
         store: store::<V>,
         gathering: None,
         sweep: None,
@@ -108,7 +110,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             vector: lanes,
             block: 192,
             multiply: multiply_wide::<V>,
-            pack: pack::<V, 4>,
+            pack: pack::<V>,
             store: store::<V>,
             // Of few terms, for then a tile is summed in its place, in a few parts at most (on Zen 5 32 channels of 16000 pixels
             // to 256: 181 GFLOP/s, 207 so; 256 channels, 3x3, 14x14 pixels: 230, and 206 so).
@@ -271,9 +273,9 @@ unsafe fn dots<V: Vector>(job: &Dot<V::Element>) {
 /// # Safety
 /// As [`Pack`].
 #[target_feature(enable = "avx512f")]
-unsafe fn pack<V: Vector<Element: Element>, const N: usize>(job: &Pack<V::Element>) {
+unsafe fn pack<V: Vector<Element: Element>>(job: &Pack<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::pack::<V, N>(job) }
+    unsafe { body::pack::<V>(job) }
 }
 
 /// # Safety

@@ -6,8 +6,9 @@
     allow(dead_code, unused_imports, reason = "each ISA takes the shapes that fit its registers")
 )]
 
-use super::vector::Vector;
-use super::{DOTS, Dot, Multiply, Sweep};
+use super::epilogue::{AddResidual, StoredTile};
+use super::vector::{MAX_LANES, Vector, read};
+use super::{DOTS, Dot, Multiply, Sweep, are_consecutive};
 use crate::element::Element;
 
 mod moves;
@@ -23,9 +24,6 @@ const AHEAD: usize = 16;
 
 /// Panels after which a line of b will be read that is swept once.
 const PANELS_AHEAD: usize = 4;
-
-/// The most lanes of any vector: f32 under AVX-512.
-pub(super) const MAX_LANES: usize = 16;
 
 /// Elements of a cache line, or of a vector if that is longer.
 #[inline(always)]
@@ -77,6 +75,16 @@ pub(super) unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply
     }
 }
 
+/// An entry of a table.
+///
+/// # Safety
+/// The table has it.
+#[inline(always)]
+unsafe fn step(steps: *const u32, index: usize) -> usize {
+    // SAFETY: the caller promises the entry.
+    unsafe { read::<_, u32>(steps.add(index)) as usize }
+}
+
 /// Where `R` rows begin, counted from `a`.
 ///
 /// # Safety
@@ -84,7 +92,7 @@ pub(super) unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply
 #[inline(always)]
 pub(super) unsafe fn starts<T, const R: usize>(a: *const T, rows: *const u32) -> [*const T; R] {
     // SAFETY: the caller vouches for the rows.
-    unsafe { (*rows.cast::<[u32; R]>()).map(|row| a.add(row as usize)) }
+    unsafe { read::<_, [u32; R]>(rows).map(|row| a.add(row as usize)) }
 }
 
 /// `R` rows of `N` vectors, all of them wanted.
@@ -114,9 +122,7 @@ unsafe fn are_beside<T, const R: usize>(job: &Multiply<T>) -> bool {
         return false;
     }
     // SAFETY: there are `R` rows.
-    let rows = unsafe { &*job.rows.cast::<[u32; R]>() };
-    // All are looked at, which is done with vectors.
-    (1..R).fold(true, |all, r| all & (rows[r] == rows[0].wrapping_add(r as u32)))
+    are_consecutive(unsafe { &*job.rows.cast::<[u32; R]>() })
 }
 
 /// Up to `R` rows, which may lie side by side, and then need one pointer.
@@ -137,7 +143,7 @@ pub(super) unsafe fn multiply_beside<
             return multiply_of::<V, R, N, R, false>(job, &starts(job.a, job.rows));
         }
         // Those past the last that is wanted repeat it.
-        let row = |r: usize| job.a.add(*job.rows.add(r.min(job.count - 1)) as usize);
+        let row = |r: usize| job.a.add(step(job.rows, r.min(job.count - 1)));
         let rows = core::array::from_fn(row);
         // They stay in memory, from where they are read one by one: the compiler would move many of
         // them at once, with vectors that the sums need.
@@ -237,10 +243,10 @@ unsafe fn add_term<
     // SAFETY: the caller vouches that each of the rows is good for every step of a, those that lie beside
     // one of them too, and that b is good for N vectors at every step of b.
     unsafe {
-        let step_a = *job.steps_a.add(term) as usize;
+        let step_a = step(job.steps_a, term);
         let b = match PACKED {
             true => job.b.add(term * N * V::LANES),
-            false => job.b.add(*job.steps_b.add(term) as usize),
+            false => job.b.add(step(job.steps_b, term)),
         };
         let mut vectors = [V::splat(V::Element::ZERO); N];
         // What was packed lies in the L1 cache.
@@ -248,7 +254,7 @@ unsafe fn add_term<
             // Few rows are done before a line comes: there, that of the next panel.
             let ahead = if R > 2 {
                 let later = (term + AHEAD).min(job.terms - 1);
-                job.b.add(*job.steps_b.add(later) as usize)
+                job.b.add(step(job.steps_b, later))
             } else {
                 b.wrapping_add(N * V::LANES)
             };
@@ -265,7 +271,7 @@ unsafe fn add_term<
                 if N == 2 {
                     V::in_order();
                 }
-                let a = V::splat(*row.add(r));
+                let a = V::splat(read(row.add(r)));
                 for v in 0..N {
                     sums[first + r][v] = a.mul_add(vectors[v], sums[first + r][v]);
                     if N == 1 {
@@ -314,8 +320,8 @@ unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usiz
             let (b, to) = (job.b.add(panel * width), job.to.add(panel * width));
             let mut sums = [[V::splat(V::Element::ZERO); N]; R];
             for term in 0..job.terms {
-                let step_a = *job.steps_a.add(term) as usize;
-                let b = b.add(*job.steps_b.add(term) as usize);
+                let step_a = step(job.steps_a, term);
+                let b = b.add(step(job.steps_b, term));
                 for line in (0..width).step_by(line_of::<V>()) {
                     V::prefetch(b.wrapping_add(PANELS_AHEAD * width + line));
                 }
@@ -324,7 +330,7 @@ unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usiz
                     if N == 2 {
                         V::in_order();
                     }
-                    let a = V::splat(*rows[r].add(step_a));
+                    let a = V::splat(read(rows[r].add(step_a)));
                     for v in 0..N {
                         sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
                     }
@@ -333,21 +339,30 @@ unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usiz
             // One thing after the other: of a longer loop the compiler keeps the sums in memory.
             if let Some(bias) = epilogue.bias {
                 for r in 0..R {
-                    sums[r] = sums[r].map(|sum| sum.add(V::splat(*bias.as_ptr().add(r))));
+                    sums[r] = sums[r].map(|sum| sum.add(V::splat(read(bias.as_ptr().add(r)))));
                 }
             }
-            if !epilogue.is_plain() {
+            if epilogue.accumulate {
                 for r in 0..R {
                     for v in 0..N {
                         let at = to.add(r * job.to_pitch + v * V::LANES);
-                        sums[r][v] = epilogue.of(sums[r][v], at, V::LANES);
+                        sums[r][v] = sums[r][v].add(V::load(at));
                     }
+                }
+            }
+            if let (Some([low, high]), None) = (epilogue.clamp, epilogue.residual) {
+                for r in 0..R {
+                    sums[r] = sums[r].map(|sum| sum.clamp(V::splat(low), V::splat(high)));
                 }
             }
             for r in 0..R {
                 for v in 0..N {
                     sums[r][v].store(to.add(r * job.to_pitch + v * V::LANES));
                 }
+            }
+            if epilogue.residual.is_some() {
+                let tile = StoredTile { to, to_pitch: job.to_pitch, rows: R, width };
+                V::apart(AddResidual::<V> { epilogue: &epilogue, tile });
             }
         }
     }
@@ -437,6 +452,7 @@ unsafe fn add_dots<V: Vector, const R: usize, const C: usize>(
 #[inline(always)]
 unsafe fn dots<V: Vector, const R: usize, const C: usize>(job: &Dot<V::Element>) {
     const { assert!(R <= DOTS && C <= DOTS && R * C <= MAX_DOTS) };
+    const { V::FITS };
     // SAFETY: the caller vouches for `len` elements at every step of every pointer; the last
     // vector of a step reads only those that are left.
     unsafe {
@@ -446,8 +462,8 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize>(job: &Dot<V::Element>)
         // Two loops: a mask for each vector made 4x6 tiles a fifth slower (AVX-512 on Zen 5).
         let whole = job.len - job.len % V::LANES;
         for step in 0..job.steps {
-            let a = *job.steps_a.add(step) as usize;
-            let b = *job.steps_b.add(step) as usize;
+            let a = self::step(job.steps_a, step);
+            let b = self::step(job.steps_b, step);
             for at in (0..whole).step_by(V::LANES) {
                 add_dots(rows, columns, [a + at, b + at], &mut sums, |p| V::load(p));
             }

@@ -3,7 +3,7 @@
 //! One struct goes unchanged from the pass, through the matrix product or the direct convolution, to the
 //! instructions that store a tile: nothing sweeps over the destination a second time.
 
-use super::vector::Vector;
+use super::vector::{Task, Vector};
 use crate::element::Element;
 use core::ops::Range;
 
@@ -147,7 +147,8 @@ impl<'a, T: Element> Epilogue<'a, T> {
                 sum = V::load_first(to, count).add(sum);
             }
             if let Some(residual) = &self.residual {
-                sum = V::load_first(residual.at(to), count).add(sum);
+                // Outlined: this is the rarest part, and there are many stores.
+                V::apart(Add { from: residual.at(to), count, sum: &mut sum });
             }
             if let Some([low, high]) = self.clamp {
                 sum = sum.clamp(V::splat(low), V::splat(high));
@@ -171,6 +172,56 @@ impl<'a, T: Element> Epilogue<'a, T> {
                 sum = *residual.at(to) + sum;
             }
             *to = self.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
+        }
+    }
+}
+
+/// Adds the first `count` elements at `from`, which are good, to the lanes of a sum.
+struct Add<'a, V: Vector> {
+    from: *const V::Element,
+    count: usize,
+    sum: &'a mut V,
+}
+
+impl<V: Vector> Task for Add<'_, V> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: the caller promises the elements, and runs with the features.
+        unsafe { *self.sum = V::load_first(self.from, self.count).add(*self.sum) }
+    }
+}
+
+/// Sums that lie in their places in the destination, but for the residual and the activation.
+pub(super) struct StoredTile<T> {
+    pub(super) to: *mut T,
+    pub(super) to_pitch: usize,
+    pub(super) rows: usize,
+    /// Elements of a row: whole vectors.
+    pub(super) width: usize,
+}
+
+/// Adds the residual to a tile of whole vectors as soon as it has been stored, and bounds it: for tiles that fill all
+/// registers.
+///
+/// The tile's elements are of the residual's destination, and the caller's to write.
+pub(super) struct AddResidual<'a, V: Vector> {
+    pub(super) epilogue: &'a Epilogue<'a, V::Element>,
+    pub(super) tile: StoredTile<V::Element>,
+}
+
+impl<V: Vector<Element: Element>> Task for AddResidual<'_, V> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let StoredTile { to, to_pitch, rows, width } = self.tile;
+        let epilogue = Epilogue { accumulate: false, ..*self.epilogue };
+        for (row, first) in
+            (0..rows).flat_map(|row| (0..width).step_by(V::LANES).map(move |v| (row, v)))
+        {
+            // SAFETY: the caller promises the rows and their vectors, and runs with the features.
+            unsafe {
+                let to = to.add(row * to_pitch + first);
+                epilogue.of(V::load(to), to, V::LANES).store(to);
+            }
         }
     }
 }

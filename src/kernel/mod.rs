@@ -15,6 +15,7 @@ mod epilogue;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod portable;
+mod reach;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 pub(crate) mod stencil;
@@ -28,6 +29,8 @@ use core::fmt;
 use core::ops::Range;
 
 pub(crate) use epilogue::{Epilogue, Residual, Side};
+pub(crate) use reach::{are_consecutive, reach, total};
+pub(crate) use vector::MAX_LANES;
 
 /// A family of kernels, named after the instruction set it needs.
 ///
@@ -321,6 +324,8 @@ pub(crate) struct Pack<T> {
     pub(crate) lanes: usize,
     pub(crate) lane_pitch: usize,
     pub(crate) cols: usize,
+    /// Lanes of the panel: whole vectors, no more than 4.
+    pub(crate) width: usize,
     pub(crate) to: *mut T,
     pub(crate) to_block: isize,
     pub(crate) step: isize,
@@ -407,7 +412,7 @@ pub(crate) fn kernels_of<T: Element>(isa: Isa) -> Option<&'static Kernels<T>> {
 }
 
 /// The tile buffer of any kernel: rows times lanes of the largest.
-pub(crate) const MAX_TILE: usize = 28 * 16;
+pub(crate) const MAX_TILE: usize = 28 * MAX_LANES;
 
 /// The kernels of `isa`, which the caller has asked for by [`Isa::is_available`] or
 /// [`Isa::best`]; the portable ones otherwise.

@@ -1,8 +1,8 @@
 //! NEON: 4 lanes of f32, 2 of f64, 32 registers, lanes of a register as operands.
 
-use super::body::{self, MAX_LANES};
+use super::body;
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Lanes, Vector, bytes_of};
+use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
 use super::{Dots, Gathering, Isa, Kernel, Kernels};
 use crate::element::Element;
 use core::arch::aarch64::*;
@@ -33,7 +33,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             vector: lanes,
             block: 384,
             multiply: multiply_tall::<V>,
-            pack: body::pack::<V, 4>,
+            pack: body::pack::<V>,
             store: body::store::<V>,
             gathering: None,
             sweep: None,
@@ -50,7 +50,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             vector: lanes,
             block: 384,
             multiply: multiply_wide::<V>,
-            pack: body::pack::<V, 4>,
+            pack: body::pack::<V>,
             store: body::store::<V>,
             gathering: Some(Gathering {
                 gather: body::gather::<V>,
@@ -185,13 +185,13 @@ unsafe impl Vector for float32x4_t {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller vouches for 4 elements.
-        unsafe { vld1q_f32(p) }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: as `load`.
-        unsafe { vst1q_f32(p, self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -204,7 +204,7 @@ unsafe impl Vector for float32x4_t {
                 1 => vld1q_lane_f32::<0>(p, zero),
                 2 => vcombine_f32(vld1_f32(p), vdup_n_f32(0.0)),
                 3 => vld1q_lane_f32::<2>(p.add(2), vcombine_f32(vld1_f32(p), vdup_n_f32(0.0))),
-                _ => vld1q_f32(p),
+                _ => read(p),
             }
         }
     }
@@ -241,7 +241,7 @@ unsafe impl Vector for float32x4_t {
                     vst1_f32(p, vget_low_f32(self));
                     vst1q_lane_f32::<2>(p.add(2), self);
                 }
-                _ => vst1q_f32(p, self),
+                _ => write(p, self),
             }
         }
     }
@@ -308,7 +308,7 @@ unsafe impl Vector for float32x4_t {
             let columns = [vzip1q_f32(p, q), vzip2q_f32(p, q), vzip1q_f32(r, s), vzip2q_f32(r, s)];
             for i in 0..4 {
                 if i < width {
-                    vst1q_f32(to.offset(i as isize * step), columns[i]);
+                    write(to.offset(i as isize * step), columns[i]);
                 }
             }
         }
@@ -342,13 +342,13 @@ unsafe impl Vector for float64x2_t {
     #[inline(always)]
     unsafe fn load(p: *const f64) -> Self {
         // SAFETY: the caller vouches for 2 elements.
-        unsafe { vld1q_f64(p) }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f64) {
         // SAFETY: as `load`.
-        unsafe { vst1q_f64(p, self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -358,7 +358,7 @@ unsafe impl Vector for float64x2_t {
             match n {
                 0 => vdupq_n_f64(0.0),
                 1 => vld1q_lane_f64::<0>(p, vdupq_n_f64(0.0)),
-                _ => vld1q_f64(p),
+                _ => read(p),
             }
         }
     }
@@ -390,7 +390,7 @@ unsafe impl Vector for float64x2_t {
             match n {
                 0 => {}
                 1 => vst1q_lane_f64::<0>(p, self),
-                _ => vst1q_f64(p, self),
+                _ => write(p, self),
             }
         }
     }
@@ -451,10 +451,10 @@ unsafe impl Vector for float64x2_t {
             let a = Self::load_first(row(0), width);
             let b = Self::load_first(row(1), width);
             if width > 0 {
-                vst1q_f64(to, vzip1q_f64(a, b));
+                write(to, vzip1q_f64(a, b));
             }
             if width > 1 {
-                vst1q_f64(to.offset(step), vzip2q_f64(a, b));
+                write(to.offset(step), vzip2q_f64(a, b));
             }
         }
     }

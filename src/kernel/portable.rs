@@ -1,8 +1,8 @@
 //! Plain arrays, for any machine: the compiler turns the loops into the vectors it knows.
 
-use super::body::{self, MAX_LANES};
+use super::body;
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Vector};
+use super::vector::{Between, MAX_LANES, Vector, read, write};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 use core::ops::Range;
@@ -24,7 +24,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             vector: lanes,
             block: 384,
             multiply: body::multiply_rows::<V, 2, false>,
-            pack: body::pack::<V, 2>,
+            pack: body::pack::<V>,
             store: body::store::<V>,
             gathering: None,
             sweep: None,
@@ -39,7 +39,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             vector: lanes,
             block: 256,
             multiply: multiply_wide::<V>,
-            pack: body::pack::<V, 3>,
+            pack: body::pack::<V>,
             store: body::store::<V>,
             gathering: None,
             sweep: Some(body::sweep::<V, 3>),
@@ -98,6 +98,7 @@ unsafe fn store_some<T: Element, const L: usize>(v: [T; L], p: *mut T, n: usize)
 unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     type Element = T;
     const LANES: usize = L;
+    const FEW_FORMS: bool = true;
     type Mask = Between;
     type Narrow = Self;
     type Places = [u8; MAX_LANES];
@@ -115,13 +116,13 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     #[inline(always)]
     unsafe fn load(p: *const T) -> Self {
         // SAFETY: the caller vouches for `L` elements at `p`.
-        unsafe { p.cast::<Self>().read_unaligned() }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut T) {
         // SAFETY: the caller vouches for `L` elements at `p`.
-        unsafe { p.cast::<Self>().write_unaligned(self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -143,7 +144,7 @@ unsafe impl<T: Element, const L: usize> Vector for [T; L] {
     unsafe fn load_masked<const STEP: usize>(p: *const T, between: Between) -> Self {
         // SAFETY: the caller vouches for these lanes.
         unsafe {
-            if STEP == 1 && between.low == 0 && between.high == L {
+            if between.step == 1 && between.low == 0 && between.high == L {
                 return Self::load(p);
             }
             load_some(p, between)

@@ -5,9 +5,9 @@
 //! run time: `cfg` is the proof. With the target feature `relaxed-simd` product and sum are one
 //! instruction, which rounds once where the engine's processor can, and that is always or never.
 
-use super::body::{self, MAX_LANES};
+use super::body;
 use super::stencil::{self, Stencils};
-use super::vector::{Between, Lanes, Vector, bytes_of};
+use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 use core::arch::wasm32::*;
@@ -55,7 +55,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         vector: lanes,
         block: 384,
         multiply: multiply::<V>,
-        pack: body::pack::<V, 2>,
+        pack: body::pack::<V>,
         store: body::store::<V>,
         gathering: None,
         sweep: Some(body::sweep::<V, 2>),
@@ -120,13 +120,13 @@ unsafe impl Vector for F32x4 {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller vouches for 4 elements.
-        Self(unsafe { v128_load(p.cast()) })
+        Self(unsafe { read(p) })
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: as `load`.
-        unsafe { v128_store(p.cast(), self.0) }
+        unsafe { write(p, self.0) }
     }
 
     #[inline(always)]
@@ -172,7 +172,7 @@ unsafe impl Vector for F32x4 {
                     v128_store64_lane::<0>(self.0, p.cast());
                     v128_store32_lane::<2>(self.0, p.add(2).cast());
                 }
-                _ => v128_store(p.cast(), self.0),
+                _ => write(p, self.0),
             }
         }
     }
@@ -262,13 +262,13 @@ unsafe impl Vector for F64x2 {
     #[inline(always)]
     unsafe fn load(p: *const f64) -> Self {
         // SAFETY: the caller vouches for 2 elements.
-        Self(unsafe { v128_load(p.cast()) })
+        Self(unsafe { read(p) })
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f64) {
         // SAFETY: as `load`.
-        unsafe { v128_store(p.cast(), self.0) }
+        unsafe { write(p, self.0) }
     }
 
     #[inline(always)]
@@ -307,7 +307,7 @@ unsafe impl Vector for F64x2 {
             match n {
                 0 => {}
                 1 => v128_store64_lane::<0>(self.0, p.cast()),
-                _ => v128_store(p.cast(), self.0),
+                _ => write(p, self.0),
             }
         }
     }

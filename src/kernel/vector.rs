@@ -1,8 +1,47 @@
 //! What a kernel asks of a SIMD register: the instruction set of the loops in `body`.
 
-use super::body::MAX_LANES;
 use crate::element::Element;
+use core::mem::MaybeUninit;
 use core::ops::Range;
+
+/// The most lanes of any vector: f32 under AVX-512. All that has room for a vector's lanes is as large as this, or a multiple.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// The bytes of a value at any address.
+#[repr(C, packed)]
+struct Unaligned<V>(MaybeUninit<V>);
+
+/// What lies at `p`, of any alignment.
+///
+/// `*p`, `read_unaligned` and the loads of `core::arch` do the same, but where debug assertions are on they look at the
+/// address each time, and a vector goes through the stack. Here there is nothing to check: a user's debug build runs these
+/// loops as fast as a release build.
+///
+/// # Safety
+/// `p` is good for as many bytes as a `V` has, which are a `V`.
+#[inline(always)]
+#[allow(
+    clippy::transmute_ptr_to_ref,
+    reason = "a dereference is checked where debug assertions are on"
+)]
+pub(super) unsafe fn read<T, V: Copy>(p: *const T) -> V {
+    // SAFETY: the caller promises the bytes; this reference needs no alignment, and ends here.
+    unsafe { core::mem::transmute::<*const T, &Unaligned<V>>(p).0.assume_init() }
+}
+
+/// Writes to `p`, of any alignment; as [`read`], without checks.
+///
+/// # Safety
+/// `p` is good for as many bytes as a `V` has, and nothing else refers to them.
+#[inline(always)]
+#[allow(
+    clippy::transmute_ptr_to_ref,
+    reason = "a dereference is checked where debug assertions are on"
+)]
+pub(super) unsafe fn write<T, V: Copy>(p: *mut T, value: V) {
+    // SAFETY: the caller promises the bytes, which need not be initialised; this reference needs no alignment, and ends here.
+    unsafe { core::mem::transmute::<*mut T, &mut Unaligned<V>>(p).0 = MaybeUninit::new(value) }
+}
 
 /// Lanes `low..high` of elements `step` apart.
 #[derive(Clone, Copy)]
@@ -19,6 +58,7 @@ impl Between {
     /// As there.
     #[inline(always)]
     pub(super) unsafe fn load<V: Vector>(self, p: *const V::Element) -> V {
+        const { V::FITS };
         let mut lanes = [V::Element::ZERO; MAX_LANES];
         for lane in self.low..self.high {
             // SAFETY: the caller vouches for these lanes.
@@ -52,7 +92,8 @@ impl<B> Lanes<B> {
     ) -> Self {
         let Between { step, low, high } = between;
         let read = V::LANES.wrapping_mul(step) as isize;
-        debug_assert!(step > 2 || low >= high || row.end - row.start >= read);
+        // Otherwise what is read would leave the row.
+        assert!(step > 2 || low >= high || row.end - row.start >= read);
         let first = row.start.max(0).min(row.end.wrapping_sub(read));
         let size = size_of::<V::Element>() as u8;
         let apart = size.wrapping_mul(step as u8).wrapping_sub(size);
@@ -73,6 +114,7 @@ impl<B> Lanes<B> {
 #[allow(dead_code, reason = "read by ISAs that permute bytes")]
 #[inline(always)]
 pub(super) fn bytes_of<V: Vector>(lanes: [u8; MAX_LANES]) -> [u8; 16] {
+    const { assert!(V::LANES * size_of::<V::Element>() == 16) };
     let size = size_of::<V::Element>();
     let mut bytes = [0; 16];
     for (i, byte) in bytes.iter_mut().enumerate() {
@@ -123,11 +165,18 @@ pub(crate) unsafe trait Vector: Copy {
     /// Elements in a register.
     const LANES: usize;
 
+    /// Fails to compile for a vector that has more lanes than there is room for; named wherever there is such room.
+    const FITS: () = assert!(Self::LANES.is_power_of_two() && Self::LANES <= MAX_LANES);
+
     /// Registers of the machine.
     const REGISTERS: usize = 16;
 
     /// Whether a round of a product's loop has two terms.
     const PAIRED: bool = false;
+
+    /// Only the direct convolutions that networks use most, beside those of any shape. For vectors that no processor of our
+    /// days is short of better ones for: all forms would be a fifth of the library's code.
+    const FEW_FORMS: bool = false;
 
     /// Whether [`permute_within`](Self::permute_within) is faster than [`permute`](Self::permute).
     const WITHIN: bool = false;
@@ -189,6 +238,7 @@ pub(crate) unsafe trait Vector: Copy {
     /// `[a0, b0, a1, b1, ..]` of `a` and `b`, in two registers.
     #[inline(always)]
     unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        const { Self::FITS };
         let mut lanes = [Self::Element::ZERO; 2 * MAX_LANES];
         let mut both = [Self::Element::ZERO; 2 * MAX_LANES];
         // SAFETY: no vector has more than `MAX_LANES` lanes.
@@ -230,6 +280,7 @@ pub(crate) unsafe trait Vector: Copy {
     /// The sum of all lanes, halves upon halves.
     #[inline(always)]
     unsafe fn sum(self) -> Self::Element {
+        const { Self::FITS };
         let mut lanes = [Self::Element::ZERO; MAX_LANES];
         // SAFETY: no vector has more than `MAX_LANES` lanes.
         unsafe { self.store(lanes.as_mut_ptr()) };

@@ -1,7 +1,6 @@
 //! AVX2's registers: what a vector of f32, and one of f64, does.
 
-use crate::kernel::body::MAX_LANES;
-use crate::kernel::vector::{Between, Task, Vector, part};
+use crate::kernel::vector::{Between, MAX_LANES, Task, Vector, part, read, write};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
@@ -119,13 +118,13 @@ unsafe impl Vector for __m256 {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller runs with avx2 and `p` is good for 8 elements.
-        unsafe { _mm256_loadu_ps(p) }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: as `load`.
-        unsafe { _mm256_storeu_ps(p, self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -165,11 +164,11 @@ unsafe impl Vector for __m256 {
         // SAFETY: each piece is within the `n <= 8` elements at `p`.
         unsafe {
             if n == 8 {
-                return _mm256_storeu_ps(p, self);
+                return write(p, self);
             }
             let (mut at, mut rest) = (p, _mm256_castps256_ps128(self));
             if n & 4 != 0 {
-                _mm_storeu_ps(at, rest);
+                write(at, rest);
                 (at, rest) = (at.add(4), _mm256_extractf128_ps::<1>(self));
             }
             if n & 2 != 0 {
@@ -291,11 +290,11 @@ unsafe impl Vector for __m256 {
             }
             if width == 8 {
                 for i in 0..8 {
-                    _mm256_storeu_ps(to.offset(i as isize * step), b[i]);
+                    write(to.offset(i as isize * step), b[i]);
                 }
             } else {
                 for (i, row) in b[..width].iter().enumerate() {
-                    _mm256_storeu_ps(to.offset(i as isize * step), *row);
+                    write(to.offset(i as isize * step), *row);
                 }
             }
         }
@@ -335,13 +334,13 @@ unsafe impl Vector for __m256d {
     #[inline(always)]
     unsafe fn load(p: *const f64) -> Self {
         // SAFETY: the caller runs with avx2 and `p` is good for 4 elements.
-        unsafe { _mm256_loadu_pd(p) }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f64) {
         // SAFETY: as `load`.
-        unsafe { _mm256_storeu_pd(p, self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -379,11 +378,11 @@ unsafe impl Vector for __m256d {
         // SAFETY: each piece is within the `n <= 4` elements at `p`.
         unsafe {
             if n == 4 {
-                return _mm256_storeu_pd(p, self);
+                return write(p, self);
             }
             let (mut at, mut rest) = (p, _mm256_castpd256_pd128(self));
             if n & 2 != 0 {
-                _mm_storeu_pd(at, rest);
+                write(at, rest);
                 (at, rest) = (at.add(2), _mm256_extractf128_pd::<1>(self));
             }
             if n & 1 != 0 {
@@ -494,7 +493,7 @@ unsafe impl Vector for __m256d {
                 _mm256_permute2f128_pd::<0x31>(q, s),
             ];
             for (i, row) in columns[..width].iter().enumerate() {
-                _mm256_storeu_pd(to.offset(i as isize * step), *row);
+                write(to.offset(i as isize * step), *row);
             }
         }
     }

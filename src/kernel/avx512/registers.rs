@@ -1,7 +1,6 @@
 //! AVX-512's registers: what a vector of f32, and one of f64, does.
 
-use crate::kernel::body::MAX_LANES;
-use crate::kernel::vector::{Between, Task, Vector, part};
+use crate::kernel::vector::{Between, MAX_LANES, Task, Vector, part, read, write};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
@@ -30,7 +29,7 @@ impl Mask {
         let bits = match step {
             _ if low >= high => 0,
             1 => below(high) & !below(low),
-            _ => below(2 * high.min(16)) & !below(2 * low) & 0x5555_5555,
+            _ => below(2 * high.min(MAX_LANES)) & !below(2 * low) & 0x5555_5555,
         };
         Self { bits, between }
     }
@@ -65,13 +64,13 @@ unsafe impl Vector for __m512 {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller runs with avx512f and `p` is good for 16 elements.
-        unsafe { _mm512_loadu_ps(p) }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: as `load`.
-        unsafe { _mm512_storeu_ps(p, self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -244,11 +243,11 @@ unsafe impl Vector for __m512 {
             }
             if width == 16 {
                 for i in 0..16 {
-                    _mm512_storeu_ps(to.offset(i as isize * step), b[i]);
+                    write(to.offset(i as isize * step), b[i]);
                 }
             } else {
                 for (i, row) in b[..width].iter().enumerate() {
-                    _mm512_storeu_ps(to.offset(i as isize * step), *row);
+                    write(to.offset(i as isize * step), *row);
                 }
             }
         }
@@ -283,13 +282,13 @@ unsafe impl Vector for __m512d {
     #[inline(always)]
     unsafe fn load(p: *const f64) -> Self {
         // SAFETY: the caller runs with avx512f and `p` is good for 8 elements.
-        unsafe { _mm512_loadu_pd(p) }
+        unsafe { read(p) }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f64) {
         // SAFETY: as `load`.
-        unsafe { _mm512_storeu_pd(p, self) }
+        unsafe { write(p, self) }
     }
 
     #[inline(always)]
@@ -441,11 +440,11 @@ unsafe impl Vector for __m512d {
             }
             if width == 8 {
                 for i in 0..8 {
-                    _mm512_storeu_pd(to.offset(i as isize * step), a[i]);
+                    write(to.offset(i as isize * step), a[i]);
                 }
             } else {
                 for (i, row) in a[..width].iter().enumerate() {
-                    _mm512_storeu_pd(to.offset(i as isize * step), *row);
+                    write(to.offset(i as isize * step), *row);
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! The loops that multiply nothing: operands copied to where a product reads them fast, and tiles of sums
 //! written to their places.
 
-use super::{MAX_LANES, line_of};
+use super::line_of;
 use crate::element::Element;
-use crate::kernel::vector::{Between, Vector};
+use crate::kernel::vector::{Between, MAX_LANES, Vector};
 use crate::kernel::{CopyRows, Gather, Pack, Store};
 use core::mem::MaybeUninit;
 
@@ -16,14 +16,12 @@ use core::mem::MaybeUninit;
 /// # Safety
 /// As [`Pack`].
 #[inline(always)]
-pub(in crate::kernel) unsafe fn pack<V: Vector<Element: Element>, const N: usize>(
-    job: &Pack<V::Element>,
-) {
+pub(in crate::kernel) unsafe fn pack<V: Vector<Element: Element>>(job: &Pack<V::Element>) {
     const LINES_AHEAD: usize = 4;
     const BLOCKS_AHEAD: usize = 2;
     /// This part of a vector's columns is copied one by one.
     const FEW: usize = 8;
-    const { assert!(N <= 4) };
+    const { V::FITS };
     let zeros = [V::Element::ZERO; MAX_LANES];
     let line = line_of::<V>();
     let ahead = match job.cols {
@@ -45,7 +43,7 @@ pub(in crate::kernel) unsafe fn pack<V: Vector<Element: Element>, const N: usize
                 // SAFETY: what is fetched need not be good.
                 unsafe { V::prefetch(row.wrapping_add(at.wrapping_add(ahead))) };
             }
-            for first in (0..N * V::LANES).step_by(V::LANES) {
+            for first in (0..job.width).step_by(V::LANES) {
                 let lanes = job.lanes.saturating_sub(first).min(V::LANES);
                 let rows = &rows[first..][..V::LANES];
                 // SAFETY: every lane that exists has `cols` elements in each block, and there are
@@ -286,7 +284,8 @@ pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<'
             }
             return;
         }
-        let mut square = MaybeUninit::<[V::Element; 256]>::uninit();
+        const { V::FITS };
+        let mut square = MaybeUninit::<[V::Element; MAX_LANES * MAX_LANES]>::uninit();
         let square = square.as_mut_ptr().cast::<V::Element>();
         let mut r = 0;
         while r < job.rows {
@@ -297,14 +296,16 @@ pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<'
             for first in (0..job.lanes).step_by(V::LANES) {
                 let tile = job.tile.add(r * width + first);
                 let lanes = (job.lanes - first).min(V::LANES);
-                // Whole vectors need no stop on the way (lenet_2 on Zen 3: 82 GFLOP/s, 86 so).
-                if plain && contiguous && count == V::LANES {
-                    let c = job.c.add(first * job.lane_stride + start);
-                    V::transpose(|i| tile.add(i * width), lanes, c, job.lane_stride as isize);
+                // Whole vectors need no stop on the way.
+                let straight = plain && contiguous && count == V::LANES;
+                let (to, step) = match straight {
+                    true => (job.c.add(first * job.lane_stride + start), job.lane_stride),
+                    false => (square, V::LANES),
+                };
+                V::transpose(|i| tile.add(i.min(count - 1) * width), lanes, to, step as isize);
+                if straight {
                     continue;
                 }
-                let row = |i: usize| tile.add(i.min(count - 1) * width);
-                V::transpose(row, lanes, square, V::LANES as isize);
                 for lane in 0..lanes {
                     let c = job.c.add((first + lane) * job.lane_stride);
                     let sums = square.add(lane * V::LANES);

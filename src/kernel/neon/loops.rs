@@ -2,7 +2,7 @@
 //! for them, rows copied without masks. The others are those of [`body`].
 
 use crate::element::Element;
-use crate::kernel::vector::Vector;
+use crate::kernel::vector::{Vector, read};
 use crate::kernel::{CopyRows, Multiply, body};
 
 /// Up to 6 rows of four vectors: 24 sums, four vectors of b, one of a.
@@ -121,10 +121,10 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
             }
             for term in 0..terms - whole {
                 // Row by row: all rows' elements at once would be spilled.
-                let vectors = if PACKED { b } else { b.add(*steps_b as usize) };
+                let vectors = if PACKED { b } else { b.add(read::<_, u32>(steps_b) as usize) };
                 let vectors: [V; N] = core::array::from_fn(|v| V::load(vectors.add(v * V::LANES)));
                 for r in 0..R {
-                    let a = V::splat(*rows[r].add(term));
+                    let a = V::splat(read(rows[r].add(term)));
                     for v in 0..N {
                         sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
                     }
@@ -239,7 +239,7 @@ unsafe fn add_term<
 ) {
     // SAFETY: the caller vouches for the N vectors of b at this term.
     unsafe {
-        let b = if PACKED { b } else { b.add(*steps as usize) };
+        let b = if PACKED { b } else { b.add(read::<_, u32>(steps) as usize) };
         for first in (0..N).step_by(2) {
             if is_tight(R, N) {
                 V::in_order();

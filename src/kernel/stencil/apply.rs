@@ -1,9 +1,9 @@
 //! Outputs from a source and a filter: forward, and the phases of backward_data.
 
 use super::strip::{Strips, is_flat};
-use super::{Apply, Stencil, Window, rows_together, write};
+use super::{Apply, Stencil, Window, write};
 use crate::element::Element;
-use crate::kernel::vector::{Task, Vector};
+use crate::kernel::vector::{Task, Vector, read};
 
 /// The body of [`Stencils::apply`](super::Stencils).
 ///
@@ -16,7 +16,9 @@ pub(in crate::kernel) unsafe fn apply<V: Vector<Element: Element>>(job: &Apply<'
         return unsafe { apply::<V::Narrow>(job) };
     }
     // SAFETY: the caller vouches for the job.
-    unsafe { if job.is_strip() { apply_strips::<V>(job) } else { apply_blocks::<V>(job) } }
+    unsafe {
+        if job.is_strip(V::FEW_FORMS) { apply_strips::<V>(job) } else { apply_blocks::<V>(job) }
+    }
 }
 
 /// [`apply`] for filters that go down [strips](Apply::is_strip).
@@ -31,6 +33,7 @@ unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
         match (job.twin, s.stride[1], s.taps[1], s.taps[2]) {
             (None, 1, 3, _) => V::apart(Strips::<V, 1, 3, 3, 1, 3> { job, combs: [s] }),
             (None, 2, 3, _) => V::apart(Strips::<V, 1, 3, 3, 2, 2> { job, combs: [s] }),
+            _ if const { V::FEW_FORMS } => unreachable!("not a strip"),
             (None, 1, 5, _) => V::apart(Strips::<V, 1, 5, 5, 1, 5> { job, combs: [s] }),
             (None, 2, 5, _) => V::apart(Strips::<V, 1, 5, 5, 2, 3> { job, combs: [s] }),
             (None, 1, ..) => V::apart(Strips::<V, 1, 7, 7, 1, 7> { job, combs: [s] }),
@@ -57,6 +60,10 @@ unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
         unsafe {
             let job = &job.alone(plane);
             match (job.twin, s.outputs[1], s.stride) {
+                (None, ..) if const { V::FEW_FORMS } => V::apart(Rows::<V, 4, 0> { job }),
+                (Some(twin), ..) if const { V::FEW_FORMS } => {
+                    V::apart(Twins::<V, 4, 0> { job, twin })
+                }
                 (Some(twin), _, [_, 1, 1]) => V::apart(Twins::<V, 4, 1> { job, twin }),
                 (Some(twin), ..) => V::apart(Twins::<V, 4, 0> { job, twin }),
                 // A lone row has no use for a stride.
@@ -72,13 +79,16 @@ unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
 
 impl<T> Apply<'_, T> {
     /// Whether the filters go down strips: flat ones of 3, 5 or 7 rows and at most as many columns, in
-    /// steps of 1 or 2, and twins of up to 3.
-    fn is_strip(&self) -> bool {
+    /// steps of 1 or 2, and twins of up to 3; of these only a lone one of 3 rows where there are `few` forms.
+    fn is_strip(&self, few: bool) -> bool {
         let s = self.stencil;
         if !is_flat(s) || s.outputs[1] == 1 {
             return false;
         }
         let [_, rows, cols] = s.taps;
+        if few && (rows != 3 || self.twin.is_some()) {
+            return false;
+        }
         match self.twin {
             Some(twin) => {
                 let most = if rows == 1 { 2 } else { 3 };
@@ -231,7 +241,7 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
             let from = row.offset(x as isize + s.origin[2]);
             for tap in 0..s.taps[2] {
                 let place = s.tap_base as isize + tap as isize * s.tap_pitches[2];
-                let weight = V::splat(*plane.weight.offset(place));
+                let weight = V::splat(read(plane.weight.offset(place)));
                 let from = from.add(tap * s.dilation[2]);
                 for v in 0..VECTORS {
                     sums[v] = weight.mul_add(V::load(from.add(v * V::LANES)), sums[v]);
@@ -273,11 +283,9 @@ unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>
                 let strip =
                     Strip { s, source, first_row, weight: job.weight.offset(taps), x, count };
                 tap_y += if const { ROWS > 1 && STEP > 0 } && s.dilation[1] == 1 {
-                    match rows_together(s.taps[1] - tap_y) {
-                        7 => strip.add::<V, ROWS, 7, STEP>(&mut sums),
-                        5 => strip.add::<V, ROWS, 5, STEP>(&mut sums),
-                        3 => strip.add::<V, ROWS, 3, STEP>(&mut sums),
-                        2 => strip.add::<V, ROWS, 2, STEP>(&mut sums),
+                    match s.taps[1] - tap_y {
+                        7.. if const { ROWS == 8 } => strip.add::<V, ROWS, 7, STEP>(&mut sums),
+                        3.. => strip.add::<V, ROWS, 3, STEP>(&mut sums),
                         _ => strip.add::<V, ROWS, 1, STEP>(&mut sums),
                     }
                 } else {
@@ -365,7 +373,7 @@ impl<T: Element> Strip<'_, T> {
         unsafe {
             let mut weights = [V::splat(T::ZERO); TAPS];
             for tap in 0..TAPS {
-                weights[tap] = V::splat(*weight.offset(tap as isize * s.tap_pitches[1]));
+                weights[tap] = V::splat(read(weight.offset(tap as isize * s.tap_pitches[1])));
             }
             for row in 0..(ROWS - 1) * step + TAPS {
                 let at = self.first_row + (row * stride) as isize;

@@ -160,22 +160,22 @@ trait Part<V: Vector>: Sized {
     /// What the part says; the channels from `channel` on exist, and those that they meet from `source` on.
     unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize);
 
-    /// Does it for `outputs` channels, which meet those from `source` on: in a function of their own where
-    /// they are in groups, which have these places.
+    /// Does it for all channels of the groups that have these places: outlined.
     ///
     /// # Safety
     /// What the part says; all these channels exist.
     #[inline(always)]
-    unsafe fn sum_all(
-        &self,
-        places: Option<&Places<V>>,
-        source: *const V::Element,
-        outputs: usize,
-    ) {
-        if let Some(places) = places {
-            // SAFETY: as the caller says.
-            return unsafe { V::apart(PartOfGroups { part: self, places, source }) };
-        }
+    unsafe fn sum_groups(&self, places: &Places<V>, source: *const V::Element) {
+        // SAFETY: as the caller says.
+        unsafe { V::apart(PartOfGroups { part: self, places, source }) }
+    }
+
+    /// Does it for `outputs` channels with a filter each, which meet those from `source` on.
+    ///
+    /// # Safety
+    /// What the part says; all these channels exist.
+    #[inline(always)]
+    unsafe fn sum_each(&self, source: *const V::Element, outputs: usize) {
         for channel in (0..outputs).step_by(V::LANES) {
             let (left, source) = (outputs - channel, source.wrapping_add(channel));
             // SAFETY: so many channels of the source and outputs exist from there on.
@@ -190,7 +190,7 @@ trait Part<V: Vector>: Sized {
     }
 }
 
-/// A part, for all channels of groups: as [`sum_all`](Part::sum_all) says.
+/// A part, for all channels of groups: as [`sum_groups`](Part::sum_groups) says.
 struct PartOfGroups<'a, V: Vector, P> {
     part: &'a P,
     places: &'a Places<V>,
@@ -217,6 +217,16 @@ impl<V: Vector, P: Part<V>> Task for PartOfGroups<'_, V, P> {
             channel += counts[1];
             left = [0, 1].map(|i| left[i] - counts[i]);
         }
+    }
+}
+
+/// How many of `count` pixels, or taps, are summed at once where channels are in groups: for these there are loops of 1, 2,
+/// 3, 4, 6 and the most.
+fn of_groups(count: usize) -> usize {
+    match count {
+        5 => 3,
+        7 => 4,
+        count => count,
     }
 }
 
@@ -280,7 +290,11 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
     let inner = inner(s);
     let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
     // Pixels of groups are kept in registers from term to term.
-    let most = if places.is_some() && V::REGISTERS < 32 { 6 } else { 8 };
+    let most = match places {
+        _ if const { V::FEW_FORMS } => 4,
+        Some(_) if V::REGISTERS < 32 => 6,
+        _ => 8,
+    };
     let (mut x, end) = (job.row.x.start, job.row.x.end);
     while x < end {
         let (mut left, cols) = run(s, &inner, x, end);
@@ -290,21 +304,31 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
         // As even as may be.
         let together = left.div_ceil(left.div_ceil(most));
         while left > 0 {
-            let pixels = together.min(left);
+            let pixels = match together.min(left) {
+                pixels if places.is_some() => of_groups(pixels),
+                pixels => pixels,
+            };
             // SAFETY: the caller vouches for the job; these are outputs of the row, and the taps
             // those that each of them meets.
             unsafe {
                 let output = job.output.add((x - job.row.x.start) * job.pitch);
                 let some = Pixels::<V, 8> { job, step, taps, output };
-                match pixels {
-                    1 => some.of::<1>().sum_all(places, source, channels.count),
-                    2 => some.of::<2>().sum_all(places, source, channels.count),
-                    3 => some.of::<3>().sum_all(places, source, channels.count),
-                    4 => some.of::<4>().sum_all(places, source, channels.count),
-                    5 => some.of::<5>().sum_all(places, source, channels.count),
-                    6 => some.of::<6>().sum_all(places, source, channels.count),
-                    7 => some.of::<7>().sum_all(places, source, channels.count),
-                    _ => some.sum_all(places, source, channels.count),
+                match (pixels, places) {
+                    (1, Some(places)) => some.of::<1>().sum_groups(places, source),
+                    (2, Some(places)) => some.of::<2>().sum_groups(places, source),
+                    (3, Some(places)) => some.of::<3>().sum_groups(places, source),
+                    (4, Some(places)) => some.of::<4>().sum_groups(places, source),
+                    (1, None) => some.of::<1>().sum_each(source, channels.count),
+                    (2, None) => some.of::<2>().sum_each(source, channels.count),
+                    (3, None) => some.of::<3>().sum_each(source, channels.count),
+                    (4, None) => some.of::<4>().sum_each(source, channels.count),
+                    _ if const { V::FEW_FORMS } => unreachable!("{pixels} pixels"),
+                    (6, Some(places)) => some.of::<6>().sum_groups(places, source),
+                    (_, Some(places)) => some.sum_groups(places, source),
+                    (5, None) => some.of::<5>().sum_each(source, channels.count),
+                    (6, None) => some.of::<6>().sum_each(source, channels.count),
+                    (7, None) => some.of::<7>().sum_each(source, channels.count),
+                    (_, None) => some.sum_each(source, channels.count),
                 }
             }
             source = source.wrapping_add(pixels.wrapping_mul(step));
@@ -407,20 +431,35 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
         // As even as may be.
         let together = taps.len().div_ceil(taps.len().div_ceil(TOGETHER).max(1));
         while !taps.is_empty() {
-            let (some, rest) = taps.split_at(together.min(taps.len()));
+            let count = match together.min(taps.len()) {
+                9 => 9,
+                3.. if const { V::FEW_FORMS } => 3,
+                2 if const { V::FEW_FORMS } => 1,
+                8 if places.is_some() => 4,
+                count if places.is_some() => of_groups(count),
+                count => count,
+            };
+            let (some, rest) = taps.split_at(count);
             let some = Taps::<V, TOGETHER> { job, step, taps: some, errors, len };
             // SAFETY: the caller vouches for the job; the taps are those that the run meets.
             unsafe {
-                match some.taps.len() {
-                    1 => some.of::<1>().sum_all(places, job.source, job.width),
-                    2 => some.of::<2>().sum_all(places, job.source, job.width),
-                    3 => some.of::<3>().sum_all(places, job.source, job.width),
-                    4 => some.of::<4>().sum_all(places, job.source, job.width),
-                    5 => some.of::<5>().sum_all(places, job.source, job.width),
-                    6 => some.of::<6>().sum_all(places, job.source, job.width),
-                    7 => some.of::<7>().sum_all(places, job.source, job.width),
-                    8 => some.of::<8>().sum_all(places, job.source, job.width),
-                    _ => some.sum_all(places, job.source, job.width),
+                match (count, places) {
+                    (1, Some(places)) => some.of::<1>().sum_groups(places, job.source),
+                    (3, Some(places)) => some.of::<3>().sum_groups(places, job.source),
+                    (9, Some(places)) => some.sum_groups(places, job.source),
+                    (1, None) => some.of::<1>().sum_each(job.source, job.width),
+                    (3, None) => some.of::<3>().sum_each(job.source, job.width),
+                    (9, None) => some.sum_each(job.source, job.width),
+                    _ if const { V::FEW_FORMS } => unreachable!("{count} taps"),
+                    (2, Some(places)) => some.of::<2>().sum_groups(places, job.source),
+                    (4, Some(places)) => some.of::<4>().sum_groups(places, job.source),
+                    (_, Some(places)) => some.of::<6>().sum_groups(places, job.source),
+                    (2, None) => some.of::<2>().sum_each(job.source, job.width),
+                    (4, None) => some.of::<4>().sum_each(job.source, job.width),
+                    (5, None) => some.of::<5>().sum_each(job.source, job.width),
+                    (6, None) => some.of::<6>().sum_each(job.source, job.width),
+                    (7, None) => some.of::<7>().sum_each(job.source, job.width),
+                    (_, None) => some.of::<8>().sum_each(job.source, job.width),
                 }
             }
             taps = rest;

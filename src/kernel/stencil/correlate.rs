@@ -1,6 +1,6 @@
 //! The gradient of a filter from a source and the outputs' errors.
 
-use super::{Correlate, Ends, Stencil, Window, Windows, rows_together, shifted};
+use super::{Correlate, Ends, Stencil, Window, Windows, shifted};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 
@@ -45,29 +45,37 @@ unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
     for tap_z in 0..s.taps[0] {
         let mut tap_y = 0;
         while tap_y < s.taps[1] {
-            let rows =
-                if const { STEP > 0 } && shared { rows_together(s.taps[1] - tap_y) } else { 1 };
+            let rows = match s.taps[1] - tap_y {
+                _ if !shared || const { STEP == 0 } => 1,
+                7.. if const { !V::FEW_FORMS } => 7,
+                5.. if const { !V::FEW_FORMS } => 5,
+                3.. if s.taps[2] >= 3 => 3,
+                _ => 1,
+            };
             let mut tap_x = 0;
             while tap_x < s.taps[2] {
                 let at = [tap_z, tap_y, tap_x];
                 // SAFETY: the taps are the stencil's, and the caller vouches for the job.
                 unsafe {
                     let left = s.taps[2] - tap_x;
-                    tap_x += if const { STEP > 0 } && rows > 1 {
-                        match (rows, left) {
-                            (7, _) => correlate_taps::<V, 7, 1, STEP>(job, at),
-                            (5, _) => correlate_taps::<V, 5, 1, STEP>(job, at),
-                            (3, 3..) => correlate_taps::<V, 3, 3, STEP>(job, at),
-                            (3, _) => correlate_taps::<V, 3, 1, STEP>(job, at),
-                            (_, 3..) => correlate_taps::<V, 2, 3, STEP>(job, at),
-                            _ => correlate_taps::<V, 2, 1, STEP>(job, at),
-                        }
-                    } else {
-                        match left {
+                    tap_x += match (rows, left) {
+                        _ if const { STEP == 0 } => match left {
                             4.. => correlate_taps::<V, 1, 4, STEP>(job, at),
-                            3 => correlate_taps::<V, 1, 3, STEP>(job, at),
                             _ => correlate_taps::<V, 1, 1, STEP>(job, at),
+                        },
+                        (3, 3..) => correlate_taps::<V, 3, 3, STEP>(job, at),
+                        (3, _) => {
+                            // Few filters have columns left over: these go row by row.
+                            correlate_taps::<V, 1, 1, STEP>(job, at);
+                            correlate_taps::<V, 1, 1, STEP>(job, [tap_z, tap_y + 1, tap_x]);
+                            correlate_taps::<V, 1, 1, STEP>(job, [tap_z, tap_y + 2, tap_x])
                         }
+                        _ if const { V::FEW_FORMS } => correlate_taps::<V, 1, 1, STEP>(job, at),
+                        (7, _) => correlate_taps::<V, 7, 1, STEP>(job, at),
+                        (5, _) => correlate_taps::<V, 5, 1, STEP>(job, at),
+                        (_, 4..) => correlate_taps::<V, 1, 4, STEP>(job, at),
+                        (_, 3) if const { STEP == 1 } => correlate_taps::<V, 1, 3, STEP>(job, at),
+                        _ => correlate_taps::<V, 1, 1, STEP>(job, at),
                     };
                 }
             }

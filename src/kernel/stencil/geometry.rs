@@ -1,6 +1,6 @@
 //! Where the outputs, the taps and the source of a stencil lie, and which of them meet.
 
-use crate::kernel::body::MAX_LANES;
+use crate::kernel::{MAX_LANES, reach, total};
 use core::ops::Range;
 
 /// How outputs, taps and the source meet, for three axes, outermost first: output `o` and tap `k`
@@ -40,16 +40,20 @@ impl Stencil {
 
     /// Whether all that the stencil reaches lies within slices of these lengths.
     pub(super) fn fits(&self, source: usize, weight: usize, output: usize) -> bool {
-        let outputs: usize = (0..3).map(|a| (self.outputs[a] - 1) * self.output_pitches[a]).sum();
-        let taps = |sign: isize| -> isize {
-            let reach = |a: usize| (self.taps[a] - 1) as isize * self.tap_pitches[a];
-            (0..3).map(reach).map(|r| if r * sign > 0 { r } else { 0 }).sum()
+        let outputs = reach([0, 1, 2].map(|a| (self.outputs[a], self.output_pitches[a])));
+        // How far taps reach, of the axes that go up or down.
+        let taps = |up: bool| {
+            let of = |a: usize| match self.tap_pitches[a] > 0 {
+                goes_up if goes_up == up => (self.taps[a], self.tap_pitches[a].unsigned_abs()),
+                _ => (1, 0),
+            };
+            reach([0, 1, 2].map(of))
         };
         self.is_modest()
-            && self.source.iter().product::<usize>() <= source
-            && self.output_base + outputs < output
-            && self.tap_base as isize + taps(-1) >= 0
-            && self.tap_base as isize + taps(1) < weight as isize
+            && self.source.iter().fold(1, |all: usize, &size| all.saturating_mul(size)) <= source
+            && total([self.output_base, outputs]) < output
+            && taps(false) <= self.tap_base
+            && total([self.tap_base, taps(true)]) < weight
     }
 
     /// The flat stencil of one plane of outputs and one of taps, and the plane of the source that it

@@ -8,7 +8,7 @@
 
 use super::{Group, Stencil, Window, shifted, write};
 use crate::element::Element;
-use crate::kernel::vector::{Task, Vector};
+use crate::kernel::vector::{Task, Vector, read};
 
 /// The most taps of a row.
 pub(super) const MOST_COLS: usize = 9;
@@ -274,7 +274,7 @@ unsafe fn add_columns<
                     // `COMB` is a constant, or these would be in memory (r50_conv1 backward_data on AVX2:
                     // 35 GFLOP/s).
                     let sum = &mut sums[(row - PHASE) / STEP][COMB][k];
-                    let weight = V::splat(*weight.add(row * BLOCK + k));
+                    let weight = V::splat(read(weight.add(row * BLOCK + k)));
                     *sum = weight.mul_add(pixels, *sum);
                 }
             }

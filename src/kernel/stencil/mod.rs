@@ -28,9 +28,10 @@ pub(crate) use geometry::Stencil;
 pub(super) use group::{group, takes};
 
 use super::Epilogue;
-use super::body::MAX_LANES;
-use super::vector::{Between, Vector};
+use super::vector::{Between, MAX_LANES, Task, Vector};
+use super::{reach, total};
 use crate::element::Element;
+use core::mem::MaybeUninit;
 
 /// The stencils of one ISA for one element type.
 #[derive(Debug)]
@@ -207,7 +208,7 @@ impl<T: Element> Stencils<T> {
     ) {
         let (Some(stencil), 1..) = (stencil, planes) else { return };
         let lens = [source.len(), weight.len(), output.len()];
-        let last = [0, 1, 2].map(|i| lens[i].checked_sub((planes - 1).saturating_mul(pitches[i])));
+        let last = [0, 1, 2].map(|i| lens[i].checked_sub(reach([(planes, pitches[i])])));
         let [Some(sources), Some(weights), Some(outputs)] = last else {
             panic!("{planes} planes {pitches:?} apart don't fit");
         };
@@ -272,11 +273,13 @@ impl<T: Element> Stencils<T> {
         let to = outputs.iter().map(|output| output.len()).min().unwrap_or(0);
         for (s, weights) in [(Some(stencil), weights[0]), (twin, weights[1])] {
             let Some(s) = s else { continue };
-            let Some(len) = source.len().checked_sub((inputs - 1) * source_pitch) else {
+            let Some(len) = source.len().checked_sub(reach([(inputs, source_pitch)])) else {
                 panic!("{planes:?} don't fit");
             };
             assert!(s.fits(len, isize::MAX as usize, to), "{s:?} of {planes:?}");
-            assert!(weights.len() >= inputs * s.taps[1] * s.taps[2] * block, "{planes:?}");
+            let sizes = [inputs, s.taps[1], s.taps[2], block];
+            let len = sizes.into_iter().fold(1, usize::saturating_mul);
+            assert!(weights.len() >= len, "{planes:?}");
         }
         let mut pointers = [core::ptr::null_mut(); MOST_BLOCK];
         for (pointer, output) in pointers.iter_mut().zip(outputs.iter_mut()) {
@@ -315,8 +318,7 @@ impl<T: Element> Stencils<T> {
     ) {
         let [source_pitch, output_pitch] = plane_pitches;
         let left = |len: usize, i: usize, plane: usize| {
-            let last = (filters - 1).saturating_mul(pitches[i]);
-            len.checked_sub(last.saturating_add((planes - 1).saturating_mul(plane)))
+            len.checked_sub(reach([(filters, pitches[i]), (planes, plane)]))
         };
         let lens = [
             left(source.len(), 0, source_pitch),
@@ -327,6 +329,8 @@ impl<T: Element> Stencils<T> {
             panic!("{filters} filters {pitches:?} and {planes} planes {plane_pitches:?} don't fit");
         };
         assert!(stencil.fits(sources, weights, outputs), "{stencil:?}");
+        // Vectors of neighbouring outputs are read.
+        assert!(stencil.output_pitches[2] == 1, "{stencil:?}");
         let (source, output) = (source.as_ptr(), output.as_ptr());
         let weight = weight.as_mut_ptr();
         let job = Correlate {
@@ -373,7 +377,7 @@ impl<T: Element> Stencils<T> {
         let (sources, weights) = (channels.sources(count), count * group[0]);
         let pixels = [source.len() / sources, weight.len() / weights, output.len() / count];
         let step = stencil.output_pitches[2];
-        let last = (row.x.len() - 1).saturating_mul(step).saturating_add(first);
+        let last = total([reach([(row.x.len(), step)]), first]);
         assert!(stencil.fits(pixels[0], pixels[1], isize::MAX as usize), "{stencil:?}");
         assert!(last < pixels[2], "{row:?}");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == count), "{channels:?}");
@@ -526,6 +530,20 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
     /// The caller runs with the vector's target features.
     #[inline(always)]
     unsafe fn new<const STEP: usize>(combs: [&Stencil; COMBS], x: usize, tap: usize) -> Self {
+        let mut made = MaybeUninit::uninit();
+        // SAFETY: the caller runs with the features, and the task initialises what it is given.
+        unsafe {
+            V::apart(MakeWindows::<V, COMBS, COLS, STEP> { combs, x, tap, made: &mut made });
+            made.assume_init()
+        }
+    }
+
+    /// [`new`](Self::new), in place.
+    ///
+    /// # Safety
+    /// The caller runs with the vector's target features.
+    #[inline(always)]
+    unsafe fn make<const STEP: usize>(combs: [&Stencil; COMBS], x: usize, tap: usize) -> Self {
         // Loops, not closures: those are compiled without the caller's target features.
         // Where the stride isn't known to be 1 windows are read by their masks, whole or not.
         let mut whole = const { STEP == 1 };
@@ -553,6 +571,24 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
             }
             Self { each, whole }
         }
+    }
+}
+
+/// Makes [`Windows`]: outlined, as each form of a loop makes them in several places.
+struct MakeWindows<'a, V: Vector, const COMBS: usize, const COLS: usize, const STEP: usize> {
+    combs: [&'a Stencil; COMBS],
+    x: usize,
+    tap: usize,
+    made: &'a mut MaybeUninit<Windows<V, COMBS, COLS>>,
+}
+
+impl<V: Vector, const COMBS: usize, const COLS: usize, const STEP: usize> Task
+    for MakeWindows<'_, V, COMBS, COLS, STEP>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: as the caller says.
+        self.made.write(unsafe { Windows::make::<STEP>(self.combs, self.x, self.tap) });
     }
 }
 
@@ -588,16 +624,6 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Ends<V, COMBS, COLS> {
         } else {
             None
         }
-    }
-}
-
-/// Rows of taps that are taken together: 7, 5, 3 and 2 are unrolled, others are made of these.
-fn rows_together(left: usize) -> usize {
-    match left {
-        7.. => 7,
-        5 | 6 => 5,
-        3 | 4 => 3,
-        _ => left,
     }
 }
 
@@ -638,6 +664,7 @@ unsafe fn write_apart<V: Vector>(
     pitch: usize,
 ) {
     let epilogue = epilogue.copied().unwrap_or(Epilogue::new(false));
+    const { V::FITS };
     let mut lanes = [V::Element::ZERO; MAX_LANES];
     // SAFETY: no vector has more than `MAX_LANES` lanes; the caller promises `to`.
     unsafe {

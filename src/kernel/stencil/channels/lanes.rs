@@ -5,8 +5,7 @@
 //! permuted to where the outputs of their groups are (32 groups of 4 on Zen 3: 41 GFLOP/s, 14 as
 //! products, whose vectors have 4 channels in 8 lanes).
 
-use crate::kernel::body::MAX_LANES;
-use crate::kernel::vector::Vector;
+use crate::kernel::vector::{MAX_LANES, Vector};
 
 /// The most channels of a group, if it has more than one: two groups fill the longest vector.
 const MOST_OF_GROUP: usize = MAX_LANES / 2;
@@ -63,6 +62,7 @@ impl<V: Vector> Places<V> {
     /// The caller runs with the vector's target features, and vouches that the channels fit.
     #[inline(always)]
     pub(super) unsafe fn new(channels: Channels, width: usize) -> Self {
+        const { V::FITS };
         let [inputs, outputs] = channels.group;
         let groups = V::LANES / inputs.max(outputs);
         // SAFETY: the caller runs with the features.
