@@ -71,6 +71,8 @@ functions! {
     aoti_torch_empty_strided: unsafe extern "C" fn(i64, *const i64, *const i64, i32, i32, i32, *mut Handle) -> i32;
     aoti_torch_new_uninitialized_tensor: unsafe extern "C" fn(*mut Handle) -> i32;
     aoti_torch_new_tensor_handle: unsafe extern "C" fn(Handle, *mut Handle) -> i32;
+    /// tensor, sizes, strides, result
+    aoti_torch_as_strided: unsafe extern "C" fn(Handle, *const i64, *const i64, *mut Handle) -> i32;
     /// destination, source, whether it may return early
     aoti_torch_copy_: unsafe extern "C" fn(Handle, Handle, i32) -> i32;
     aoti_torch_zero_: unsafe extern "C" fn(Handle) -> i32;

@@ -2,14 +2,14 @@
 
 use crate::abi::abi;
 use crate::cache::Cache;
-use im2col::{Element, Error, Layout, Parallelism, Params, Plan, Shape, Write};
+use im2col::{Accuracy, Element, Error, Executor, Layout, Options, Params, Plan, Shape, Weight};
 use std::mem::MaybeUninit;
 use std::sync::{Arc, LazyLock};
 
 /// Plans that are kept for each type of elements.
 const MOST_PLANS: usize = 1024;
 
-pub(crate) type Plans<T> = Cache<Params, Arc<Plan<T>>>;
+pub(crate) type Plans<T> = Cache<(Params, Accuracy), Arc<Plan<T>>>;
 
 /// f32 or f64, with the plans that are kept for it.
 pub(crate) trait Float: Element {
@@ -45,47 +45,53 @@ impl Float for f64 {
 }
 
 /// The plan of a layer, made at its first call.
-pub(crate) fn plan<T: Float>(params: &Params) -> Result<Arc<Plan<T>>, Error> {
-    T::plans().get_or(*params, || {
-        Plan::new(Shape::new(*params)?, Default::default(), Parallelism::Serial).map(Arc::new)
+pub(crate) fn plan<T: Float>(params: &Params, accuracy: Accuracy) -> Result<Arc<Plan<T>>, Error> {
+    T::plans().get_or((*params, accuracy), || {
+        let mut options = Options::default();
+        options.accuracy = accuracy;
+        Plan::new(Shape::new(*params)?, options).map(Arc::new)
     })
+}
+
+/// What a pass over the taps reads and writes beside weight and bias.
+pub(crate) struct Ends<'a, T> {
+    pub(crate) from: &'a [T],
+    pub(crate) to: &'a mut [MaybeUninit<T>],
 }
 
 /// `output = W · cols + bias`
 pub(crate) fn forward<T: Float>(
     plan: &Plan<T>,
-    input: &[T],
-    weight: &[T],
+    executor: &dyn Executor,
+    ends: Ends<'_, T>,
+    weight: Weight<'_, T>,
     bias: Option<&[T]>,
-    output: &mut [MaybeUninit<T>],
 ) -> Result<(), Error> {
-    plan.forward(input, weight, bias, written(output))
+    plan.forward(ends.from, weight).maybe_bias(bias).executor(executor).run(ends.to)
 }
 
 /// `grad_input = col2im(grad_output · W) + bias`: a bias is what transposed layers have here.
 pub(crate) fn backward_data<T: Float>(
     plan: &Plan<T>,
-    weight: &[T],
-    grad_output: &[T],
+    executor: &dyn Executor,
+    ends: Ends<'_, T>,
+    weight: Weight<'_, T>,
     bias: Option<&[T]>,
-    grad_input: &mut [MaybeUninit<T>],
 ) -> Result<(), Error> {
-    let grad_input = written(grad_input);
-    plan.backward_data(weight, grad_output, grad_input, Write::Overwrite)?;
+    plan.backward_data(weight, ends.from).executor(executor).run(&mut *ends.to)?;
     let Some(bias) = bias else { return Ok(()) };
+    // SAFETY: the pass has written every element.
+    let output = unsafe { &mut *(std::ptr::from_mut(ends.to) as *mut [T]) };
     let shape = plan.shape();
-    match shape.layout() {
-        Layout::ChannelsFirst => {
-            let planes = grad_input.chunks_exact_mut(shape.input_pixels());
-            for (plane, &bias) in planes.zip(bias.iter().cycle()) {
-                plane.iter_mut().for_each(|y| *y = *y + bias);
-            }
+    if shape.layout() == Layout::ChannelsLast {
+        for pixel in output.chunks_exact_mut(bias.len()) {
+            pixel.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias);
         }
-        Layout::ChannelsLast => {
-            for pixel in grad_input.chunks_exact_mut(bias.len()) {
-                pixel.iter_mut().zip(bias).for_each(|(y, &bias)| *y = *y + bias);
-            }
-        }
+        return Ok(());
+    }
+    let planes = output.chunks_exact_mut(shape.input_pixels());
+    for (plane, &bias) in planes.zip(bias.iter().cycle()) {
+        plane.iter_mut().for_each(|y| *y += bias);
     }
     Ok(())
 }
@@ -93,25 +99,20 @@ pub(crate) fn backward_data<T: Float>(
 /// `grad_weight = grad_outputᵀ · cols`
 pub(crate) fn backward_weight<T: Float>(
     plan: &Plan<T>,
+    executor: &dyn Executor,
     input: &[T],
     grad_output: &[T],
     grad_weight: &mut [MaybeUninit<T>],
 ) -> Result<(), Error> {
-    plan.backward_weight(input, grad_output, written(grad_weight), Write::Overwrite)
+    plan.backward_weight(input, grad_output).executor(executor).run(grad_weight)
 }
 
-/// The sum of `grad_output` over the pixels and the batch, for each channel; its layer has `params`.
+/// The sum of `grad_output` over the pixels and the batch, for each channel.
 pub(crate) fn backward_bias<T: Float>(
     plan: &Plan<T>,
+    executor: &dyn Executor,
     grad_output: &[T],
     grad_bias: &mut [MaybeUninit<T>],
 ) -> Result<(), Error> {
-    plan.backward_bias(grad_output, written(grad_bias), Write::Overwrite)
-}
-
-/// The elements as passes want them, that write all and read none.
-fn written<T: Float>(elements: &mut [MaybeUninit<T>]) -> &mut [T] {
-    elements.fill(MaybeUninit::new(T::default()));
-    // SAFETY: every element has just been written.
-    unsafe { &mut *(std::ptr::from_mut(elements) as *mut [T]) }
+    plan.backward_bias(grad_output).executor(executor).run(grad_bias)
 }

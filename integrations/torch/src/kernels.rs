@@ -1,13 +1,17 @@
 //! The CPU kernels of `aten::convolution` and `aten::convolution_backward`.
 
 use crate::abi::{self, VERSION, Value, abi, boxed, unbox};
-use crate::call::{self, Float};
+use crate::array::pass_of;
+use crate::call::{self, Ends, Float};
+use crate::executor::Torch;
+use crate::frozen;
 use crate::layer::{Layer, Options, Reason};
 use crate::stats::{self, Pass};
 use crate::tensor::{List, Tensor};
-use im2col::{Layout, Params};
+use im2col::{Layout, PackedWeight, Params, Plan, Weight};
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// `aten::convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)`
 ///
@@ -106,19 +110,23 @@ impl Forward {
             return Tensor::empty(layer.output(), Layout::ChannelsFirst, dtype);
         }
         let failed = |error| failure(error, &self.input, &self.weight);
-        let plan = call::plan::<T>(&params).map_err(failed)?;
+        let plan = call::plan::<T>(&params, stats::accuracy()).map_err(failed)?;
         let mut output = Tensor::empty(layer.output(), params.layout, dtype)?;
         let input = self.input.share()?.dense(params.layout)?;
-        let weight = self.weight.share()?.dense(params.layout)?;
-        let bias = self.bias.map(|bias| bias.dense(Layout::ChannelsFirst)).transpose()?;
-        let (x, w, y) = (input.elements_of::<T>(), weight.elements_of(), output.elements_mut());
-        let b = bias.as_ref().map(Tensor::elements_of);
+        let bias = self
+            .bias
+            .as_ref()
+            .map(|bias| bias.share()?.dense(Layout::ChannelsFirst))
+            .transpose()?;
+        let weight = Weights::new(&plan, pass_of(transposed), &self.weight)?;
+        let ends = Ends { from: input.elements_of::<T>(), to: output.elements_mut() };
+        let (w, b) = (weight.elements(), bias.as_ref().map(Tensor::elements_of));
         let done = if transposed {
-            call::backward_data(&plan, w, x, b, y)
+            call::backward_data(&plan, &Torch, ends, w, b)
         } else {
-            call::forward(&plan, x, w, b, y)
+            call::forward(&plan, &Torch, ends, w, b)
         };
-        done.map_err(|error| failure(error, &input, &weight))?;
+        done.map_err(failed)?;
         stats::ours(Pass::Forward);
         Ok(output)
     }
@@ -212,18 +220,18 @@ impl Backward {
             ]);
         }
         let failed = |error| failure(error, &self.input, &self.weight);
-        let plan = call::plan::<T>(&params).map_err(failed)?;
+        let plan = call::plan::<T>(&params, stats::accuracy()).map_err(failed)?;
         let grad_output = self.grad_output.share()?.dense(params.layout)?;
         let dy = grad_output.elements_of::<T>();
         let mut gradients = [Tensor::undefined()?, Tensor::undefined()?, Tensor::undefined()?];
         if wanted[0] {
-            let weight = self.weight.share()?.dense(params.layout)?;
+            let weight = Weights::new(&plan, pass_of(!layer.transposed), &self.weight)?;
             let mut gradient = Tensor::empty(self.input.sizes(), params.layout, dtype)?;
-            let (w, dx) = (weight.elements_of(), gradient.elements_mut());
+            let ends = Ends { from: dy, to: gradient.elements_mut() };
             let done = if layer.transposed {
-                call::forward(&plan, dy, w, None, dx)
+                call::forward(&plan, &Torch, ends, weight.elements(), None)
             } else {
-                call::backward_data(&plan, w, dy, None, dx)
+                call::backward_data(&plan, &Torch, ends, weight.elements(), None)
             };
             done.map_err(failed)?;
             gradients[0] = gradient;
@@ -234,14 +242,17 @@ impl Backward {
             let (x, dw) = (input.elements_of(), gradient.elements_mut());
             // A transposed layer's input is the mirrored convolution's output.
             let [x, dy] = if layer.transposed { [dy, x] } else { [x, dy] };
-            call::backward_weight(&plan, x, dy, dw).map_err(failed)?;
+            call::backward_weight(&plan, &Torch, x, dy, dw).map_err(failed)?;
             gradients[1] = gradient;
         }
         if wanted[2] {
             let mut gradient = Tensor::empty(&[layer.bias_len()], Layout::ChannelsFirst, dtype)?;
-            let plan =
-                if layer.transposed { call::plan(&pixels(&layer)).map_err(failed)? } else { plan };
-            call::backward_bias(&plan, dy, gradient.elements_mut()).map_err(failed)?;
+            let plan = if layer.transposed {
+                call::plan(&pixels(&layer), stats::accuracy()).map_err(failed)?
+            } else {
+                plan
+            };
+            call::backward_bias(&plan, &Torch, dy, gradient.elements_mut()).map_err(failed)?;
             gradients[2] = gradient;
         }
         stats::ours(Pass::Backward);
@@ -270,6 +281,28 @@ impl Backward {
         dispatch(c"im2col::convolution_backward", &mut stack, &shapes)?;
         // SAFETY: the operator has put its three results there.
         Ok([0, 1, 2].map(|index| unsafe { Tensor::from_value(stack[index]) }))
+    }
+}
+
+/// The weight of a pass: packed where it is frozen, otherwise as it is.
+enum Weights<T: Copy> {
+    Packed(Arc<PackedWeight<T>>),
+    Dense(Tensor),
+}
+
+impl<T: Float> Weights<T> {
+    fn new(plan: &Plan<T>, pass: im2col::Pass, weight: &Tensor) -> Result<Self, String> {
+        if let Some(packed) = frozen::packed(plan, pass, weight)? {
+            return Ok(Self::Packed(packed));
+        }
+        Ok(Self::Dense(weight.share()?.dense(plan.shape().layout())?))
+    }
+
+    fn elements(&self) -> Weight<'_, T> {
+        match self {
+            Self::Packed(packed) => (&**packed).into(),
+            Self::Dense(weight) => weight.elements_of().into(),
+        }
     }
 }
 

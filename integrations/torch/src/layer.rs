@@ -1,7 +1,9 @@
 //! What a call of `aten::convolution` asks for, as a layer of im2col's, or the reason why it is PyTorch's.
 
+use crate::call::Float;
+use crate::executor::Torch;
 use crate::tensor::{List, Tensor, looks_channels_last};
-use im2col::{Layout, MAX_AXES, Params};
+use im2col::{Executor, Layout, MAX_AXES, Params};
 
 /// Why a call is left to PyTorch's own kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,7 @@ impl Layer {
             output_padding: per_axis(&options.output_padding)?,
         };
         let mut layer = Self::of_sizes(x, w, &window, options.transposed, options.groups)?;
-        layer.params.layout = layout(input, weight);
+        layer.params.layout = layout(input, weight, options, &window);
         Ok(layer)
     }
 
@@ -195,11 +197,31 @@ impl Window {
     }
 }
 
-/// The layout of the results: channels last where PyTorch takes the input or the weight for that.
-fn layout(input: &Tensor, weight: &Tensor) -> Layout {
-    if [input, weight].iter().any(|t| looks_channels_last(t.sizes(), t.strides())) {
-        Layout::ChannelsLast
-    } else {
-        Layout::ChannelsFirst
+/// The layout of the results: channels last where PyTorch takes the input or the weight for that. With three spatial
+/// axes it does so only where oneDNN computes, which these conditions of its own decide: compiled models count on the
+/// strides that they were compiled for.
+fn layout(input: &Tensor, weight: &Tensor, options: &Options, window: &Window) -> Layout {
+    let last = |t: &Tensor| looks_channels_last(t.sizes(), t.strides());
+    let (x, w) = (input.sizes(), weight.sizes());
+    if !(last(input) || last(weight))
+        || x.len() == 5 && !in_volumes(x, w, options, window, input.dtype())
+    {
+        return Layout::ChannelsFirst;
     }
+    Layout::ChannelsLast
+}
+
+/// Whether PyTorch gives a layer of three spatial axes to oneDNN.
+fn in_volumes(x: &[i64], w: &[i64], options: &Options, window: &Window, dtype: i32) -> bool {
+    let moved = |values: &[i64; MAX_AXES]| values.iter().any(|&value| value != 1);
+    let wide = w[3] != 1 || w[4] != 1;
+    let over =
+        window.output_padding.iter().zip(&window.stride).any(|(extra, stride)| extra >= stride);
+    let worth = moved(&window.stride)
+        || moved(&window.dilation)
+        || x[0] >= 16
+        || wide
+        || Torch.workers() > 1;
+    let large = x[0] > 1 || (w[3] > 3 && w[4] > 3) || x[..4].iter().product::<i64>() > 20480;
+    f32::is(dtype) && !(options.transposed && over) && worth && (options.groups > 1 || large)
 }

@@ -2,13 +2,17 @@
 //!
 //! - [`abi`]: libtorch's C functions; [`tensor`]: tensors and lists, owned
 //! - [`layer`]: what a call asks for; [`kernels`]: the two operators; [`call`]: im2col's passes
-//! - [`cache`]: plans that are kept; [`stats`]: counts
+//! - [`cache`]: plans that are kept; [`frozen`]: packed weights that are kept; [`stats`]: counts
+//! - [`executor`]: the threads of a call; [`array`]: layers over numpy arrays
 //!
 //! Functions for Python return 0, or -1 with the words of the error left in the caller's buffer.
 
 mod abi;
+pub mod array;
 mod cache;
 mod call;
+mod executor;
+mod frozen;
 mod kernels;
 mod layer;
 mod stats;
@@ -41,6 +45,20 @@ pub unsafe extern "C" fn im2col_torch_enable(
     let outcome = register(unsafe { CStr::from_ptr(libtorch) });
     // SAFETY: as the caller says.
     unsafe { report(outcome, message, room) }
+}
+
+/// Finds PyTorch's functions, without a registration.
+///
+/// # Safety
+/// As [`im2col_torch_enable`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn im2col_torch_load(
+    libtorch: *const c_char,
+    message: *mut c_char,
+    room: usize,
+) -> i32 {
+    // SAFETY: as the caller says.
+    unsafe { report(abi::load(CStr::from_ptr(libtorch)), message, room) }
 }
 
 fn register(libtorch: &CStr) -> Result<(), String> {
@@ -91,12 +109,14 @@ fn unregister(library: Registered) {
 #[unsafe(no_mangle)]
 pub extern "C" fn im2col_torch_disable() {
     let library = REGISTERED.lock().ok().and_then(|mut registered| registered.take());
-    library.map(unregister);
+    if let Some(library) = library {
+        unregister(library);
+    }
 }
 
 /// Writes the counts of calls: those computed here (forward, backward), then those left to PyTorch, forward and
-/// backward by reason; then the number of plans kept. Returns how many numbers there are, of which at most `room`
-/// are written.
+/// backward by reason; then the numbers of plans kept, of frozen weights and of layers that these are packed for.
+/// Returns how many numbers there are, of which at most `room` are written.
 ///
 /// # Safety
 /// `counts` has room for `room` numbers.
@@ -104,7 +124,11 @@ pub extern "C" fn im2col_torch_disable() {
 pub unsafe extern "C" fn im2col_torch_stats(counts: *mut u64, room: usize) -> usize {
     use call::Float;
     let plans = f32::plans().len() + f64::plans().len();
-    let numbers: Vec<u64> = stats::read().into_iter().chain([plans as u64]).collect();
+    let numbers: Vec<u64> = stats::read()
+        .into_iter()
+        .chain([plans as u64])
+        .chain(frozen::counts().map(|n| n as u64))
+        .collect();
     // SAFETY: as the caller says.
     unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), counts, numbers.len().min(room)) };
     numbers.len()
@@ -117,6 +141,34 @@ pub extern "C" fn im2col_torch_reset() {
     stats::reset();
     f32::plans().clear();
     f64::plans().clear();
+}
+
+/// Sets the error bound of calls from here on: 0 "element", 1 "tile2", 2 "tile".
+#[unsafe(no_mangle)]
+pub extern "C" fn im2col_torch_set_accuracy(number: u32) {
+    stats::set_accuracy(number);
+}
+
+/// Lets the weight be packed once that `tensor` is, a handle that this call takes over.
+///
+/// # Safety
+/// `tensor` is an owned handle of a tensor; `message` has room for `room` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn im2col_torch_freeze(
+    tensor: u64,
+    message: *mut c_char,
+    room: usize,
+) -> i32 {
+    // SAFETY: as the caller says.
+    let weight = unsafe { tensor::Tensor::from_value(tensor) };
+    // SAFETY: as the caller says.
+    unsafe { report(frozen::freeze(&weight), message, room) }
+}
+
+/// Forgets the weight whose elements begin at `address`.
+#[unsafe(no_mangle)]
+pub extern "C" fn im2col_torch_thaw(address: usize) {
+    frozen::thaw(address);
 }
 
 /// Returns 0, or -1 with the error's words in the caller's buffer, cut to its room.

@@ -1,7 +1,8 @@
-//! What was computed here and what was left to PyTorch, counted.
+//! What was computed here and what was left to PyTorch, counted; and the accuracy that was asked for.
 
 use crate::layer::Reason;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use im2col::Accuracy;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Pass {
@@ -30,4 +31,15 @@ pub(crate) fn read() -> [u64; COUNTS] {
 
 pub(crate) fn reset() {
     CALLS.iter().for_each(|count| count.store(0, Relaxed));
+}
+
+static ACCURACY: AtomicU32 = AtomicU32::new(0);
+
+/// The error bound that calls have to keep.
+pub(crate) fn accuracy() -> Accuracy {
+    crate::array::accuracy(ACCURACY.load(Relaxed))
+}
+
+pub(crate) fn set_accuracy(number: u32) {
+    ACCURACY.store(number, Relaxed);
 }

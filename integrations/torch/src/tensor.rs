@@ -8,6 +8,9 @@ use std::mem::MaybeUninit;
 /// A tensor, owned.
 pub(crate) struct Tensor(Handle);
 
+// SAFETY: libtorch counts references with atomic operations, and handles belong to no thread.
+unsafe impl Send for Tensor {}
+
 impl Drop for Tensor {
     fn drop(&mut self) {
         // SAFETY: an owned handle, not used again.
@@ -35,6 +38,24 @@ impl Tensor {
         // SAFETY: a valid handle, and a place for the new one.
         check(unsafe { (abi().aoti_torch_new_tensor_handle)(self.0, &mut handle) }, "share")?;
         Ok(Self(handle))
+    }
+
+    /// Another tensor over the same storage, which it keeps from being freed.
+    pub(crate) fn alias(&self) -> Result<Self, String> {
+        let mut handle = std::ptr::null_mut();
+        let (sizes, strides) = (self.sizes().as_ptr(), self.strides().as_ptr());
+        // SAFETY: a valid handle with its own sizes and strides, and a place for the new handle.
+        let status = unsafe { (abi().aoti_torch_as_strided)(self.0, sizes, strides, &mut handle) };
+        check(status, "as_strided")?;
+        Ok(Self(handle))
+    }
+
+    /// Where its first element lies.
+    pub(crate) fn address(&self) -> usize {
+        let mut data = std::ptr::null();
+        // SAFETY: a valid handle, and a place for the answer.
+        unsafe { (abi().torch_get_const_data_ptr)(self.0, &mut data) };
+        data as usize
     }
 
     /// A tensor of no elements and no type, which stands for a gradient that nobody asked for.
@@ -229,10 +250,7 @@ const MOST: usize = 5;
 
 /// The axes from the outermost in memory to the innermost.
 fn order(axes: usize, layout: Layout) -> impl DoubleEndedIterator<Item = usize> {
-    let last = match layout {
-        Layout::ChannelsFirst => false,
-        Layout::ChannelsLast => axes > 2,
-    };
+    let last = layout == Layout::ChannelsLast && axes > 2;
     // Channels are axis 1; channels last they come after all others.
     (0..axes).map(move |place| match place {
         0 => 0,
