@@ -59,6 +59,8 @@ mod packed;
 mod parallel;
 mod pass;
 mod plan;
+#[cfg(feature = "std")]
+mod plans;
 pub mod reference;
 mod scratch;
 mod shape;
@@ -82,6 +84,9 @@ pub use parallel::pools::Rayon;
 pub use parallel::{Executor, Serial};
 pub use pass::{Pass, Write};
 pub use plan::Plan;
+#[cfg(feature = "std")]
+#[cfg_attr(docsrs, doc(cfg(feature = "std")))]
+pub use plans::Plans;
 pub use shape::{Axis, Dims, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,

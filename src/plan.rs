@@ -12,7 +12,8 @@ use crate::packed::{PackedWeight, Weight};
 use crate::parallel::{DEFAULT, Executor, Parallelism};
 use crate::pass::{Pass, Write};
 use crate::scratch::Need;
-use crate::shape::{Dims, Shape};
+use crate::shape::{Dims, Params, Shape};
+use crate::transposed::TransposedPlan;
 use alloc::string::String;
 use alloc::vec::Vec;
 use chosen::Chosen;
@@ -87,6 +88,54 @@ impl<T: Element> Plan<T> {
     pub fn with_activation(mut self, activation: Activation<T>) -> Self {
         self.activation = activation;
         self
+    }
+
+    /// The plan of the same layer for another number of images, with the same schedules: what the last batch of an
+    /// epoch needs, and a server. Weights stay packed. It costs the tables alone, as nothing is chosen; a pass whose schedule isn't
+    /// possible for so many images is chosen anew ([`schedule`](Self::schedule) tells).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Zero`] for no images.
+    ///
+    /// ```
+    /// use im2col::{Conv2d, Pass};
+    /// let conv = Conv2d::<f32>::new([32, 3, 8, 8], [4, 3, 3, 3]).plan()?;
+    /// let packed = conv.pack_weight(Pass::Forward, &[0.5; 4 * 27])?;
+    /// let last = conv.with_batch(5)?;
+    /// let mut output = vec![0.0; last.shape().output_len()];
+    /// last.forward(&vec![1.0; last.shape().input_len()], &packed).run(&mut output)?;
+    /// assert_eq!(last.output_shape(), [5, 4, 6, 6]);
+    /// assert_eq!(output[0], 13.5);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn with_batch(&self, batch: usize) -> Result<Self, Error> {
+        self.with_params(Params { batch, ..*self.shape.params() })
+    }
+
+    /// The plan of the same layer for images of another size, one number for each spatial axis: as [`with_batch`](Self::with_batch).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and those of [`Shape::new`] for sizes that the layer can't have. [`Error::Axes`] for more
+    /// or fewer numbers than the layer has axes.
+    pub fn with_input(&self, input: &[usize]) -> Result<Self, Error> {
+        let mut params = *self.shape.params();
+        if input.len() != params.axes {
+            return Err(Error::Axes { found: input.len() });
+        }
+        params.input[..input.len()].copy_from_slice(input);
+        self.with_params(params)
+    }
+
+    fn with_params(&self, params: Params) -> Result<Self, Error> {
+        let &Self { activation, options, kernels, .. } = self;
+        let shape = Shape::new(params)?;
+        let chosen = (passes().for_shape)(&self.chosen, &shape, options, kernels)?;
+        Ok(Self { shape, activation, options, kernels, chosen })
+    }
+
+    /// The transposed layer of this convolution: its [`forward`](TransposedPlan::forward) is this plan's `backward_data`.
+    pub fn transposed(self) -> TransposedPlan<T> {
+        TransposedPlan::new(self)
     }
 
     /// Packs weights once for many calls of one pass, of this plan and of all that want them in the same

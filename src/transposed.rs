@@ -182,7 +182,7 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
     /// [`Error`] names what was wrong, what was found and what is allowed.
     pub fn plan(self) -> Result<TransposedPlan<T>, Error> {
         let conv = Plan::new(self.shape()?, self.options)?.with_activation(self.activation);
-        Ok(TransposedPlan { conv })
+        Ok(TransposedPlan::new(conv))
     }
 
     /// The convolution's geometry.
@@ -261,6 +261,10 @@ impl<T> fmt::Debug for TransposedPlan<T> {
 }
 
 impl<T: Element> TransposedPlan<T> {
+    pub(crate) fn new(conv: Plan<T>) -> Self {
+        Self { conv }
+    }
+
     /// The convolution that this layer transposes: its input is this layer's output.
     pub fn conv(&self) -> &Plan<T> {
         &self.conv

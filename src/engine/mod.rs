@@ -4,6 +4,7 @@
 //! same with a small cols that is written out, [`direct`] runs stencils where a group has few channels,
 //! [`explicit`] is the textbook, and [`bias`] sums the channels of the gradient of the output.
 
+pub(crate) mod around;
 pub(crate) mod backward_weight;
 pub(crate) mod bias;
 pub(crate) mod classes;

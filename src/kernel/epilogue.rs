@@ -116,6 +116,11 @@ impl<'a, T: Element> Epilogue<'a, T> {
         self.residual.is_none_or(|residual| residual.covers(part, len))
     }
 
+    /// Whether there is neither bias nor residual nor bounds.
+    pub(crate) fn only_accumulates(&self) -> bool {
+        self.bias.is_none() && self.residual.is_none() && self.clamp.is_none()
+    }
+
     /// Whether sums are stored as they are: there is nothing to read and nothing to bound.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {

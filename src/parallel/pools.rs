@@ -7,7 +7,7 @@
 use super::Executor;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Rayon's current pool: the one that the calling thread belongs to, or else the global one.
 ///
@@ -176,6 +176,7 @@ impl Owned {
         Some(pool)
     }
 
+    #[cfg(feature = "capi")]
     /// Makes the pool of so many threads, or ends the one that there is.
     pub(crate) fn set(&self, threads: Option<usize>) -> Result<(), rayon::ThreadPoolBuildError> {
         let process = process();
@@ -186,7 +187,10 @@ impl Owned {
                 Some(Entry { process, threads, pool })
             }
         };
-        let old = mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), entry);
+        let old = mem::replace(
+            &mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            entry,
+        );
         forget_a_parents(old);
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::engine::direct::depthwise::Depthwise;
 use crate::engine::direct::grouped::Grouped;
 use crate::engine::few_pixels::FewPixels;
 use crate::engine::implicit::Gathering;
-use crate::engine::{Layer, Weights, explicit};
+use crate::engine::{Layer, Weights, around, explicit};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
 use crate::options::{Algorithm, Options};
@@ -75,6 +75,29 @@ impl Chosen {
             forward: of(Pass::Forward)?,
             backward_data: trained(Pass::BackwardData)?,
             backward_weight: trained(Pass::BackwardWeight)?,
+        })
+    }
+
+    /// The same schedules for a layer of another batch or image; a pass whose schedule isn't possible there is chosen anew.
+    pub(super) fn for_shape<T: Element>(
+        &self,
+        shape: &Shape,
+        options: Options,
+        kernels: &Kernels<T>,
+    ) -> Result<Self, Error> {
+        let of =
+            |pass, old: &Computation| match Computation::new(shape, pass, old.schedule, kernels)? {
+                Some(made) => Ok(made),
+                None => Computation::chosen(shape, pass, options, kernels),
+            };
+        let trained = |pass, old: &Option<Computation>| match old {
+            Some(old) => of(pass, old).map(Some),
+            None => Ok(None),
+        };
+        Ok(Self {
+            forward: of(Pass::Forward, &self.forward)?,
+            backward_data: trained(Pass::BackwardData, &self.backward_data)?,
+            backward_weight: trained(Pass::BackwardWeight, &self.backward_weight)?,
         })
     }
 
@@ -243,6 +266,16 @@ impl Chosen {
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let sources = [weight, grad_output];
         let &Layer { shape, parallelism, .. } = layer;
+        // Only a product that stores every element once can do all of it in its store.
+        let stores_once = matches!(engine, Engine::Gathering(product) if product.fills(shape));
+        let whole = epilogue;
+        let in_store = stores_once || whole.only_accumulates();
+        let epilogue = if in_store {
+            whole
+        } else {
+            around::before(shape, parallelism, whole, grad_input);
+            Epilogue::new(true)
+        };
         let accumulate = epilogue.accumulate;
         let write = if accumulate { Write::Accumulate } else { Write::Overwrite };
         match engine {
@@ -266,6 +299,9 @@ impl Chosen {
                 grouped.run(layer, grad_output, weights, grad_input, epilogue, scratch);
             }
             Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
+        }
+        if !in_store {
+            around::after(shape, parallelism, whole, grad_input);
         }
     }
 

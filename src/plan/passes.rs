@@ -23,6 +23,7 @@ use core::fmt;
 #[allow(clippy::type_complexity, reason = "the signatures of the functions they are")]
 pub(super) struct Passes<T: 'static> {
     pub(super) choose: fn(&Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
+    pub(super) for_shape: fn(&Chosen, &Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
     pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
     pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
     pub(super) pack:
@@ -39,6 +40,7 @@ pub(super) struct Passes<T: 'static> {
 impl<T: Element> Passes<T> {
     const OF: Self = Self {
         choose: Chosen::new,
+        for_shape: Chosen::for_shape,
         replace: Chosen::replace,
         candidates: Chosen::candidates,
         pack: Chosen::pack,
