@@ -11,7 +11,7 @@ use im2col::testing::{Fill, Layer, calls, for_families, isas};
 use im2col::{
     Algorithm, ConvTranspose2d, Engine, Error, Layout, Options, Params, Pass, Plan, Shape,
 };
-use im2col::{Element, Write};
+use im2col::{Element, Serial, Write};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -176,19 +176,19 @@ fn check_passes<T: Element>(params: Params, algorithm: Algorithm) -> usize {
         let old = vec![T::from_f64(7.0); layer.destination_len(pass)];
         let right = {
             let mut to = old.clone();
-            let mut scratch = vec![T::ZERO; plan.scratch_len(pass)];
-            layer.run_into(&plan, pass, write, Some(&mut scratch), &mut to).unwrap();
+            let mut scratch = vec![T::ZERO; plan.min_scratch_len(pass)];
+            layer.run_on(&plan, pass, write, &Serial, Some(&mut scratch), &mut to).unwrap();
             to
         };
         let to = std::cell::RefCell::new(old.clone());
         let call = || {
             let to = &mut *to.borrow_mut();
             to.copy_from_slice(&old);
-            layer.run_into(&plan, pass, write, None, to)
+            layer.run_on(&plan, pass, write, &Serial, None, to)
         };
         let refused = |error| {
             assert_eq!(*to.borrow(), old, "{pass:?} wrote, {plan:?}");
-            let bytes = plan.scratch_len(pass) * size_of::<T>();
+            let bytes = plan.min_scratch_len(pass) * size_of::<T>();
             assert_eq!(error, Error::OutOfMemory { bytes }, "{pass:?} of {plan:?}");
         };
         allocations += fail_each(&(pass, &plan), call, refused);
@@ -214,9 +214,9 @@ fn no_memory_for_cols_is_an_error() {
     for (pass, write) in calls() {
         let mut to = vec![7.0; layer.destination_len(pass)];
         LEFT.set(1);
-        let result = layer.run_into(&plan, pass, write, None, &mut to);
+        let result = layer.run_on(&plan, pass, write, &Serial, None, &mut to);
         LEFT.set(0);
-        assert_eq!(result, Err(Error::OutOfMemory { bytes: 8 * plan.scratch_len(pass) }));
+        assert_eq!(result, Err(Error::OutOfMemory { bytes: 8 * plan.min_scratch_len(pass) }));
         assert!(to.iter().all(|&x| x == 7.0));
     }
 }

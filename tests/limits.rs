@@ -4,7 +4,9 @@
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use im2col::testing::{Fill, Layer, PASSES, WRITES, isas};
-use im2col::{Algorithm, Element, Error, Layout, Options, Params, Pass, Plan, Shape, Write};
+use im2col::{
+    Algorithm, Element, Error, Layout, Options, Params, Pass, Plan, Serial, Shape, Write,
+};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -98,16 +100,18 @@ fn check_serial<T: Element>() {
             let plan = Plan::<T>::new(layer.shape, Options::from(algorithm).isa(isa)).unwrap();
             for pass in PASSES {
                 for write in WRITES {
-                    let mut scratch = vec![T::ZERO; plan.scratch_len(pass)];
+                    let mut scratch = vec![T::ZERO; plan.min_scratch_len(pass)];
                     let mut to = vec![T::ZERO; layer.destination_len(pass)];
                     let count = allocations(|| {
-                        layer.run_into(&plan, pass, write, Some(&mut scratch), &mut to).unwrap();
+                        let lent = Some(&mut scratch[..]);
+                        layer.run_on(&plan, pass, write, &Serial, lent, &mut to).unwrap();
                     });
                     assert_eq!(count, 0, "{pass:?} {write:?} of {plan:?}");
                 }
             }
             let mut sums = vec![T::ZERO; params.out_channels];
-            let mut bias = || plan.backward_bias(&layer.grad_output).run(&mut sums);
+            let mut bias =
+                || plan.backward_bias(&layer.grad_output).executor(&Serial).run(&mut sums);
             assert_eq!(allocations(|| bias().unwrap()), 0, "backward_bias of {plan:?}");
         }
     }

@@ -113,10 +113,10 @@ impl<'a, T: Element> Costs<'a, T> {
         let images = source.batch as f64 * self.groups;
         // Blocks of fewer rows copy those twice in which they overlap.
         let [_, h, w] = &source.walks;
-        let of_row = (source.channels * w.outputs * w.stride) as f64;
+        let of_row = source.channels as f64 * w.outputs as f64 * w.stride as f64;
         let most = if s.touched == 0 { f64::INFINITY } else { s.touched as f64 };
         let rows_of_block = (most / of_row / h.stride as f64).min(h.outputs as f64);
-        let overlap = ((h.taps - 1) * h.dilation) as f64 / h.stride as f64;
+        let overlap = (h.taps - 1) as f64 * h.dilation as f64 / h.stride as f64;
         let again = (1.0 + overlap / rows_of_block.max(1.0)) / (1.0 + overlap / h.outputs as f64);
         images * again * (rows * m.copied_row + vectors * m.copied_vector + gaps * m.copied_gap)
     }
@@ -292,7 +292,7 @@ impl<'a, T: Element> Costs<'a, T> {
     fn written(&self) -> f64 {
         let (m, q) = (self.machine, self.q);
         let shape = &q.shape;
-        let pixels = (shape.batch() * shape.output_pixels()) as f64;
+        let pixels = shape.batch() as f64 * shape.output_pixels() as f64;
         let (k, n) = (shape.patch_len() as f64, shape.group_out() as f64);
         let whole = shape
             .axes3()
@@ -329,8 +329,8 @@ impl<'a, T: Element> Costs<'a, T> {
         let pixels = of.pixels();
         let touched = if s.touched == 0 { f64::INFINITY } else { s.touched as f64 };
         let [_, h, w] = &source.walks;
-        let steps = (h.stride * w.stride) as f64;
-        let taps = (h.taps * w.taps) as f64;
+        let steps = h.stride as f64 * w.stride as f64;
+        let taps = h.taps as f64 * w.taps as f64;
         let most = touched / (source.channels as f64 * steps.min(taps));
         up(pixels / (s.pixels as f64).min(most).max(1.0))
     }
