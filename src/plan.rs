@@ -326,7 +326,7 @@ impl<T: Element> Plan<T> {
 
     /// What a pass wants.
     pub(crate) fn need(&self, pass: Pass) -> Result<Need, Error> {
-        self.chosen.need(&self.shape, pass)
+        self.chosen.need(&self.shape, self.kernels, pass)
     }
 
     fn parallelism<'a>(&self, pass: Pass, executor: &'a dyn Executor) -> Parallelism<'a> {

@@ -8,6 +8,7 @@ use super::machine::Machine;
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::engine::steps::side_by_side;
+use crate::engine::winograd::form;
 use crate::gemm::CROWDED;
 use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
@@ -89,6 +90,8 @@ impl<'a, T: Element> Costs<'a, T> {
             (Engine::Implicit, Corner::Channels) => self.channels(s),
             (Engine::Implicit, Corner::Pixels) => self.pixels(s),
             (Engine::Implicit, Corner::Taps) => self.dots(s),
+            (Engine::Winograd, _) => form(&self.q.shape, s.tile)
+                .map_or(f64::INFINITY, |form| super::winograd::cycles(self.q, form)),
         }
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod candidates;
 pub(crate) mod cost;
 pub(crate) mod machine;
 pub(crate) mod schedule;
+pub(crate) mod winograd;
 
 use crate::element::Element;
 use crate::error::Error;

@@ -12,6 +12,8 @@ pub enum Engine {
     Implicit,
     /// A direct convolution: a group has too few channels for a matrix.
     Direct,
+    /// Winograd's algorithm: tiles of the plane are transformed into points, and multiplied there.
+    Winograd,
     /// The textbook: the patch matrix is written down and multiplied by the crate `matrixmultiply`.
     Explicit,
 }
@@ -99,6 +101,9 @@ pub struct Schedule {
     pub touched: usize,
     /// The most partial sums.
     pub parts: usize,
+    /// Outputs of a Winograd tile along an axis of the plane, whose blocks have at most `pixels` tiles, and sum (in
+    /// `backward_weight`: make) at most `taps` channels at once.
+    pub tile: usize,
 }
 
 impl Schedule {
@@ -115,6 +120,7 @@ impl Schedule {
         taps: 0,
         touched: 0,
         parts: 0,
+        tile: 0,
     };
 
     /// A direct convolution of blocks of so many filters.
@@ -135,12 +141,24 @@ impl Schedule {
         Self { engine: Engine::Implicit, lanes, cols, other, ..Self::EXPLICIT }
     }
 
+    /// Winograd's algorithm by tiles of so many outputs along an axis.
+    pub(crate) const fn winograd(tile: usize) -> Self {
+        Self {
+            engine: Engine::Winograd,
+            lanes: Corner::Channels,
+            cols: Staging::Copied,
+            other: Staging::Packed,
+            tile,
+            ..Self::EXPLICIT
+        }
+    }
+
     /// The numbers with their names, in the order in which they are printed.
-    fn numbers(&self) -> [(&'static str, usize); 6] {
-        let &Self { width, pixels, kept, taps, touched, parts, .. } = self;
+    fn numbers(&self) -> [(&'static str, usize); 7] {
+        let &Self { width, pixels, kept, taps, touched, parts, tile, .. } = self;
         let sizes = [("width", width), ("pixels", pixels), ("kept", kept), ("taps", taps)];
         let [a, b, c, d] = sizes;
-        [a, b, c, d, ("touched", touched), ("parts", parts)]
+        [("tile", tile), a, b, c, d, ("touched", touched), ("parts", parts)]
     }
 
     /// The number of this name.
@@ -152,6 +170,7 @@ impl Schedule {
             "taps" => &mut self.taps,
             "touched" => &mut self.touched,
             "parts" => &mut self.parts,
+            "tile" => &mut self.tile,
             _ => return None,
         })
     }
@@ -174,6 +193,7 @@ impl Named for Engine {
     const NAMES: &'static [(Self, &'static str)] = &[
         (Engine::Implicit, "implicit"),
         (Engine::Direct, "direct"),
+        (Engine::Winograd, "winograd"),
         (Engine::Explicit, "explicit"),
     ];
 }
@@ -219,7 +239,7 @@ impl fmt::Display for Schedule {
 /// Why a text is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{what} is not known: a schedule is an engine (implicit, direct, explicit) and fields such as lanes=channels, as `Schedule` prints them"
+    "{what} is not known: a schedule is an engine (implicit, direct, winograd, explicit) and fields such as lanes=channels, as `Schedule` prints them"
 )]
 pub struct ParseScheduleError {
     what: &'static str,
@@ -235,6 +255,7 @@ impl FromStr for Schedule {
         let mut schedule = match engine {
             Engine::Explicit => Self::EXPLICIT,
             Engine::Direct => Self::direct(Corner::Pixels, Staging::InPlace, 0),
+            Engine::Winograd => Self::winograd(0),
             Engine::Implicit => Self::implicit(Corner::Channels, Staging::Copied, Staging::Packed),
         };
         for word in words {

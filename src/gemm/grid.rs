@@ -289,6 +289,11 @@ impl Grid {
         self.table.ascends
     }
 
+    /// Positions of each axis.
+    pub(crate) fn sizes(&self) -> [usize; AXES] {
+        self.sizes
+    }
+
     /// Positions of a run, those at the ends of axes apart.
     pub(crate) fn run_len(&self) -> usize {
         self.run.iter().product()

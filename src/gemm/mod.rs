@@ -14,6 +14,7 @@ pub(crate) mod target;
 #[cfg(feature = "testing")]
 pub(crate) mod tests;
 pub(crate) mod textbook;
+pub(crate) mod tiles;
 
 use crate::element::Element;
 use crate::kernel::{

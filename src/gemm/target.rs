@@ -1,6 +1,6 @@
 //! Where a product is written: a matrix in a slice, cut into cells that threads may fill at once.
 
-use super::grid::{Grid, Run};
+use super::grid::{AXES, Grid, Run};
 use crate::kernel::total;
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -108,7 +108,8 @@ impl Target {
                 Order::LanesOutside => (index % self.rows.runs(), index / self.rows.runs()),
             };
             let (rows, lanes) = (self.rows.run(rows), self.lanes.run(lanes));
-            let offsets = &self.rows.table()[..rows.len];
+            // A grid without a table has cells that are written by their positions alone.
+            let offsets = self.rows.table().get(..rows.len).unwrap_or(&[]);
             Cell { target: self, data: Shared(data.0, PhantomData), rows, offsets, lanes }
         })
     }
@@ -213,6 +214,25 @@ impl<'a, T> Cell<'a, T> {
     pub(super) fn destination(&self) -> (*const T, usize) {
         let Target { rows, lanes, base, .. } = self.target;
         (self.data.0, base + rows.reach() + lanes.reach() + 1)
+    }
+
+    /// The place, from [`start`](Self::start), of the cell's row at a position of its box, if a box of `sizes` rows from
+    /// there on is within it.
+    ///
+    /// # Panics
+    /// If it isn't: the caller's position is wrong.
+    pub(super) fn row_place(&self, position: [usize; AXES], sizes: [usize; AXES]) -> usize {
+        let all = self.rows.sizes;
+        assert!(
+            (0..AXES)
+                .all(|axis| sizes[axis] <= all[axis] && position[axis] <= all[axis] - sizes[axis])
+        );
+        self.target.rows.place(position)
+    }
+
+    /// Elements between neighbouring rows along an axis of the cell's box.
+    pub(super) fn row_pitch(&self, axis: usize) -> usize {
+        self.target.rows.pitches()[axis]
     }
 
     /// The element of the first row and lane: those of all rows and lanes of the cell are within

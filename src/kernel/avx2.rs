@@ -3,6 +3,7 @@
 use super::body;
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::Vector;
+use super::winograd::{self, Transform};
 use super::{
     CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep,
 };
@@ -41,6 +42,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         wide: tile::<V, T>(lanes),
         dots: Dots { columns: body::DOTS_IN_16, sum: dots::<V> },
         copy: copy::<V>,
+        transform: transform::<V>,
         stencils: Stencils {
             lanes: V::LANES,
             apply: apply::<V>,
@@ -153,6 +155,14 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
 unsafe fn copy<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::copy_rows::<V>(job) }
+}
+
+/// # Safety
+/// As [`Transform`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn transform<V: Vector<Element: Element>>(job: &Transform<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { winograd::transform::<V>(job) }
 }
 
 /// # Safety

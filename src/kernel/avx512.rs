@@ -4,6 +4,7 @@ use super::body;
 use super::cpu::{Cpu, Vendor, cpu};
 use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Groups, Stencils};
 use super::vector::Vector;
+use super::winograd::{self, Transform};
 use super::{
     CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep,
 };
@@ -124,6 +125,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
         copy: copy::<V>,
+        transform: transform::<V>,
         stencils: Stencils {
             lanes: V::LANES,
             apply: apply::<V, H>,
@@ -292,6 +294,14 @@ unsafe fn store<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
 unsafe fn copy<V: Vector<Element: Element>>(job: &CopyRows<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe { body::copy_rows::<V>(job) }
+}
+
+/// # Safety
+/// As [`Transform`].
+#[target_feature(enable = "avx512f")]
+unsafe fn transform<V: Vector<Element: Element>>(job: &Transform<'_, V::Element>) {
+    // SAFETY: the features are on, and the caller vouches for the job.
+    unsafe { winograd::transform::<V>(job) }
 }
 
 /// # Safety

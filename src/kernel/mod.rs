@@ -23,6 +23,7 @@ pub(crate) mod stencil;
 pub(crate) mod tests;
 pub(crate) mod uninit;
 mod vector;
+pub(crate) mod winograd;
 
 use crate::element::{Element, ForElement};
 use core::fmt;
@@ -131,6 +132,8 @@ pub(crate) struct Kernels<T: 'static> {
     pub(crate) dots: Dots<T>,
     /// Copies rows with zeros round them.
     pub(crate) copy: unsafe fn(&CopyRows<T>),
+    /// Transforms a tile of a plane into points and back.
+    pub(crate) transform: unsafe fn(&winograd::Transform<'_, T>),
     /// For layers with one filter per channel, and groups of a few.
     pub(crate) stencils: stencil::Stencils<T>,
 }

@@ -3,6 +3,7 @@
 use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
+use super::winograd;
 use super::{Dots, Gathering, Isa, Kernel, Kernels};
 use crate::element::Element;
 use core::arch::aarch64::*;
@@ -63,6 +64,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V> },
         copy: copy_rows::<V>,
+        transform: winograd::transform::<V>,
         stencils: Stencils {
             lanes: V::LANES,
             apply: stencil::apply::<V>,

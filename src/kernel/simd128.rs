@@ -8,6 +8,7 @@
 use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
+use super::winograd;
 use super::{Dots, Isa, Kernel, Kernels, Multiply};
 use crate::element::Element;
 use core::arch::wasm32::*;
@@ -32,6 +33,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         wide: tile::<V, T>(lanes),
         dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
         copy: body::copy_rows::<V>,
+        transform: winograd::transform::<V>,
         stencils: Stencils {
             lanes: V::LANES,
             apply: stencil::apply::<V>,

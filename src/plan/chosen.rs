@@ -5,6 +5,7 @@ use crate::choose::candidates::{Question, is_within};
 use crate::choose::machine::Machine;
 use crate::choose::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
+use crate::choose::winograd;
 use crate::element::Element;
 use crate::engine::backward_weight::Scatter;
 use crate::engine::direct::channels_last::ChannelsLast;
@@ -12,6 +13,7 @@ use crate::engine::direct::depthwise::Depthwise;
 use crate::engine::direct::grouped::Grouped;
 use crate::engine::few_pixels::FewPixels;
 use crate::engine::implicit::Gathering;
+use crate::engine::winograd::{Filter, Plane};
 use crate::engine::{Layer, Weights, around, explicit};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
@@ -60,6 +62,10 @@ enum Engine {
     ChannelsLast(ChannelsLast),
     /// Blocks of filters over few channels.
     Grouped(Grouped),
+    /// Tiles of a plane in points.
+    Plane(Plane),
+    /// The same, to weights.
+    Filter(Filter),
 }
 
 impl Chosen {
@@ -173,15 +179,23 @@ impl Chosen {
                 Order::of_phases(kind, width, shape)
             }
             Engine::Grouped(_) => Order::Packed { engine: kind, lanes, width },
-            Engine::Explicit | Engine::Scatter(_) | Engine::FewPixels(_) | Engine::Depthwise(_) => {
-                Order::AsGiven
-            }
+            Engine::Plane(plane) => Order::Points(plane.order()),
+            Engine::Explicit
+            | Engine::Scatter(_)
+            | Engine::FewPixels(_)
+            | Engine::Depthwise(_)
+            | Engine::Filter(_) => Order::AsGiven,
         };
         Ok(Format::new(shape, isa, pass, order))
     }
 
     /// What a pass wants.
-    pub(super) fn need(&self, shape: &Shape, pass: Pass) -> Result<Need, Error> {
+    pub(super) fn need<T: Element>(
+        &self,
+        shape: &Shape,
+        kernels: &Kernels<T>,
+        pass: Pass,
+    ) -> Result<Need, Error> {
         Ok(match &self.of(pass)?.engine {
             Engine::Explicit => explicit::need(shape, pass),
             Engine::Gathering(gathering) => gathering.need(),
@@ -190,6 +204,8 @@ impl Chosen {
             Engine::Depthwise(_) => Need::of_units(1),
             Engine::ChannelsLast(last) => last.need(shape, pass),
             Engine::Grouped(grouped) => grouped.need(shape),
+            Engine::Plane(plane) => plane.need(kernels),
+            Engine::Filter(filter) => filter.need(kernels),
         })
     }
 
@@ -204,6 +220,7 @@ impl Chosen {
         let len = match engine {
             Engine::Gathering(gathering) => gathering.packed_len(),
             Engine::Grouped(grouped) => grouped.packed_len(),
+            Engine::Plane(plane) => plane.packed_len(),
             Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => last.packed_len(),
             _ => weight.len(),
         };
@@ -211,6 +228,10 @@ impl Chosen {
         match engine {
             Engine::Gathering(gathering) => gathering.pack(layer, weight, &mut data),
             Engine::Grouped(grouped) => grouped.pack(layer, weight, &mut data),
+            Engine::Plane(plane) => {
+                let mut scratch = allocate(plane.packing_len(layer))?;
+                plane.pack(layer, weight, &mut data, &mut scratch);
+            }
             Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => {
                 last.pack(pass, weight, &mut data);
             }
@@ -248,7 +269,10 @@ impl Chosen {
             Engine::Grouped(grouped) => {
                 grouped.run(layer, input, weights, output, epilogue, scratch);
             }
-            Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
+            Engine::Plane(plane) => plane.run(layer, input, weights, output, epilogue, scratch),
+            Engine::Scatter(_) | Engine::Filter(_) => {
+                unreachable!("made for backward_weight alone")
+            }
         }
     }
 
@@ -298,7 +322,12 @@ impl Chosen {
             Engine::Grouped(grouped) => {
                 grouped.run(layer, grad_output, weights, grad_input, epilogue, scratch);
             }
-            Engine::Scatter(_) => unreachable!("made for backward_weight alone"),
+            Engine::Plane(plane) => {
+                plane.run(layer, grad_output, weights, grad_input, epilogue, scratch)
+            }
+            Engine::Scatter(_) | Engine::Filter(_) => {
+                unreachable!("made for backward_weight alone")
+            }
         }
         if !in_store {
             around::after(shape, parallelism, whole, grad_input);
@@ -330,7 +359,8 @@ impl Chosen {
             Engine::ChannelsLast(last) => {
                 last.backward_weight(layer, sources, grad_weight, write, scratch);
             }
-            Engine::Gathering(_) | Engine::Grouped(_) => {
+            Engine::Filter(filter) => filter.run(layer, sources, grad_weight, write, scratch),
+            Engine::Gathering(_) | Engine::Grouped(_) | Engine::Plane(_) => {
                 unreachable!("made for forward and backward_data alone")
             }
         }
@@ -360,8 +390,11 @@ impl Chosen {
                     write!(f, "{kind}: lanes lie along the channels of the image as it lies")?;
                 }
                 Engine::Grouped(grouped) => grouped.explain(f)?,
+                Engine::Plane(plane) => plane.explain(f)?,
+                Engine::Filter(filter) => filter.explain(f)?,
             }
-            let scratch = self.need(layer.shape, pass).map_or(0, |need| need.len(1));
+            let need = self.need(layer.shape, layer.kernels, pass);
+            let scratch = need.map_or(0, |need| need.len(1));
             writeln!(f, "; scratch for one worker {scratch} elements")?;
         }
         Ok(())
@@ -377,7 +410,9 @@ impl Computation {
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
         if options.algorithm != Algorithm::Explicit {
-            for schedule in ranked(&Question::new(shape, pass, kernels)?)? {
+            let question = Question::new(shape, pass, kernels)?;
+            let in_points = winograd::allowed(&question, options.accuracy)?;
+            for schedule in in_points.into_iter().chain(ranked(&question)?) {
                 if let Some(made) = Self::new(shape, pass, schedule, kernels)? {
                     return Ok(made);
                 }
@@ -417,6 +452,13 @@ impl Computation {
                 _ => None,
             },
             (Kind::Direct, Corner::Taps) => None,
+            (Kind::Winograd, _) => match pass {
+                Pass::Forward => Plane::forward(shape, kernels, schedule)?.map(Engine::Plane),
+                Pass::BackwardData => {
+                    Plane::backward_data(shape, kernels, schedule)?.map(Engine::Plane)
+                }
+                Pass::BackwardWeight => Filter::new(shape, kernels, schedule)?.map(Engine::Filter),
+            },
             (Kind::Implicit, Corner::Taps) if cols == Staging::Written => {
                 FewPixels::new(shape, kernels, pass)?.map(Engine::FewPixels)
             }

@@ -25,7 +25,9 @@ pub(crate) enum Order {
     AsGiven,
     /// Panels or rows of an engine's, so many channels wide.
     Packed { engine: Engine, lanes: Corner, width: usize },
-    /// The same, phase by phase: stride, dilation, padding and the phases that there are, for each axis.
+    /// In points: a tile's outputs along an axis, lanes of a panel and of a block, terms of a block.
+    Points([usize; 4]),
+    /// The same as `Packed`, phase by phase: stride, dilation, padding and the phases that there are, for each axis.
     Phases { engine: Engine, width: usize, axes: [[usize; 4]; 3] },
 }
 

@@ -12,7 +12,11 @@ pub type Unit = (&'static str, fn());
 /// All of them, for `tests/units.rs` alone.
 pub fn units() -> impl Iterator<Item = Unit> {
     let of_gemm = [gemm::tests::TESTS, gemm::kinds::tests::TESTS];
-    let tests = of_gemm.into_iter().chain([kernel::tests::TESTS, kernel::stencil::tests::TESTS]);
+    let tests = of_gemm.into_iter().chain([
+        kernel::tests::TESTS,
+        kernel::stencil::tests::TESTS,
+        kernel::winograd::tests::TESTS,
+    ]);
     #[cfg(unix)]
     let tests = tests.chain([crate::plan::tests::TESTS]);
     tests.flatten().copied()

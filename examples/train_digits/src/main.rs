@@ -30,6 +30,7 @@ mod train;
 
 use clap::Parser;
 use data::Dataset;
+use im2col::Accuracy;
 use progress::Progress;
 use std::error::Error;
 use std::io::{self, Write};
@@ -68,6 +69,19 @@ struct Args {
     /// Threads; the digits are too small for more than one to pay
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
+    /// What the convolutions may be computed with: element (as exact as their sums), tile2 or tile (Winograd, where that is
+    /// faster)
+    #[arg(long, value_name = "ACCURACY", default_value = "element", value_parser = accuracy)]
+    accuracy: Accuracy,
+}
+
+fn accuracy(text: &str) -> Result<Accuracy, String> {
+    match text {
+        "element" => Ok(Accuracy::Element),
+        "tile2" => Ok(Accuracy::Tile2),
+        "tile" => Ok(Accuracy::Tile),
+        _ => Err("must be element, tile2 or tile".to_owned()),
+    }
 }
 
 fn learning_rate(text: &str) -> Result<f32, String> {
@@ -118,6 +132,7 @@ fn train_seed(args: &Args, data: &Dataset, seed: u64) -> Result<Trained, im2col:
         epochs: args.epochs.into(),
         batch: args.batch.into(),
         learning_rate: args.lr,
+        accuracy: args.accuracy,
     };
     let images = data.train.len() as u64 * u64::from(args.epochs);
     let progress = Progress::new(images, format!("seed {seed}"), args.seeds.is_none());

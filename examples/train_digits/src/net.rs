@@ -10,7 +10,7 @@ use crate::layers::{
     cross_entropy, max_pool_relu, max_pool_relu_backward, relu, relu_backward, softmax,
 };
 use aligned_vec::{AVec, avec};
-use im2col::{Conv1d, Conv2d, Error, Layout, Pass, Plan};
+use im2col::{Accuracy, Conv1d, Conv2d, Error, Layout, Pass, Plan};
 use rand::Rng;
 
 /// Output channels of the two convolutions.
@@ -123,10 +123,11 @@ impl Planned {
         channels: usize,
         filters: usize,
         image: [usize; 2],
+        accuracy: Accuracy,
     ) -> Result<Self, Error> {
         let weight = [filters, channels, KERNEL, KERNEL];
         let conv = Conv2d::new([batch, channels, image[0], image[1]], weight);
-        Ok(Self(conv.padding([KERNEL / 2; 2]).plan()?))
+        Ok(Self(conv.padding([KERNEL / 2; 2]).accuracy(accuracy).plan()?))
     }
 
     /// A linear layer is a convolution with a filter of one pixel, and a batch of rows is an
@@ -199,10 +200,10 @@ pub(crate) struct Tape {
 
 impl Tape {
     /// Plans for batches of `batch` images.
-    pub(crate) fn new(sizes: Sizes, batch: usize) -> Result<Self, Error> {
+    pub(crate) fn new(sizes: Sizes, batch: usize, accuracy: Accuracy) -> Result<Self, Error> {
         let Sizes { image, classes } = sizes;
-        let conv1 = Planned::conv(batch, 1, CHANNELS[0], image)?;
-        let conv2 = Planned::conv(batch, CHANNELS[0], CHANNELS[1], image)?;
+        let conv1 = Planned::conv(batch, 1, CHANNELS[0], image, accuracy)?;
+        let conv2 = Planned::conv(batch, CHANNELS[0], CHANNELS[1], image, accuracy)?;
         let linear = Planned::linear(batch, sizes.features(), classes)?;
         let scratch = [&conv1, &conv2, &linear].map(Planned::scratch_len);
         // Aligned to cache lines, which spares the vector loads of the passes split lines.
@@ -260,12 +261,13 @@ impl Tape {
 /// A tape for each batch size that has come up.
 pub(crate) struct Tapes {
     sizes: Sizes,
+    accuracy: Accuracy,
     tapes: Vec<Tape>,
 }
 
 impl Tapes {
-    pub(crate) fn new(sizes: Sizes) -> Self {
-        Self { sizes, tapes: Vec::new() }
+    pub(crate) fn new(sizes: Sizes, accuracy: Accuracy) -> Self {
+        Self { sizes, accuracy, tapes: Vec::new() }
     }
 
     /// The tape for `batch` images; made if it's the first time.
@@ -273,7 +275,7 @@ impl Tapes {
         let at = match self.tapes.iter().position(|tape| tape.batch == batch) {
             Some(at) => at,
             None => {
-                self.tapes.push(Tape::new(self.sizes, batch)?);
+                self.tapes.push(Tape::new(self.sizes, batch, self.accuracy)?);
                 self.tapes.len() - 1
             }
         };

@@ -70,7 +70,7 @@ fn errors_of_all_parameters_match_finite_differences() {
     let images = (0..pixels).map(|_| rng.random_range(-1.0..1.0)).collect();
     let batch = Batch { images, labels: vec![2, 0, 1] };
 
-    let mut tape = Tape::new(SIZES, BATCH).expect("a valid network");
+    let mut tape = Tape::new(SIZES, BATCH, im2col::Accuracy::Element).expect("a valid network");
     let found = tape.learn(&mut net, &batch).expect("a valid batch") / BATCH as f64;
     let mut values =
         arrays(&net).map(|array| array.value.iter().map(|&x| x.into()).collect::<Vec<_>>());

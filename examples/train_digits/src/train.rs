@@ -4,7 +4,7 @@
 use crate::data::{Batch, Dataset, Split};
 use crate::net::{Network, Sizes, Tapes};
 use crate::progress::Progress;
-use im2col::Error;
+use im2col::{Accuracy, Error};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -19,6 +19,8 @@ pub(crate) struct Schedule {
     pub(crate) batch: usize,
     /// Of the first epoch; it falls in a straight line to zero after the last.
     pub(crate) learning_rate: f32,
+    /// What the convolutions may be computed with.
+    pub(crate) accuracy: Accuracy,
 }
 
 /// A trained network and how it did.
@@ -61,14 +63,14 @@ pub(crate) fn train(
     schedule: Schedule,
     progress: &Progress,
 ) -> Result<Trained, Error> {
-    let Schedule { seed, epochs, batch: size, learning_rate } = schedule;
+    let Schedule { seed, epochs, batch: size, learning_rate, accuracy } = schedule;
     let sizes = Sizes { image: data.train.size, classes: data.classes };
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut network = Network::new(sizes, &mut rng);
     let filters_before = network.first_filters().0.to_vec();
 
     let start = Instant::now();
-    let (mut tapes, mut batch) = (Tapes::new(sizes), Batch::default());
+    let (mut tapes, mut batch) = (Tapes::new(sizes, accuracy), Batch::default());
     let mut order: Vec<usize> = (0..data.train.len()).collect();
     let mut losses = Vec::with_capacity(epochs);
     for epoch in 0..epochs {
@@ -125,7 +127,8 @@ mod tests {
             split.labels.truncate(400);
             split.pixels.truncate(400 * 64);
         }
-        let schedule = Schedule { seed: 3, epochs: 2, batch: 8, learning_rate: 0.05 };
+        let accuracy = Accuracy::Element;
+        let schedule = Schedule { seed: 3, epochs: 2, batch: 8, learning_rate: 0.05, accuracy };
         let run = || train(&data, schedule, &Progress::silent()).expect("a valid network");
         let (one, two) = (run(), run());
         assert!(one.losses[1] < 0.9 * one.losses[0], "{:?}", one.losses);
