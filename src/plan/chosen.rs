@@ -291,7 +291,11 @@ impl Chosen {
         let sources = [weight, grad_output];
         let &Layer { shape, parallelism, .. } = layer;
         // Only a product that stores every element once can do all of it in its store.
-        let stores_once = matches!(engine, Engine::Gathering(product) if product.fills(shape));
+        let stores_once = match engine {
+            Engine::Gathering(product) => product.fills(shape),
+            Engine::Plane(_) => true,
+            _ => false,
+        };
         let whole = epilogue;
         let in_store = stores_once || whole.only_accumulates();
         let epilogue = if in_store {
