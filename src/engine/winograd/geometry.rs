@@ -81,8 +81,11 @@ impl Image {
 
 /// The form with `tile` outputs along each axis of the plane for a layer's filter, if there is one.
 pub(crate) fn form(shape: &Shape, tile: usize) -> Option<Form> {
-    let [_, h, w] = shape.axes3();
-    if shape.axes3().iter().any(|axis| axis.stride != 1) {
+    /// The most phases of a dilation, and taps of the depth: planning looks at each of them.
+    const MOST: usize = 64;
+    let [d, h, w] = shape.axes3();
+    let many = |axis: &Axis| axis.kernel > 1 && axis.dilation > MOST;
+    if shape.axes3().iter().any(|axis| axis.stride != 1 || many(axis)) || d.kernel > MOST {
         return None;
     }
     match ([h.kernel, w.kernel], tile) {
