@@ -159,7 +159,7 @@ impl<T: Element> OverTaps<'_, T> {
         };
         let source = self.source;
         self.lent.run(plan, pass, |layer, scratch| {
-            plan.over_taps(layer, pass, source, weights, epilogue, output, scratch);
+            plan.over_taps(layer, pass, (source, weights), epilogue, output, scratch);
         })
     }
 }

@@ -13,7 +13,6 @@ use crate::parallel::{DEFAULT, Executor, Parallelism};
 use crate::pass::{Pass, Write};
 use crate::scratch::Need;
 use crate::shape::{Dims, Params, Shape};
-use crate::transposed::TransposedPlan;
 use alloc::string::String;
 use alloc::vec::Vec;
 use chosen::Chosen;
@@ -131,11 +130,6 @@ impl<T: Element> Plan<T> {
         let shape = Shape::new(params)?;
         let chosen = (passes().for_shape)(&self.chosen, &shape, options, kernels)?;
         Ok(Self { shape, activation, options, kernels, chosen })
-    }
-
-    /// The transposed layer of this convolution: its [`forward`](TransposedPlan::forward) is this plan's `backward_data`.
-    pub fn transposed(self) -> TransposedPlan<T> {
-        TransposedPlan::new(self)
     }
 
     /// Packs weights once for many calls of one pass, of this plan and of all that want them in the same
@@ -344,8 +338,7 @@ impl<T: Element> Plan<T> {
         &self,
         layer: &Layer<'_, T>,
         pass: Pass,
-        source: &[T],
-        weights: Weights<'_, T>,
+        (source, weights): (&[T], Weights<'_, T>),
         epilogue: Epilogue<'_, T>,
         destination: &mut [T],
         scratch: &mut [T],

@@ -260,6 +260,13 @@ impl<T> fmt::Debug for TransposedPlan<T> {
     }
 }
 
+impl<T: Element> Plan<T> {
+    /// The transposed layer of this convolution: its [`forward`](TransposedPlan::forward) is this plan's `backward_data`.
+    pub fn transposed(self) -> TransposedPlan<T> {
+        TransposedPlan::new(self)
+    }
+}
+
 impl<T: Element> TransposedPlan<T> {
     pub(crate) fn new(conv: Plan<T>) -> Self {
         Self { conv }
