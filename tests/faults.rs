@@ -250,6 +250,9 @@ fn no_memory_for_scratch_on_a_pool_is_an_error() {
 
 #[test]
 fn no_memory_for_packed_weights_is_an_error() {
+    // Rayon makes its pool when it is first asked for it, and ends the process where it can't.
+    #[cfg(feature = "rayon")]
+    im2col::Executor::workers(&im2col::Rayon);
     for params in layers() {
         let layer = Layer::<f32>::new(params, Fill::Integers);
         for algorithm in [Algorithm::Auto, Algorithm::Explicit] {
