@@ -5,7 +5,8 @@ use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Grou
 use super::vector::Vector;
 use super::winograd::{self, Transform};
 use super::{
-    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep,
+    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Proof, Store,
+    Sweep,
 };
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -28,6 +29,7 @@ pub(super) static F64: Kernels<f64> = kernels::<__m256d, _>(4);
 
 const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
     Kernels {
+        _proof: Proof,
         isa: Isa::Avx2,
         tall: tile::<V, T>(lanes),
         narrow: Some(Kernel {
@@ -37,10 +39,11 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             pack: pack::<V>,
             gathering: None,
             sweep: None,
+            _proof: Proof,
             ..tile::<V, T>(lanes)
         }),
         wide: tile::<V, T>(lanes),
-        dots: Dots { columns: body::DOTS_IN_16, sum: dots::<V> },
+        dots: Dots { columns: body::DOTS_IN_16, sum: dots::<V>, _proof: Proof },
         copy: copy::<V>,
         transform: transform::<V>,
         stencils: Stencils {
@@ -52,11 +55,11 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             correlate_row: correlate_row::<V>,
         },
     }
+    .checked()
 }
 
 /// 6 rows of two vectors, whichever operand the vectors are of: 12 sums, two vectors of b, one of a.
-/// 4 rows of three need every register there is: the compiler spilled a sum, whose next product waited
-/// for it (1x1 layers on Zen 4: 40 GFLOP/s, 70 so).
+/// 4 rows of three need every register there is: the compiler spills a sum, whose next product waits for it.
 const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
     Kernel {
         rows: 6,
@@ -64,21 +67,23 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         stretches: &[],
         lanes: 2 * lanes,
         vector: lanes,
-        // Channels first, few of the elements that tiles read share a line: 24 KiB of b left no room for
-        // them (256 channels, 3x3, on Zen 3: 69 GFLOP/s by 384, 71 so).
+        // Channels first, few of the elements that tiles read share a line: 24 KiB of b leave no room for
+        // them.
         block: 192,
         multiply: multiply::<V>,
         pack: pack::<V>,
         store: store::<V>,
-        // Terms that lie a plane of the image apart cost a quarter of a tile's time (1x1 layers on Zen 3: 55
-        // GFLOP/s, 84 so). To 12 channels, 1x1, 56x56 pixels: from 128 channels 51, 58 so; from 512 57, 52 so.
+        // Terms that lie a plane of the image apart cost a part of a tile's time; a copied panel costs less where there
+        // are several tiles of rows.
         gathering: Some(Gathering {
             gather: gather::<V>,
             by_lane: false,
             rows_of_one: 6,
             fewest: [2, 3],
+            _proof: Proof,
         }),
         sweep: Some(sweep::<V>),
+        _proof: Proof,
     }
 }
 

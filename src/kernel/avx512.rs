@@ -6,7 +6,8 @@ use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Grou
 use super::vector::Vector;
 use super::winograd::{self, Transform};
 use super::{
-    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Store, Sweep,
+    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Proof, Store,
+    Sweep,
 };
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -52,9 +53,7 @@ pub(super) fn other_f64() -> &'static Kernels<f64> {
 
 /// Whether to expect two multiplications of whole vectors in a cycle: Intel's servers and Zen 5, not Zen 4.
 /// The loads of a tile of one vector, a pointer and an element for each multiplication, are then
-/// too many (Sapphire Rapids, operands in the L1 cache: 28x1 runs at 167 GFLOP/s, 14x2 at 214,
-/// 14x2 of rows side by side at 237; the peak is 240. Zen 5, r50_4b_3x3: 182 and 238 of 269). With one unit both
-/// reach the peak, and 28x1 leaves fewer lanes empty.
+/// too many. With one unit both tiles reach the peak, and 28x1 leaves fewer lanes empty.
 fn two_units() -> bool {
     /// AMD's number of the first family whose units are as wide as the vectors.
     const ZEN_5: u32 = 0x1a;
@@ -76,13 +75,13 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         stretches: &[[7, 28], [5, 25], [4, 28], [3, 27]],
         lanes,
         vector: lanes,
-        // On Zen 4 3x3 layers were 3 % slower by 192.
         block: 384,
         multiply: multiply_tall::<V>,
         pack: pack::<V>,
         store: store::<V>,
         gathering: None,
         sweep: None,
+        _proof: Proof,
     };
     let pairs = Kernel {
         rows: 14,
@@ -90,16 +89,18 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         stretches: &[],
         lanes: 2 * lanes,
         vector: lanes,
-        // On Sapphire Rapids, weights read as they lie 2 KiB apart: 33 GFLOP/s by 512, 80 so.
+        // With more, weights that are read as they lie 2 KiB apart meet in the same few sets of the cache.
         block: 192,
         multiply: multiply_pairs::<V>,
         pack: pack::<V>,
         store: store::<V>,
         gathering: None,
         sweep: None,
+        _proof: Proof,
     };
     let (tall, narrow) = if two_units { (pairs, Some(single)) } else { (single, None) };
     Kernels {
+        _proof: Proof,
         isa: Isa::Avx512,
         tall,
         narrow,
@@ -113,17 +114,18 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             multiply: multiply_wide::<V>,
             pack: pack::<V>,
             store: store::<V>,
-            // Of few terms, for then a tile is summed in its place, in a few parts at most (on Zen 5 32 channels of 16000 pixels
-            // to 256: 181 GFLOP/s, 207 so; 256 channels, 3x3, 14x14 pixels: 230, and 206 so).
+            // Of few terms, for then a tile is summed in its place, in a few parts at most.
             gathering: Some(Gathering {
                 gather: gather::<V>,
                 by_lane: false,
                 rows_of_one: 6,
                 fewest: [6, usize::MAX],
+                _proof: Proof,
             }),
             sweep: Some(sweep::<V>),
+            _proof: Proof,
         },
-        dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V> },
+        dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V>, _proof: Proof },
         copy: copy::<V>,
         transform: transform::<V>,
         stencils: Stencils {
@@ -135,6 +137,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             correlate_row: correlate_row::<V>,
         },
     }
+    .checked()
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
@@ -206,8 +209,7 @@ unsafe fn multiply_apart<V: Vector<Element: Element>>(job: &Multiply<V::Element>
 
 /// 14 rows of two vectors: 28 sums, two vectors of b, one of a. Fewer rows in steps of 2. Rows
 /// side by side, such as the pixels of an image's row, need one pointer instead of 14, and 14
-/// divides the rows of most of the images that networks make (vgg_3_2 on Sapphire Rapids: 162
-/// GFLOP/s by 12 pointers, 195 so).
+/// divides the rows of most of the images that networks make.
 ///
 /// # Safety
 /// As [`Multiply`].

@@ -19,7 +19,7 @@ pub(super) use moves::{copy_rows, gather, pack, store};
 const MAX_DOTS: usize = 24;
 
 /// Terms after which a vector of b will be read: its line is fetched, as rows of weights that lie far
-/// apart aren't foreseen by the processor (kernel_is_image_16 backward_data: 54 GFLOP/s, 80 so).
+/// apart aren't foreseen by the processor.
 const AHEAD: usize = 16;
 
 /// Panels after which a line of b will be read that is swept once.
@@ -44,6 +44,8 @@ pub(super) unsafe fn multiply_rows<
 >(
     job: &Multiply<V::Element>,
 ) {
+    // More rows than are summed would be read uninitialised.
+    debug_assert!((1..=6).contains(&job.count));
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.count {
@@ -63,6 +65,7 @@ pub(super) unsafe fn multiply_rows<
 /// As [`Multiply`].
 #[inline(always)]
 pub(super) unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    debug_assert!((1..=10).contains(&job.count));
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.count {
@@ -151,8 +154,8 @@ pub(super) unsafe fn multiply_beside<
     }
 }
 
-/// `R` rows of one vector, all of them wanted, in stretches of `S`: pointers are half of what 24x1 loads (Zen 5,
-/// operands in the L1 cache: 190 GFLOP/s with a pointer for each row, 240 with one for each three).
+/// `R` rows of one vector, all of them wanted, in groups of `S` that lie side by side and need one pointer each: with a
+/// pointer for each row, pointers would be half of what the tile loads.
 ///
 /// # Safety
 /// As [`Multiply`], for `R` rows in stretches of `S`.
@@ -174,9 +177,8 @@ pub(super) unsafe fn multiply_stretches<
 /// A tile of `R` rows by `N` vectors: for every term, `N` vectors of b meet `R` broadcast
 /// elements of a. Both operands step through memory by tables, so a is an image as it lies.
 ///
-/// Measured on Zen 4: reading the rows' pointers from memory costs nothing (28x1 in f32 runs at 97
-/// to 100 % of the FMA peak); 8x3 doesn't spill. Tiles of two vectors do where the compiler loads
-/// all of a first: [`Vector::in_order`] stops it.
+/// Where there is one FMA unit, reading the rows' pointers from memory costs nothing. A tile of two vectors spills where the
+/// compiler loads all of a first: [`Vector::in_order`] stops it.
 ///
 /// # Safety
 /// As [`Multiply`]; the tile has `R` rows of `N` vectors, and those of a begin at `rows`. Each
@@ -201,8 +203,7 @@ unsafe fn multiply_of<
             }
         }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-        // Not with tiles of one vector: there a second term spilled a sum that the next one waits for (AVX2
-        // on Zen 3, 8 channels a group: 38 GFLOP/s, 51 one by one).
+        // Not with tiles of one vector: there a second term spills a sum that the next one waits for.
         let paired = if V::PAIRED && N > 1 { job.terms - job.terms % 2 } else { 0 };
         if const { V::PAIRED && N > 1 } {
             for term in (0..paired).step_by(2) {
@@ -291,6 +292,7 @@ unsafe fn add_term<
 pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(
     job: &Sweep<'_, V::Element>,
 ) {
+    debug_assert!((1..=6).contains(&job.count));
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.count {
@@ -397,8 +399,7 @@ pub(super) unsafe fn dots_in_32<V: Vector>(job: &Dot<V::Element>) {
 }
 
 /// The largest tiles of [`dots_in_16`]: with a mask, a vector of each column and one of a row, no more
-/// than 16 registers hold. 12 sums spilled two of them (AVX2 on Zen 3, 8 channels a group: 28 GFLOP/s,
-/// 38 so).
+/// than 16 registers hold. 12 sums would spill two of them.
 pub(super) const DOTS_IN_16: &[usize] = &[6, 4, 3, 2];
 
 /// [`dots`] with 16 registers.

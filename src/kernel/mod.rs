@@ -136,9 +136,21 @@ pub(crate) struct Kernels<T: 'static> {
     pub(crate) transform: unsafe fn(&winograd::Transform<'_, T>),
     /// For layers with one filter per channel, and groups of a few.
     pub(crate) stencils: stencil::Stencils<T>,
+    _proof: Proof,
 }
 
 impl<T> Kernels<T> {
+    /// Itself; doesn't compile if a kernel's sizes don't [agree](Kernel::check).
+    const fn checked(self) -> Self {
+        self.tall.check();
+        self.wide.check();
+        if let Some(narrow) = &self.narrow {
+            narrow.check();
+        }
+        assert!(self.dots.columns.len() <= DOTS);
+        self
+    }
+
     /// The kernel whose panels have so many lanes, if there is one.
     pub(crate) fn of_panels(&self, lanes: usize) -> Option<&Kernel<T>> {
         let mut kernels = self.narrow.iter().chain([&self.tall]);
@@ -158,6 +170,27 @@ impl<T> Kernels<T> {
                 [(kernel, 0..lanes - rest), (narrow, lanes - rest..lanes)]
             }
             _ => [(kernel, 0..lanes), (kernel, lanes..lanes)],
+        }
+    }
+}
+
+/// What only this module and those within it can write down: so nothing outside makes a table of kernels, and having one
+/// proves what its ISA's file says of it.
+#[derive(Debug, Clone, Copy)]
+struct Proof;
+
+impl<T> Kernel<T> {
+    /// Whether its sizes agree with each other and with what there is room for; else the table doesn't compile.
+    const fn check(&self) {
+        assert!(self.rows > 0 && self.row_step > 0 && self.rows.is_multiple_of(self.row_step));
+        assert!(self.vector > 0 && self.vector <= MAX_LANES && self.block > 0);
+        assert!(self.lanes.is_multiple_of(self.vector) && self.lanes / self.vector <= MAX_VECTORS);
+        assert!(self.rows * self.lanes <= MAX_TILE);
+        let mut index = 0;
+        while index < self.stretches.len() {
+            let [len, most] = self.stretches[index];
+            assert!(len > 0 && most.is_multiple_of(len) && most <= self.rows);
+            index += 1;
         }
     }
 }
@@ -188,6 +221,7 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) gathering: Option<Gathering<T>>,
     /// Sums tiles side by side, each in its place.
     pub(crate) sweep: Option<unsafe fn(&Sweep<'_, T>)>,
+    _proof: Proof,
 }
 
 /// What a kernel has that wants its panels copied: it also sums tiles in place, of exactly the rows
@@ -202,6 +236,7 @@ pub(crate) struct Gathering<T: 'static> {
     pub(crate) rows_of_one: usize,
     /// Tiles of rows from which on copying a panel pays: of few terms, and of more.
     pub(crate) fewest: [usize; 2],
+    _proof: Proof,
 }
 
 /// A tile of dot products: its largest sizes, and the function that sums it.
@@ -210,6 +245,7 @@ pub(crate) struct Dots<T: 'static> {
     /// Columns of the largest tile of one row, of two, and so on: at most [`DOTS`], and no more of more rows.
     pub(crate) columns: &'static [usize],
     pub(crate) sum: unsafe fn(&Dot<T>),
+    _proof: Proof,
 }
 
 /// The most rows, and columns, of any tile of dot products; elements between the rows of its sums.
@@ -413,6 +449,9 @@ impl ForElement for OfIsa {
 pub(crate) fn kernels_of<T: Element>(isa: Isa) -> Option<&'static Kernels<T>> {
     T::choose(OfIsa(isa))
 }
+
+/// The most vectors of any panel.
+pub(crate) const MAX_VECTORS: usize = 4;
 
 /// The tile buffer of any kernel: rows times lanes of the largest.
 pub(crate) const MAX_TILE: usize = 28 * MAX_LANES;

@@ -4,7 +4,7 @@ use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
 use super::winograd;
-use super::{Dots, Gathering, Isa, Kernel, Kernels};
+use super::{Dots, Gathering, Isa, Kernel, Kernels, Proof};
 use crate::element::Element;
 use core::arch::aarch64::*;
 use core::ops::Range;
@@ -25,6 +25,7 @@ pub(super) static F64: Kernels<f64> = kernels::<float64x2_t, _>(2);
 
 const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
     Kernels {
+        _proof: Proof,
         isa: Isa::Neon,
         tall: Kernel {
             rows: 6,
@@ -38,6 +39,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
             gathering: None,
             sweep: None,
+            _proof: Proof,
         },
         narrow: None,
         // A product with a register's lane needs no broadcast, but the terms have to lie side by
@@ -59,10 +61,12 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
                 rows_of_one: 12,
                 // A copy costs some 6 instructions a term, and saves 2 in each tile.
                 fewest: [3, 3],
+                _proof: Proof,
             }),
             sweep: Some(body::sweep::<V, 4>),
+            _proof: Proof,
         },
-        dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V> },
+        dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V>, _proof: Proof },
         copy: copy_rows::<V>,
         transform: winograd::transform::<V>,
         stencils: Stencils {
@@ -74,6 +78,7 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             correlate_row: stencil::correlate_row::<V>,
         },
     }
+    .checked()
 }
 
 // SAFETY: the methods are an instruction each, or none.

@@ -4,7 +4,7 @@ use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, MAX_LANES, Vector, read, write};
 use super::winograd;
-use super::{Dots, Isa, Kernel, Kernels, Multiply};
+use super::{Dots, Isa, Kernel, Kernels, Multiply, Proof};
 use crate::element::Element;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -16,6 +16,7 @@ pub(super) static F64: Kernels<f64> = kernels::<[f64; 2], _>(2);
 
 const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
     Kernels {
+        _proof: Proof,
         isa: Isa::Portable,
         tall: Kernel {
             rows: 6,
@@ -29,6 +30,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
             gathering: None,
             sweep: None,
+            _proof: Proof,
         },
         // An odd shape, which shakes what is built on it.
         narrow: None,
@@ -44,8 +46,9 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             store: body::store::<V>,
             gathering: None,
             sweep: Some(body::sweep::<V, 3>),
+            _proof: Proof,
         },
-        dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
+        dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V>, _proof: Proof },
         copy: body::copy_rows::<V>,
         transform: winograd::transform::<V>,
         stencils: Stencils {
@@ -57,6 +60,7 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             correlate_row: stencil::correlate_row::<V>,
         },
     }
+    .checked()
 }
 
 /// # Safety

@@ -13,6 +13,7 @@ pub(crate) fn total<const N: usize>(places: [usize; N]) -> usize {
 }
 
 /// Whether each of these is one more than the one before it.
+#[inline(always)]
 pub(crate) fn are_consecutive(places: &[u32]) -> bool {
     let (Some(&first), Some(&last)) = (places.first(), places.last()) else { return true };
     // No sum wraps below, as the last is as far from the first as there are places. Without a branch in it, the loop is a

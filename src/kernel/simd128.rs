@@ -9,7 +9,7 @@ use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
 use super::winograd;
-use super::{Dots, Isa, Kernel, Kernels, Multiply};
+use super::{Dots, Isa, Kernel, Kernels, Multiply, Proof};
 use crate::element::Element;
 use core::arch::wasm32::*;
 use core::ops::Range;
@@ -27,11 +27,12 @@ pub(super) static F64: Kernels<f64> = kernels::<F64x2, _>(2);
 
 const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T> {
     Kernels {
+        _proof: Proof,
         isa: Isa::Simd128,
         tall: tile::<V, T>(lanes),
         narrow: None,
         wide: tile::<V, T>(lanes),
-        dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V> },
+        dots: Dots { columns: body::DOTS_IN_16, sum: body::dots_in_16::<V>, _proof: Proof },
         copy: body::copy_rows::<V>,
         transform: winograd::transform::<V>,
         stencils: Stencils {
@@ -43,11 +44,11 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             correlate_row: stencil::correlate_row::<V>,
         },
     }
+    .checked()
 }
 
 /// 5 rows of two vectors, whichever operand the vectors are of: 10 sums, two vectors of b, one of
-/// a, and one of products where they aren't added as they are made. Measured in Node on an EPYC:
-/// 32 GFLOP/s, 25 with 6 rows, which spill, 31 with 4; 3x3 is at 28, 4x3 at 25.
+/// a, and one of products where they aren't added as they are made. 6 rows spill.
 const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
     Kernel {
         rows: 5,
@@ -61,6 +62,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         store: body::store::<V>,
         gathering: None,
         sweep: Some(body::sweep::<V, 2>),
+        _proof: Proof,
     }
 }
 

@@ -254,8 +254,7 @@ pub(crate) unsafe trait Vector: Copy {
     }
     /// Runs a task in a function of its own, with the target features that the vector needs. Without
     /// it all forms of a loop are compiled as one function, in which the registers of each suffer from
-    /// the others (3x3x3 stencils: 41 GFLOP/s by themselves, 15 beside strips), and for as long as
-    /// the square of their number.
+    /// the others, and which takes as long to compile as the square of their number.
     ///
     /// # Safety
     /// As [`Task::run`].
@@ -266,8 +265,7 @@ pub(crate) unsafe trait Vector: Copy {
         unsafe { task.run() }
     }
     /// Stops the compiler from moving a load from after this call to before it, where its
-    /// schedule would hold more values than there are registers (12x2 on Sapphire Rapids: 125
-    /// GFLOP/s with the spills, 212 without).
+    /// schedule would hold more values than there are registers.
     #[inline(always)]
     fn in_order() {}
     /// The same, but no load after this call is moved before it, and nothing that makes this vector after it:

@@ -92,7 +92,7 @@ unsafe impl Vector for __m256 {
     }
     type Element = f32;
     const LANES: usize = 8;
-    // 3x3 layers on Zen 3: 83 to 88 GFLOP/s by where in memory the compiler puts a loop of one, 85 so.
+    // A loop of one term is faster or slower by where in memory the compiler puts it.
     const PAIRED: bool = true;
     // One micro-operation; `permute` is two on Zen 2 and 3, which wait for each other.
     const WITHIN: bool = true;

@@ -32,8 +32,7 @@ pub(in crate::kernel) unsafe fn pack<V: Vector<Element: Element>>(job: &Pack<V::
     for (lane, row) in rows[..job.lanes].iter_mut().enumerate() {
         *row = job.from.wrapping_add(lane * job.lane_pitch);
     }
-    // They stay in memory: the compiler would step each of them by itself, on the stack (256 channels,
-    // 3x3, 14x14 pixels on Zen 3: 12 % of backward_data was spent here, 9 so).
+    // They stay in memory: the compiler would step each of them by itself, on the stack.
     let rows = core::hint::black_box(&rows);
     for block in 0..job.blocks {
         for start in (0..job.cols).step_by(line) {
@@ -108,8 +107,7 @@ unsafe fn gather_vectors<V: Vector, const N: usize>(job: &Gather<V::Element>) {
         unsafe {
             let from = from.add(step as usize);
             let vectors: [V; N] = core::array::from_fn(|v| V::load(from.add(v * V::LANES)));
-            // The last of the next panel's, whose line is the only one that nothing has fetched (32 planes of
-            // 42175 on AVX2, Zen 3: 45 GFLOP/s, the first of them, 69 so).
+            // The last vector of the next panel: its line is the only one that nothing has fetched.
             V::prefetch(from.wrapping_add(2 * N * V::LANES - 1));
             for v in 0..N {
                 vectors[v].store(to.add((term * N + v) * V::LANES));

@@ -201,8 +201,7 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
 /// The outputs of a row that one row of taps makes of one row of the source: several vectors at
 /// once, as far as no tap meets padding. Returns how many outputs are done, from the first on.
 ///
-/// One vector at a time has its taps wait for each other, and a mask for each (7 taps, 16000 outputs:
-/// 9 GFLOP/s, 47 so).
+/// One vector at a time has its taps wait for each other, and a mask for each.
 ///
 /// # Safety
 /// As [`Apply`], of steps of 1; `z` and `y` are those of an output.

@@ -180,7 +180,7 @@ unsafe fn sum_taps<
                         let column =
                             Column { source, errors, s, origin, rows: [top, bottom], count };
                         // Copies of what is held in registers; a copy of masks would cost more than it
-                        // saves (3x3, 14x14 on AVX2: 17 GFLOP/s, 29 without; but by twos 11 without, 14).
+                        // saves, but for steps of two.
                         let own = windows.each[0];
                         if const { STEP == 1 } && windows.whole {
                             column.add::<V, ROWS, COLS, STEP, true>(&own, &mut sums);
@@ -262,8 +262,7 @@ impl<T: Element> Column<'_, T> {
             };
             let mut errors = [V::splat(T::ZERO); ROWS];
             // Rows at either end meet some rows of taps only. With one loop for both ends the compiler keeps what
-            // three rows of taps hold in 16 registers (3x3, 112x112 on AVX2: 29 GFLOP/s with two, 47 so; other
-            // stencils lose a tenth to a third).
+            // three rows of taps hold in 16 registers; other stencils lose by it.
             if const { ROWS == 3 && STEP == 1 && V::REGISTERS < 32 } {
                 let (mut y, mut end) = (top, inner.start);
                 loop {
@@ -333,8 +332,7 @@ impl<T: Element> Column<'_, T> {
             // SAFETY: the row is within the source, and windows keep lanes within it.
             unsafe {
                 let from = source.add(at as usize * s.source[2]);
-                // As in `strip`: the line that the next column will need (3x3 by 2 on AVX2: 12.8 GFLOP/s,
-                // 14.8 so, and 2.2 and 8.5 where neighbours hold the memory).
+                // As in `strip`: the line that the next column will need.
                 if const { ROWS == 3 && STEP == 2 } {
                     let next = windows[0].first + (2 * STEP * V::LANES - 1) as isize;
                     V::prefetch(from.wrapping_offset(next));

@@ -155,8 +155,7 @@ impl<
                             continue;
                         }
                         let from = job.source.add(at as usize * width);
-                        // A constant, or the sums would be an array in memory (8 channels, 3x3 by 2, 28x28:
-                        // 37 GFLOP/s, 79 so).
+                        // A constant, or the sums would be an array in memory.
                         if const { STEP == 1 } || phase == 0 {
                             add_row::<V, COMBS, ROWS, STEP, HELD, BLOCK, 0>(
                                 job, combs, from, &windows, &mut sums,
@@ -220,7 +219,7 @@ unsafe fn add_row<
     // SAFETY: the caller vouches for the row, in every plane, and for the weights.
     unsafe {
         // The row after it will be read only when those of all planes have been, and each plane is a
-        // stream of its own (64 planes, 224x224: 49 GFLOP/s, 82 so).
+        // stream of its own.
         let next = windows[0][0].first + (STEP * job.stencils.0.source[2] + V::LANES) as isize;
         for _ in 0..job.inputs {
             V::prefetch(from.wrapping_offset(next));
@@ -271,8 +270,7 @@ unsafe fn add_columns<
             let pixels = windows[col].load::<STEP, false>(from);
             for row in (PHASE..ROWS).step_by(STEP) {
                 for k in 0..BLOCK {
-                    // `COMB` is a constant, or these would be in memory (r50_conv1 backward_data on AVX2:
-                    // 35 GFLOP/s).
+                    // `COMB` is a constant, or these would be in memory.
                     let sum = &mut sums[(row - PHASE) / STEP][COMB][k];
                     let weight = V::splat(read(weight.add(row * BLOCK + k)));
                     *sum = weight.mul_add(pixels, *sum);

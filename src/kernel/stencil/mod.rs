@@ -41,8 +41,7 @@ pub(crate) struct Stencils<T: 'static> {
     /// Outputs from a source and a filter.
     pub(crate) apply: unsafe fn(&Apply<'_, T>),
     /// The same for the filters of a group, if the ISA loads some lanes of a vector in one instruction.
-    /// Else a matrix product does it better (executed on NEON, beside a perfect pass: lenet_2 4.7, 1.5 so,
-    /// cifar_3x3 2.2 and 1.3; portable, on Zen 3: r50_conv1 backward_data 4 GFLOP/s, 13 so).
+    /// Else a matrix product does it better.
     pub(crate) group: Option<Groups<T>>,
     /// The gradient of a filter from a source and the outputs' errors.
     pub(crate) correlate: unsafe fn(&Correlate<'_, T>),

@@ -48,8 +48,7 @@ impl<
     #[inline(always)]
     unsafe fn run(self) {
         let Self { job, combs } = self;
-        // The sums of a strip wait for each other: 12 cycles for the 9 multiplications of a row. Two planes
-        // at once don't (14x14, 3x3: 43 GFLOP/s, 61 so), where there are registers for both filters.
+        // The sums of a strip wait for each other. Two planes at once don't, where there are registers for both filters.
         // SAFETY: as the caller says.
         unsafe {
             let ends = Ends::<V, COMBS, COLS>::new::<STEP>(combs, 0);
@@ -161,8 +160,7 @@ unsafe fn strip<
     let s = combs[0];
     let [_, height, width] = s.source;
     // Copies, and constants where all lanes are wanted: what is written might change the originals, for
-    // all that the compiler knows (3x3, executed on NEON: 42 instructions a vector, 28 so; what happens to
-    // outputs, looked up for each vector on Zen 5 with AVX-512: 41 GFLOP/s of 3x3 by 2, 45 so).
+    // all that the compiler knows.
     let windows = *windows;
     let epilogue = job.epilogue.changes();
     let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
@@ -265,7 +263,7 @@ unsafe fn add_row<
 ) {
     let hold = COMBS * ROWS * COLS <= 9;
     // A strip meets a line or two of each row, far from those of the row before: no processor foresees the next
-    // strip's (3x3 by 2 on AVX2: 14.4 GFLOP/s, 17.1 so; 5x5 has no time to spare: 18.4, 15.6 so).
+    // strip's. Larger filters have no time to spare for it.
     if const { STEP == 2 && ROWS == 3 } {
         for from in from {
             let next = windows[0][0].first + (2 * STEP * V::LANES - 1) as isize;

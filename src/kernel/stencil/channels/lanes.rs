@@ -2,8 +2,8 @@
 //!
 //! An output with a filter by itself meets one channel, in its own lane. One of a group meets several: the
 //! terms. One vector of the source has all channels of some groups, and for each term its lanes are
-//! permuted to where the outputs of their groups are (32 groups of 4 on Zen 3: 41 GFLOP/s, 14 as
-//! products, whose vectors have 4 channels in 8 lanes).
+//! permuted to where the outputs of their groups are: a matrix product would fill as many lanes of a
+//! vector as a group has channels.
 
 use crate::kernel::vector::{MAX_LANES, Vector};
 
@@ -87,8 +87,7 @@ impl<V: Vector> Places<V> {
 
     /// Those of each term.
     ///
-    /// The compiler mustn't know that there are few: it would unroll a loop over them and spill the sums
-    /// (32 groups of 4, forward on AVX2: 28 GFLOP/s, 38 so).
+    /// The compiler mustn't know that there are few: it would unroll a loop over them and spill the sums.
     #[inline(always)]
     pub(super) fn of_terms(&self) -> &[V::Places] {
         core::hint::black_box(&self.places[..self.terms])
