@@ -71,6 +71,12 @@ fn per_cycle<T: Element>(q: &Question<'_, T>) -> f64 {
     2.0 * q.kernels.tall.vector as f64
 }
 
+/// `x` rounded up, which `core` has no function for.
+fn ceil(x: f64) -> f64 {
+    let whole = x as u64 as f64;
+    if whole < x { whole + 1.0 } else { whole }
+}
+
 /// Cycles of a pass in points.
 pub(crate) fn cycles<T: Element>(q: &Question<'_, T>, form: Form) -> f64 {
     /// The part of the peak that products of blocks reach.
@@ -108,13 +114,13 @@ pub(crate) fn cycles<T: Element>(q: &Question<'_, T>, form: Form) -> f64 {
     let padded = lanes.next_multiple_of(schedule.width) as f64;
     let points = form.points() as f64;
     // Blocks of tiles have whole micro-tiles.
-    let blocks = (tiles / schedule.pixels as f64).ceil();
+    let blocks = ceil(tiles / schedule.pixels as f64);
     let products =
         groups * depths * points * tiles * terms as f64 * padded / per_cycle(q) / EFFICIENCY;
     let each = if shape.layout() == Layout::ChannelsLast { TRANSFORMED } else { TURNED };
     // What is read is transformed anew for each block of what is made.
     let anew = |channels: usize, of: usize| channels.div_ceil(of) as f64;
-    let vectors = |channels: f64| groups * (channels / vector).ceil() * tiles;
+    let vectors = |channels: f64| groups * ceil(channels / vector) * tiles;
     let weights = groups * depths * points * terms as f64 * padded / vector;
     let (moved, of_weights) = match q.pass {
         Pass::BackwardWeight => {
