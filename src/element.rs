@@ -98,3 +98,9 @@ pub trait ForElement {
     /// For `f64`.
     fn f64(self) -> Self::Value<f64>;
 }
+
+/// The smallest whole number that isn't less, for sizes that are exact.
+pub(crate) fn ceil(x: f64) -> f64 {
+    let whole = x as u64 as f64;
+    if whole < x { whole + 1.0 } else { whole }
+}

@@ -4,9 +4,7 @@
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use im2col::testing::{Fill, Layer, PASSES, WRITES, isas};
-use im2col::{
-    Algorithm, Element, Error, Layout, Options, Params, Pass, Plan, Serial, Shape, Write,
-};
+use im2col::{Algorithm, Element, Error, Layout, Options, Params, Pass, Plan, Serial, Shape};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -139,7 +137,7 @@ fn calls_on_a_pool_with_scratch_allocate_nothing() {
             let mut to = vec![0.0; layer.destination_len(pass)];
             let mut run = || {
                 let scratch = Some(&mut *scratch);
-                layer.run_into(&plan, pass, Write::Overwrite, scratch, &mut to).unwrap();
+                layer.run_into(&plan, pass, im2col::Write::Overwrite, scratch, &mut to).unwrap();
             };
             pool.install(|| (0..3).for_each(|_| run()));
             const CALLS: usize = 20;

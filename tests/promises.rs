@@ -3,9 +3,7 @@
 //! naive loop meets infinities and NaN.
 
 use im2col::testing::{Call, Fill, Layer, PASSES, bits, calls, for_families, nan, plans};
-use im2col::{
-    Element, Error, Layout, MAX_AXES, Options, Params, Pass, Plan, Shape, Write, reference,
-};
+use im2col::{Element, Error, Layout, MAX_AXES, Params, Pass, Plan, Shape, Write, reference};
 
 /// Scratch of exactly what one thread needs, of more, and of what the pool can use: NaN-filled,
 /// as are the outputs, and the bits are those of the plan's own scratch.
@@ -51,7 +49,7 @@ fn check_threads<T: Element>(params: Params) {
     let layer = Layer::<T>::new(params, Fill::Normal);
     for plan in plans(layer.shape) {
         let (algorithm, isa) = (plan.algorithm(), plan.isa());
-        let serial = Plan::new(layer.shape, Options::from(algorithm).isa(isa)).unwrap();
+        let serial = Plan::new(layer.shape, im2col::Options::from(algorithm).isa(isa)).unwrap();
         for (pass, write) in calls() {
             let alone = bits(&layer.run(&serial, pass, write));
             for pool in &*POOLS {

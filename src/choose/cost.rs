@@ -6,7 +6,7 @@
 use super::candidates::Question;
 use super::machine::Machine;
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
-use crate::element::Element;
+use crate::element::{Element, ceil};
 use crate::engine::steps::side_by_side;
 use crate::engine::winograd::form;
 use crate::gemm::CROWDED;
@@ -52,12 +52,6 @@ impl Sizes {
     fn pixels(self) -> f64 {
         self.plane * self.planes
     }
-}
-
-/// The smallest whole number that isn't less, for sizes that are exact.
-fn up(x: f64) -> f64 {
-    let whole = x as u64 as f64;
-    if whole < x { whole + 1.0 } else { whole }
 }
 
 impl<'a, T: Element> Costs<'a, T> {
@@ -147,15 +141,15 @@ impl<'a, T: Element> Costs<'a, T> {
 
     /// The rows that so many take in tiles: a low tile waits for its own sums.
     fn rows(&self, kernel: &Kernel<T>, rows: f64) -> f64 {
-        let tiles = up(rows / kernel.rows as f64);
+        let tiles = ceil(rows / kernel.rows as f64);
         let low = IN_FLIGHT / (kernel.lanes / kernel.vector) as f64;
         rows.max(tiles * low)
     }
 
     /// What the tiles of a product begin and end with.
     fn tiles(&self, kernel: &Kernel<T>, rows: f64, lanes: f64, k: f64) -> f64 {
-        let tiles = up(rows / kernel.rows as f64) * up(lanes / kernel.lanes as f64);
-        tiles * up(k / kernel.block as f64) * self.machine.tile
+        let tiles = ceil(rows / kernel.rows as f64) * ceil(lanes / kernel.lanes as f64);
+        tiles * ceil(k / kernel.block as f64) * self.machine.tile
     }
 
     /// Packing so many vectors of the weights, which lie so many elements apart.
@@ -195,8 +189,8 @@ impl<'a, T: Element> Costs<'a, T> {
     /// What the tiles of a product begin and end with whose lanes are pixels or taps as they lie.
     fn tiles_in_place(&self, rows: f64, lanes: f64, k: f64) -> f64 {
         let kernel = &self.q.kernels.wide;
-        let tiles = up(rows / kernel.rows as f64) * up(lanes / kernel.lanes as f64);
-        tiles * up(k / kernel.block as f64) * self.machine.tile_of_pixels
+        let tiles = ceil(rows / kernel.rows as f64) * ceil(lanes / kernel.lanes as f64);
+        tiles * ceil(k / kernel.block as f64) * self.machine.tile_of_pixels
     }
 
     /// A vector of weights that comes from beyond the L2 cache, or from it.
@@ -213,7 +207,7 @@ impl<'a, T: Element> Costs<'a, T> {
         let row = q.sources.first().map_or(1, |source| source.walks[2].outputs);
         let stretches = kernel.stretches.iter().any(|[len, _]| row.is_multiple_of(*len));
         let lanes = self.lanes(kernel, q.channels, self.first && stretches);
-        let vectors = up(self.n / self.v);
+        let vectors = ceil(self.n / self.v);
         let stored = self.stored(self.first);
         let mut cycles = 0.0;
         let mut terms = 0.0;
@@ -233,7 +227,7 @@ impl<'a, T: Element> Costs<'a, T> {
             cycles += self.copying(s, source, Beside::None) / self.groups;
             terms += of.k;
         }
-        let padded = self.n.max(up(self.n / kernel.vector as f64) * kernel.vector as f64);
+        let padded = self.n.max(ceil(self.n / kernel.vector as f64) * kernel.vector as f64);
         let straight = match q.pass {
             Pass::BackwardData => !self.first || q.shape.kernel_taps() == 1,
             _ => false,
@@ -252,7 +246,7 @@ impl<'a, T: Element> Costs<'a, T> {
         let mut terms = 0.0;
         for source in &q.sources {
             let of = Sizes::of(source);
-            let vectors = of.planes * up(of.plane / self.v);
+            let vectors = of.planes * ceil(of.plane / self.v);
             let product =
                 if q.channels == 1 { m.product_of_pixels * 1.25 } else { m.product_of_pixels };
             cycles += vectors * of.k * (rows * product + m.panel)
@@ -280,7 +274,7 @@ impl<'a, T: Element> Costs<'a, T> {
             let of = Sizes::of(source);
             let taps = source.walks.each_ref().map(|walk| walk.taps);
             let [len, steps] = side_by_side(taps, source.walks[2].dilation, source.channels);
-            let vectors = steps as f64 * up(len as f64 / self.v);
+            let vectors = steps as f64 * ceil(len as f64 / self.v);
             let each = Tile::cost(q.kernels.dots.columns, s.pixels, q.channels) * m.product_of_dot;
             let sum = vectors * each * self.conflicts(s, source) + m.reduced;
             cycles += of.pixels() * self.n * sum;
@@ -302,7 +296,7 @@ impl<'a, T: Element> Costs<'a, T> {
             .iter()
             .all(|axis| axis.output == 1 && axis.kernel == axis.input && axis.pad_begin == 0);
         let moved = if whole { 0.0 } else { pixels * k * m.moved };
-        let vectors = up(k / self.v);
+        let vectors = ceil(k / self.v);
         let weights = n * vectors * self.weight_read(n * k * self.groups);
         let wide = &q.kernels.wide;
         self.groups
@@ -335,7 +329,7 @@ impl<'a, T: Element> Costs<'a, T> {
         let steps = h.stride as f64 * w.stride as f64;
         let taps = h.taps as f64 * w.taps as f64;
         let most = touched / (source.channels as f64 * steps.min(taps));
-        up(pixels / (s.pixels as f64).min(most).max(1.0))
+        ceil(pixels / (s.pixels as f64).min(most).max(1.0))
     }
 
     /// Backward_weight: rows are taps, lanes are channels of the gradient of the output.
@@ -359,14 +353,14 @@ impl<'a, T: Element> Costs<'a, T> {
         };
         let blocks = self.blocks(s, of, source);
         let pixels = of.pixels();
-        let vectors = up(self.n / self.v);
-        let again = up(of.k / s.taps as f64);
+        let vectors = ceil(self.n / self.v);
+        let again = ceil(of.k / s.taps as f64);
         let tiles = match skipped {
             true => of.k / channels * self.tiles(kernel, channels, self.n, pixels / blocks),
             false => self.tiles(kernel, of.k, self.n, pixels / blocks),
         };
         let packing = self.packing(pixels * vectors, q.shape.output_pixels(), !self.first);
-        let cells = up(self.n / (8 * kernel.lanes) as f64);
+        let cells = ceil(self.n / (8 * kernel.lanes) as f64);
         self.groups
             * (rows * pixels * kept * lanes * self.conflicts(s, source)
                 + blocks * tiles
@@ -384,10 +378,10 @@ impl<'a, T: Element> Costs<'a, T> {
         let of = Sizes::of(&errors);
         let inputs = q.shape.group_in();
         let lanes = self.lanes(kernel, inputs, false);
-        let (pixels, vectors) = (of.pixels(), up(inputs as f64 / self.v));
+        let (pixels, vectors) = (of.pixels(), ceil(inputs as f64 / self.v));
         let blocks = self.blocks(s, of, &errors);
         let read = Schedule { cols: s.other, ..*s };
-        let again = up(of.k / s.taps as f64);
+        let again = ceil(of.k / s.taps as f64);
         let packing = self.packing(pixels * vectors, q.shape.output_pixels(), !self.first);
         self.groups
             * (self.rows(kernel, of.k) * pixels * lanes * self.conflicts(&read, &errors)
@@ -403,10 +397,10 @@ impl<'a, T: Element> Costs<'a, T> {
         let Some(source) = q.sources.first() else { return f64::INFINITY };
         let of = Sizes::of(source);
         let [_, h, w] = source.walks.map(|walk| walk.outputs);
-        let vectors = of.planes * h as f64 * up(w as f64 / self.v);
+        let vectors = of.planes * h as f64 * ceil(w as f64 / self.v);
         let taps = of.k.min(s.taps as f64) as usize;
         let each = Tile::cost(q.kernels.dots.columns, q.channels, taps) * m.product_of_dot;
-        let blocks = up(of.pixels() / s.pixels as f64);
+        let blocks = ceil(of.pixels() / s.pixels as f64);
         let rows = of.planes * h as f64;
         let tiles = self.n * of.k / 12.0;
         self.groups
@@ -422,7 +416,7 @@ impl<'a, T: Element> Costs<'a, T> {
         let of = Sizes::of(source);
         let taps = source.walks.each_ref().map(|walk| walk.taps);
         let [len, steps] = side_by_side(taps, source.walks[2].dilation, source.channels);
-        let vectors = steps as f64 * up(len as f64 / self.v);
+        let vectors = steps as f64 * ceil(len as f64 / self.v);
         let blocks = self.blocks(s, of, source);
         let wide = &q.kernels.wide;
         let rows = self.rows(wide, self.n);
@@ -456,7 +450,7 @@ impl<'a, T: Element> Costs<'a, T> {
             };
             let taps = of.k / source.channels as f64;
             let rows = of.planes * h as f64;
-            let vectors = rows * up(w as f64 / self.v);
+            let vectors = rows * ceil(w as f64 / self.v);
             cycles += vectors * (taps * m.direct * apart + m.stored) + rows * m.direct_row;
         }
         outputs * (cycles + m.direct_plane)
@@ -470,7 +464,7 @@ impl<'a, T: Element> Costs<'a, T> {
             Pass::BackwardData => (group[1], group[0]),
             _ => (group[0], group[1]),
         };
-        let vectors = up(self.groups * made / self.v);
+        let vectors = ceil(self.groups * made / self.v);
         let mut cycles = 0.0;
         for source in &self.q.sources {
             let of = Sizes::of(source);
@@ -492,14 +486,14 @@ impl<'a, T: Element> Costs<'a, T> {
         let by_twos = self.q.pass == Pass::Forward && shape.axes3()[2].stride == 2;
         let alternate = self.q.pass == Pass::BackwardData && shape.axes3()[2].stride == 2;
         let block = s.width as f64;
-        let blocks = up(outputs / block);
+        let blocks = ceil(outputs / block);
         let mut cycles = 0.0;
         for source in &self.q.sources {
             let of = Sizes::of(source);
             let [_, h, w] = source.walks.map(|walk| walk.outputs as f64);
             let [d, r, c] = source.walks.map(|walk| walk.taps as f64);
             let load = if by_twos { m.direct_load * m.direct_by_two } else { m.direct_load };
-            let vectors = of.planes * h * up(w / self.v);
+            let vectors = of.planes * h * ceil(w / self.v);
             let stored = self.stored_in_planes(block);
             let stored = if alternate { 1.5 * m.stored_of_pixels } else { stored };
             // A strip of rows loads each vector once for all rows of taps.

@@ -6,6 +6,7 @@ use crate::kernel::Isa;
 use crate::kernel::cpu::{Cpu, Vendor, cpu};
 
 /// Cycles of what a pass is made of, for vectors of the machine's own width: a row of the table.
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "shown by `testing`"))]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Machine {
     /// What it is called.
@@ -83,6 +84,7 @@ pub struct Machine {
 }
 
 /// How many numbers are fitted.
+#[cfg(feature = "testing")]
 const NUMBERS: usize = 35;
 
 /// Fitted on Emerald Rapids, a virtual machine: Sapphire Rapids has the same cores.
@@ -260,6 +262,7 @@ impl Machine {
     }
 
     /// The numbers that are fitted, with their names.
+    #[cfg(feature = "testing")]
     pub fn numbers(&mut self) -> [(&'static str, &mut f64); NUMBERS] {
         [
             ("product", &mut self.product),

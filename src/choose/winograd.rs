@@ -1,15 +1,10 @@
 //! Winograd's schedules, and what they cost.
 
 use super::candidates::Question;
-use super::cost::Costs;
-use super::machine::Machine;
 use super::schedule::Schedule;
-use crate::element::Element;
-use crate::engine::winograd::form;
-use crate::error::Error;
+use crate::element::{Element, ceil};
 use crate::kernel::winograd::Form;
 use crate::kernel::{Kernel, Kernels};
-use crate::options::Accuracy;
 use crate::pass::Pass;
 use crate::shape::Layout;
 
@@ -41,29 +36,6 @@ fn kernel<T>(kernels: &Kernels<T>, lanes: usize) -> &Kernel<T> {
     let Some(narrow) = &kernels.narrow else { return &kernels.tall };
     let padded = |kernel: &Kernel<T>| lanes.next_multiple_of(kernel.lanes);
     if 6 * padded(narrow) < 5 * padded(&kernels.tall) { narrow } else { &kernels.tall }
-}
-
-/// The schedule that an accuracy allows, where it is expected to be faster than any other.
-pub(crate) fn allowed<T: Element>(
-    q: &Question<'_, T>,
-    accuracy: Accuracy,
-) -> Result<Option<Schedule>, Error> {
-    let tiles: &[usize] = match accuracy {
-        Accuracy::Element => &[],
-        Accuracy::Tile2 => &[2],
-        Accuracy::Tile => &[4, 2],
-    };
-    let cost = |&tile: &usize| {
-        let form = form(&q.shape, tile)?;
-        let within = accuracy == Accuracy::Tile || form == Form::F2x2;
-        within.then(|| (cycles(q, form), tile))
-    };
-    let best = tiles.iter().filter_map(cost).min_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((cycles, tile)) = best else { return Ok(None) };
-    let costs = Costs::new(q, Machine::of(q.kernels.isa));
-    let others = q.candidates()?;
-    let other = others.iter().map(|schedule| costs.cycles(schedule)).fold(f64::INFINITY, f64::min);
-    Ok((cycles < other).then(|| schedule(q, tile)))
 }
 
 /// Multiplications in a cycle, where a machine has two units.

@@ -5,7 +5,7 @@ use crate::choose::candidates::{Question, is_within};
 use crate::choose::machine::Machine;
 use crate::choose::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
-use crate::choose::winograd;
+use crate::choose::winograd_allowed;
 use crate::element::Element;
 use crate::engine::backward_weight::Scatter;
 use crate::engine::direct::channels_last::ChannelsLast;
@@ -415,7 +415,7 @@ impl Computation {
     ) -> Result<Self, Error> {
         if options.algorithm != Algorithm::Explicit {
             let question = Question::new(shape, pass, kernels)?;
-            let in_points = winograd::allowed(&question, options.accuracy)?;
+            let in_points = winograd_allowed(&question, options.accuracy)?;
             for schedule in in_points.into_iter().chain(ranked(&question)?) {
                 if let Some(made) = Self::new(shape, pass, schedule, kernels)? {
                     return Ok(made);

@@ -6,6 +6,7 @@
 
 use super::geometry::{Image, Tiling, Walk, form};
 use super::reader::{From, Pixels, Points, Reader};
+use super::words::Words;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::engine::Layer;
@@ -153,7 +154,7 @@ impl Filter {
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tiles, [outputs, inputs]) = (self.tiles, self.block);
         let boxes = self.boxes.iter().map(Grid::runs).sum::<usize>().div_ceil(self.parts);
-        let words = super::Words { form: self.form, sum: tiles + boxes + 4 };
+        let words = Words { form: self.form, sum: tiles + boxes + 4 };
         write!(f, "{words}; {tiles} tiles by {outputs} by {inputs} channels")
     }
 

@@ -5,6 +5,7 @@
 
 use super::geometry::{Image, Place, Tiling, Walk, form};
 use super::reader::{From, Pixels, Points, Reader};
+use super::words::Words;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::engine::{Layer, Weights};
@@ -216,7 +217,7 @@ impl Plane {
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sizes { tiles, lanes, terms, .. } = self.block;
         let blocks = self.blocks().count();
-        let words = super::Words { form: self.form, sum: terms.min(self.terms) + blocks + 1 };
+        let words = Words { form: self.form, sum: terms.min(self.terms) + blocks + 1 };
         write!(f, "{words}; {tiles} tiles by {lanes} channels, summed {terms} at a time")
     }
 
