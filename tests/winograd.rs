@@ -514,6 +514,7 @@ fn blocks(layout: Layout) -> Params {
     }
 }
 
+#[cfg(feature = "rayon")]
 #[test]
 fn same_bits_at_any_number_of_threads_from_any_scratch() {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
@@ -524,7 +525,7 @@ fn same_bits_at_any_number_of_threads_from_any_scratch() {
             let alone =
                 case.run(&plan, pass, Write::Overwrite, &mut vec![0.0; plan.min_scratch_len(pass)]);
             for threads in 1..=5 {
-                let pool = rayon_pool(threads);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let again = pool.install(|| {
                     let mut scratch = vec![f32::NAN; plan.scratch_len(pass)];
                     case.run(&plan, pass, Write::Overwrite, &mut scratch)
@@ -533,10 +534,6 @@ fn same_bits_at_any_number_of_threads_from_any_scratch() {
             }
         }
     }
-}
-
-fn rayon_pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 #[test]

@@ -43,12 +43,6 @@ fn per_cycle<T: Element>(q: &Question<'_, T>) -> f64 {
     2.0 * q.kernels.tall.vector as f64
 }
 
-/// `x` rounded up, which `core` has no function for.
-fn ceil(x: f64) -> f64 {
-    let whole = x as u64 as f64;
-    if whole < x { whole + 1.0 } else { whole }
-}
-
 /// Cycles of a pass in points.
 pub(crate) fn cycles<T: Element>(q: &Question<'_, T>, form: Form) -> f64 {
     /// The part of the peak that products of blocks reach.

@@ -3,9 +3,8 @@
 use super::format::{Format, Order};
 use crate::choose::candidates::{Question, is_within};
 use crate::choose::machine::Machine;
-use crate::choose::ranked;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
-use crate::choose::winograd_allowed;
+use crate::choose::{ranked, winograd_allowed};
 use crate::element::Element;
 use crate::engine::backward_weight::Scatter;
 use crate::engine::direct::channels_last::ChannelsLast;
