@@ -4,7 +4,9 @@
 //!
 //! The bound is computed here from the points alone, with none of the library's matrices.
 
-use im2col::testing::{bits, isas, nan};
+#[cfg(feature = "rayon")]
+use im2col::testing::bits;
+use im2col::testing::{isas, nan};
 use im2col::{
     Accuracy, Activation, Algorithm, Axis, Conv2d, Element, Layout, Options, Params, Pass, Plan,
     Schedule, Shape, Write, reference,
