@@ -167,7 +167,7 @@ im2col_status im2col_conv_scratch_bytes(const struct im2col_conv *conv,
                                         int32_t pass,
                                         size_t *bytes);
 
-// output = weight * cols(input) + bias. `bias` has one element per output channel; NULL means
+// output = cols(input) * weight^T + bias. `bias` has one element per output channel; NULL means
 // none. `scratch` may be NULL, see above.
 im2col_status im2col_conv_forward(const struct im2col_conv *conv,
                                   const void *input,
@@ -177,7 +177,7 @@ im2col_status im2col_conv_forward(const struct im2col_conv *conv,
                                   void *scratch,
                                   size_t scratch_bytes);
 
-// grad_input = col2im(weight^T * grad_output): the gradient of the input, which is also a
+// grad_input = col2im(grad_output * weight): the gradient of the input, which is also a
 // transposed convolution of `grad_output`.
 im2col_status im2col_conv_backward_data(const struct im2col_conv *conv,
                                         const void *weight,
@@ -187,7 +187,7 @@ im2col_status im2col_conv_backward_data(const struct im2col_conv *conv,
                                         void *scratch,
                                         size_t scratch_bytes);
 
-// grad_weight = grad_output * cols(input)^T: the gradient of the weight, summed over the batch.
+// grad_weight = grad_output^T * cols(input): the gradient of the weight, summed over the batch.
 im2col_status im2col_conv_backward_weight(const struct im2col_conv *conv,
                                           const void *input,
                                           const void *grad_output,

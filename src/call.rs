@@ -164,7 +164,7 @@ impl<T: Element> OverTaps<'_, T> {
     }
 }
 
-/// A call of `forward`: `output = activation(W · cols + bias + residual)`. Made by
+/// A call of `forward`: `output = activation(cols·Wᵀ + bias + residual)`. Made by
 /// [`Plan::forward`](crate::Plan::forward) and [`TransposedPlan::forward`](crate::TransposedPlan::forward).
 ///
 /// ```
@@ -273,7 +273,7 @@ impl<'a, T: Element> Forward<'a, T> {
     }
 }
 
-/// A call of `backward_data`: `grad_input = col2im(grad_output · W)`, the gradient of the input. Made by
+/// A call of `backward_data`: `grad_input = col2im(grad_output·W)`, the gradient of the input. Made by
 /// [`Plan::backward_data`](crate::Plan::backward_data) and
 /// [`TransposedPlan::backward_data`](crate::TransposedPlan::backward_data).
 ///
@@ -350,7 +350,7 @@ impl<'a, T: Element> BackwardData<'a, T> {
     }
 }
 
-/// A call of `backward_weight`: `grad_weight = grad_outputᵀ · cols`, the gradient of the weights, summed over the batch.
+/// A call of `backward_weight`: `grad_weight = grad_outputᵀ·cols`, the gradient of the weights, summed over the batch.
 /// Made by [`Plan::backward_weight`](crate::Plan::backward_weight) and
 /// [`TransposedPlan::backward_weight`](crate::TransposedPlan::backward_weight).
 ///

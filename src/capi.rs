@@ -235,7 +235,7 @@ pub unsafe extern "C" fn im2col_conv_scratch_bytes(
     })
 }
 
-/// output = weight * cols(input) + bias. `bias` has one element per output channel; NULL means
+/// output = cols(input) * weight^T + bias. `bias` has one element per output channel; NULL means
 /// none. `scratch` may be NULL, see above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn im2col_conv_forward(
@@ -265,7 +265,7 @@ pub unsafe extern "C" fn im2col_conv_forward(
     })
 }
 
-/// grad_input = col2im(weight^T * grad_output): the gradient of the input, which is also a
+/// grad_input = col2im(grad_output * weight): the gradient of the input, which is also a
 /// transposed convolution of `grad_output`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn im2col_conv_backward_data(
@@ -293,7 +293,7 @@ pub unsafe extern "C" fn im2col_conv_backward_data(
     })
 }
 
-/// grad_weight = grad_output * cols(input)^T: the gradient of the weight, summed over the batch.
+/// grad_weight = grad_output^T * cols(input): the gradient of the weight, summed over the batch.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn im2col_conv_backward_weight(
     conv: *const im2col_conv,

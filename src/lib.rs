@@ -1,12 +1,17 @@
-//! The convolution layer on CPUs: forward, gradient of the weights, gradient of the input,
-//! gradient of the bias. Each is a matrix product over the image's patches ("cols").
+//! The convolution layer on CPUs: the forward pass and the gradients of the weights, the input and the bias.
+//!
+//! Each is a matrix product over **cols**, the patch matrix: it has a row for each output pixel and a column for each
+//! *tap*, a weight of one filter. With V for the input, W for the weight, G for the output, and dG for the gradient
+//! that arrives from the next layer:
 //!
 //! | pass | product | call |
 //! |---|---|---|
-//! | forward | `Y = W · cols` | [`Plan::forward`] |
-//! | gradient of the weights | `dW = dGᵀ · cols` | [`Plan::backward_weight`] |
-//! | gradient of the input | `dV = col2im(dG · W)` | [`Plan::backward_data`] |
+//! | forward | `G = cols·Wᵀ` | [`Plan::forward`] |
+//! | gradient of the weights | `dW = dGᵀ·cols` | [`Plan::backward_weight`] |
+//! | gradient of the input | `dV = col2im(dG·W)` | [`Plan::backward_data`] |
 //! | gradient of the bias | `db = Σ dG` | [`Plan::backward_bias`] |
+//!
+//! cols is never written to memory: the kernels read the image where it lies.
 //!
 //! A layer is described as torch prints it, planned once, and used from any number of threads:
 //!
@@ -29,10 +34,31 @@
 //! # Ok::<(), im2col::Error>(())
 //! ```
 //!
-//! One, two or three spatial axes, any stride, dilation, per-side padding and groups, f32 and
-//! f64, channels first and channels last. [`mod@reference`] holds the naive loops that judge
-//! everything else; [`im2col()`] and [`col2im()`] are the patch matrix and its adjoint;
-//! [`Shape::patches`] says which input element each of its elements is.
+//! Layers have one, two or three spatial axes, any stride, dilation, padding on each side and groups. Elements are `f32`
+//! or `f64`, tensors lie channels first or channels last ([`Layout`]).
+//!
+//! # Where to begin
+//!
+//! - **Inference.** [`Conv2d`] (or [`Conv1d`], [`Conv3d`], [`ConvTranspose2d`]) describes a layer, and `plan` checks it
+//!   and chooses how to compute. Pack the weights once with [`Plan::pack_weight`], and let bias, residual and activation
+//!   ride along with the store: [`Forward`].
+//! - **Training.** [`Plan::backward_weight`] and [`Plan::backward_data`] overwrite their gradients, or add to them with
+//!   `accumulate`.
+//! - **Your own framework.** [`Params`], [`Shape`] and [`Plan::new`] take sizes as numbers, for any number of axes; a
+//!   [`Shape`] is `Copy`, `Eq` and `Hash`, so that it can be the key of a cache of plans. A call allocates nothing if it is
+//!   lent [`Plan::scratch_len`] elements, and it runs on the [`Executor`] that it is lent.
+//! - **Your own kernel.** The feature `testing` has a kit of property tests; [`mod@reference`] holds the loops that
+//!   judge everything, and [`Shape::patches`] says which input element each element of cols is. [`im2col()`] and
+//!   [`col2im()`] write cols out, and add it up.
+//! - **Numbers.** By default every element keeps a proven bound. [`Accuracy`] allows Winograd's algorithms, which are
+//!   faster and less exact. The same plan gives the same bits at any number of threads.
+//! - **Tuning.** [`Plan::explain`] says what was chosen. The variable `IM2COL_ISA` lowers the instruction set.
+//!
+//! # Habits from torch
+//!
+//! Sizes, strides, padding, dilation and groups mean what they mean in torch. Weights are `[K, C/groups, R, S]` channels
+//! first, and `[K, R, S, C/groups]` channels last. Padding may differ on each side. Results are written into
+//! slices of the caller's; nothing is returned.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -274,7 +274,7 @@ impl<T: Element> Plan<T> {
         self.need(pass).map_or(0, |need| need.len(1))
     }
 
-    /// `output = activation(W · cols + bias + residual)`, as far as the call is given these.
+    /// `output = activation(cols·Wᵀ + bias + residual)`, as far as the call is given these.
     ///
     /// `input` has `input_len` elements. The weight is a slice of `weight_len` elements, or packed for [`Pass::Forward`].
     pub fn forward<'a>(

@@ -25,7 +25,7 @@ fn image_need(shape: &Shape) -> Need {
     Need { units: shape.batch(), shared: 0, piece: cols_piece(shape) }
 }
 
-/// `Y = W · cols`: writes cols, multiplies. A unit of work is an image.
+/// `G = cols·Wᵀ`: writes cols, multiplies. A unit of work is an image.
 pub(crate) fn forward<T: Element>(
     shape: &Shape,
     parallelism: Parallelism,
@@ -74,7 +74,7 @@ fn add_bias<T: Element>(shape: &Shape, bias: &[T], output: &mut [T]) {
     }
 }
 
-/// `dV = col2im(dG · W)`: multiplies, then sums the patches back. A unit of work is an image.
+/// `dV = col2im(dG·W)`: multiplies, then sums the patches back. A unit of work is an image.
 pub(crate) fn backward_data<T: Element>(
     shape: &Shape,
     parallelism: Parallelism,
@@ -117,7 +117,7 @@ fn weight_need(shape: &Shape) -> Need {
     Need { units, shared: partials, piece: cols_piece(shape) }
 }
 
-/// `dW = dGᵀ · cols`: writes cols, multiplies by the gradient of the output, sums over the images. A
+/// `dW = dGᵀ·cols`: writes cols, multiplies by the gradient of the output, sums over the images. A
 /// unit of work is one group of one chunk of the images.
 pub(crate) fn backward_weight<T: Element>(
     shape: &Shape,
