@@ -94,9 +94,8 @@ pub(crate) struct Question<'a, T: 'static> {
     pub(crate) kernels: &'a Kernels<T>,
     /// What the pass reads, phase by phase; none if it has too many of them.
     pub(crate) sources: Vec<Source>,
-    /// What is left of each product where taps that meet only padding are left out, in tiles of the tall kernel and of the
-    /// narrow one.
-    pub(super) cuts: Vec<[f64; 2]>,
+    /// What is left of each product where taps that meet only padding are left out.
+    pub(super) cuts: Vec<f64>,
     /// Channels of a group in the tensor that is made, or in the gradient of the output.
     pub(crate) channels: usize,
 }
@@ -125,13 +124,13 @@ impl<'a, T: Element> Question<'a, T> {
             }
         }
         let mut cuts = room(sources.len())?;
-        let tall = kernels.tall.rows;
-        let narrow = kernels.narrow.as_ref().map_or(tall, |kernel| kernel.rows);
         for source in &sources {
             let pixels = source.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
-            let cut = |rows| Cut::best(source, channels, pixels.min(PIXELS), rows);
             let is_cut = pass != Pass::BackwardWeight && Cut::least(source) < 1.0;
-            cuts.push(if is_cut { [cut(tall)?.cost, cut(narrow)?.cost] } else { [1.0; 2] });
+            cuts.push(match is_cut {
+                true => Cut::best(source, channels, pixels.min(PIXELS), kernels.tall.rows)?.cost,
+                false => 1.0,
+            });
         }
         Ok(Self { shape: *shape, pass, kernels, sources, cuts, channels })
     }
@@ -158,6 +157,13 @@ impl<'a, T: Element> Question<'a, T> {
             add(Self::written());
         }
         Ok(list)
+    }
+
+    /// Whether there is one filter for each channel, channels first, that a direct convolution takes.
+    fn is_depthwise(&self) -> bool {
+        let shape = &self.shape;
+        let one = shape.groups() > 1 && shape.group_in() == 1 && shape.group_out() == 1;
+        one && shape.kernel_taps() <= STENCIL_TERMS && shape.layout() == Layout::ChannelsFirst
     }
 
     /// The widths of panels that there are.
@@ -211,9 +217,11 @@ impl<'a, T: Element> Question<'a, T> {
     fn gathered(&self, add: &mut impl FnMut(Schedule)) {
         let Some(first) = self.sources.first() else { return };
         let inside = self.sources.iter().any(|s| s.walks.iter().all(Walk::is_inside));
-        let padded = self.cuts.iter().any(|cuts| cuts[0].min(cuts[1]) < 1.0);
-        let pixels = first.pixel_sizes().iter().product::<usize>();
-        for width in self.widths() {
+        let padded = self.cuts.iter().any(|&cut| cut < 1.0);
+        let pixels = first.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
+        // Panels of one channel each, of a sum over a few taps, are all but empty.
+        let widths = self.widths().filter(|_| !self.is_depthwise());
+        for width in widths {
             for padding in [Padding::Zeros, Padding::Skipped] {
                 if padding == Padding::Skipped && !padded {
                     continue;
@@ -308,7 +316,7 @@ impl<'a, T: Element> Question<'a, T> {
         let by_tap = source.walks.iter().any(|walk| walk.taps > 1);
         let pointwise = is_pointwise(&self.shape);
         for cols in [Staging::InPlace, Staging::Copied] {
-            for width in self.widths() {
+            for width in self.widths().filter(|_| !self.is_depthwise()) {
                 let kernel = self.kernels.of_panels(width).filter(|_| first && by_tap);
                 if cols == Staging::Copied || inside {
                     add(self.panels(width, Padding::Zeros, cols));

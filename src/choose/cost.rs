@@ -20,6 +20,9 @@ use crate::view::source::{Beside, Source};
 /// Products that a processor begins before the first of them is done.
 const IN_FLIGHT: f64 = 8.0;
 
+/// Rows of so many tiles that more of them change nothing for each.
+const MANY: usize = 4096;
+
 /// A question with what its costs are made of.
 pub(crate) struct Costs<'a, T: 'static> {
     q: &'a Question<'a, T>,
@@ -211,12 +214,11 @@ impl<'a, T: Element> Costs<'a, T> {
         let stored = self.stored(self.first);
         let mut cycles = 0.0;
         let mut terms = 0.0;
-        let narrow = usize::from(kernel.lanes != q.kernels.tall.lanes);
-        for (source, cuts) in q.sources.iter().zip(&q.cuts) {
+        for (source, &cut) in q.sources.iter().zip(&q.cuts) {
             let of = Sizes::of(source);
             let pixels = of.pixels();
             let at_once = pixels.min(s.pixels as f64);
-            let kept = if s.padding == Padding::Skipped { cuts[narrow] } else { 1.0 };
+            let kept = if s.padding == Padding::Skipped { cut } else { 1.0 };
             let blocks = pixels / at_once;
             let rows = blocks * self.rows(kernel, at_once);
             let weights = of.k * self.n;
@@ -275,7 +277,8 @@ impl<'a, T: Element> Costs<'a, T> {
             let taps = source.walks.each_ref().map(|walk| walk.taps);
             let [len, steps] = side_by_side(taps, source.walks[2].dilation, source.channels);
             let vectors = steps as f64 * ceil(len as f64 / self.v);
-            let each = Tile::cost(q.kernels.dots.columns, s.pixels, q.channels) * m.product_of_dot;
+            let each = Tile::cost(q.kernels.dots.columns, s.pixels, q.channels.min(MANY))
+                * m.product_of_dot;
             let sum = vectors * each * self.conflicts(s, source) + m.reduced;
             cycles += of.pixels() * self.n * sum;
             cycles += self.copying(s, source, Beside::None) / self.groups;
@@ -305,7 +308,8 @@ impl<'a, T: Element> Costs<'a, T> {
                 + match q.pass {
                     Pass::Forward => {
                         let columns = q.kernels.dots.columns;
-                        let each = Tile::cost(columns, shape.group_out(), pixels as usize);
+                        let each =
+                            Tile::cost(columns, shape.group_out().min(MANY), pixels as usize);
                         pixels * n * (vectors * each * m.product_of_dot + m.reduced)
                     }
                     Pass::BackwardData => {
@@ -399,7 +403,8 @@ impl<'a, T: Element> Costs<'a, T> {
         let [_, h, w] = source.walks.map(|walk| walk.outputs);
         let vectors = of.planes * h as f64 * ceil(w as f64 / self.v);
         let taps = of.k.min(s.taps as f64) as usize;
-        let each = Tile::cost(q.kernels.dots.columns, q.channels, taps) * m.product_of_dot;
+        let each =
+            Tile::cost(q.kernels.dots.columns, q.channels.min(MANY), taps) * m.product_of_dot;
         let blocks = ceil(of.pixels() / s.pixels as f64);
         let rows = of.planes * h as f64;
         let tiles = self.n * of.k / 12.0;

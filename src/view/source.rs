@@ -117,7 +117,7 @@ impl Source {
             let columns = w.slots(w.outputs, w.taps, false).len;
             // The channels of one group are rows of their own.
             return if self.channels == self.all_channels {
-                [rows, rows * (columns * self.channels).div_ceil(vector) as f64, 0.0]
+                [rows, rows * columns.saturating_mul(self.channels).div_ceil(vector) as f64, 0.0]
             } else {
                 let rows = rows * columns as f64;
                 [rows, rows * self.channels.div_ceil(vector) as f64, 0.0]
