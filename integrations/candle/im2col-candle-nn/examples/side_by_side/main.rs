@@ -1,0 +1,124 @@
+//! The same models with candle-nn and with the drop-in: times of both, and the largest difference of their results.
+//! usage: cargo run --release --example side_by_side [MODEL]     (RAYON_NUM_THREADS=1 for one thread)
+
+#[path = "."]
+mod own {
+    pub(crate) use ::candle_nn;
+    #[path = "models.rs"]
+    pub(crate) mod models;
+}
+#[path = "."]
+mod ours {
+    pub(crate) use im2col_candle_nn as candle_nn;
+    #[path = "models.rs"]
+    pub(crate) mod models;
+}
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{ModuleT, Optimizer, SGD, VarBuilder, VarMap};
+use std::time::Instant;
+
+/// Medians of the milliseconds of both, taken in turn.
+fn medians(mut runs: [&mut dyn FnMut() -> Result<()>; 2]) -> Result<[f64; 2]> {
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..6 {
+        for (run, times) in runs.iter_mut().zip(&mut times) {
+            let start = Instant::now();
+            run()?;
+            // The first round makes plans and warms up.
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+    }
+    Ok(times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }))
+}
+
+fn step(model: &dyn ModuleT, x: &Tensor, labels: &Tensor, sgd: &mut SGD) -> Result<f32> {
+    let loss = candle_nn::loss::cross_entropy(&model.forward_t(x, true)?, labels)?;
+    sgd.backward_step(&loss)?;
+    loss.to_scalar()
+}
+
+/// Inference of both models on the same weights, then training steps from the same weights.
+fn compare(
+    name: &str,
+    shape: [usize; 4],
+    own: impl Fn(VarBuilder) -> Result<Box<dyn ModuleT>>,
+    ours: impl Fn(VarBuilder) -> Result<Box<dyn ModuleT>>,
+    train: bool,
+) -> Result<()> {
+    let device = Device::Cpu;
+    let vars = [VarMap::new(), VarMap::new()];
+    let vb = |vars| VarBuilder::from_varmap(vars, DType::F32, &device);
+    let own = own(vb(&vars[0]))?;
+    let ours = ours(vb(&vars[1]))?;
+    {
+        let from = vars[0].data().lock().unwrap();
+        for (name, var) in vars[1].data().lock().unwrap().iter() {
+            Var::set(var, &from[name].copy()?)?;
+        }
+    }
+    let x = Tensor::randn(0f32, 1f32, &shape[..], &device)?;
+    let [a, b] = [own.forward_t(&x, false)?, ours.forward_t(&x, false)?];
+    let largest = |t: &Tensor| t.abs()?.max_all()?.to_scalar::<f32>();
+    let difference = largest(&(&a - &b)?)? / largest(&a)?;
+    let [t_own, t_ours] = medians([&mut || own.forward_t(&x, false).map(drop), &mut || {
+        ours.forward_t(&x, false).map(drop)
+    }])?;
+    println!(
+        "{name:10} inference {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, largest difference {difference:.1e} of the largest output",
+        t_own / t_ours
+    );
+    if train {
+        let labels = Tensor::from_iter((0..shape[0] as u32).map(|i| i % 10), &device)?;
+        let [mut sgd_own, mut sgd_ours] =
+            [SGD::new(vars[0].all_vars(), 0.01)?, SGD::new(vars[1].all_vars(), 0.01)?];
+        let [mut losses_own, mut losses_ours] = [Vec::new(), Vec::new()];
+        let [t_own, t_ours] = medians([
+            &mut || Ok(losses_own.push(step(&*own, &x, &labels, &mut sgd_own)?)),
+            &mut || Ok(losses_ours.push(step(&*ours, &x, &labels, &mut sgd_ours)?)),
+        ])?;
+        println!(
+            "{name:10} training  {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, losses {:.4} and {:.4} after {} steps",
+            t_own / t_ours,
+            losses_own[losses_own.len() - 1],
+            losses_ours[losses_ours.len() - 1],
+            losses_own.len()
+        );
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let is = |name: &str| wanted.is_empty() || wanted == name;
+    macro_rules! both {
+        ($model:ident($($argument:expr),*)) => {
+            (
+                |vb: VarBuilder| Ok(Box::new(own::models::$model::new($($argument,)* vb)?) as Box<dyn ModuleT>),
+                |vb: VarBuilder| Ok(Box::new(ours::models::$model::new($($argument,)* vb)?) as Box<dyn ModuleT>),
+            )
+        };
+    }
+    if is("mnist") {
+        let (own, ours) = both!(Mnist());
+        compare("mnist", [64, 1, 28, 28], own, ours, true)?;
+    }
+    if is("cifar") {
+        let (own, ours) = both!(Cifar());
+        compare("cifar", [32, 3, 32, 32], own, ours, true)?;
+    }
+    if is("resnet18") {
+        let (own, ours) = both!(ResNet([2, 2, 2, 2], false));
+        compare("resnet18", [1, 3, 224, 224], own, ours, true)?;
+    }
+    if is("resnet50") {
+        let (own, ours) = both!(ResNet([3, 4, 6, 3], true));
+        compare("resnet50", [1, 3, 224, 224], own, ours, false)?;
+    }
+    Ok(())
+}
