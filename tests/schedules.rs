@@ -97,3 +97,40 @@ fn what_the_clock_picks_is_a_candidate_and_can_be_given_back() {
         }
     }
 }
+
+/// backward_weight of 48 output channels, so that panels have a narrow rest, with padding for taps to leave out: in
+/// blocks of so many pixels, for every width of a panel. How many widths were possible.
+fn backward_weight_by(pixels: usize) -> usize {
+    const SIDE: usize = 80;
+    let conv = Conv2d::<f32>::new([1, 8, SIDE, SIDE], [48, 8, 3, 3]).padding([1, 1]);
+    let mut possible = 0;
+    for width in [4, 8, 16, 32] {
+        let text = format!(
+            "implicit lanes=channels cols=in-place other=packed-per-block padding=skipped \
+             width={width} pixels={pixels} taps=616 touched=131072 parts=1"
+        );
+        let plan = conv.plan().unwrap();
+        let Ok(plan) = plan.with_schedule(Pass::BackwardWeight, text.parse().unwrap()) else {
+            continue;
+        };
+        let input = vec![1.0; plan.shape().input_len()];
+        let grad_output = vec![1.0; plan.shape().output_len()];
+        let mut grad_weight = vec![0.0; plan.shape().weight_len()];
+        plan.backward_weight(&input, &grad_output).run(&mut grad_weight).unwrap();
+        // Every tap meets all pixels but those of the row and of the column where it meets padding.
+        let met = |tap: usize| if tap == 1 { SIDE } else { SIDE - 1 };
+        for (i, &sum) in grad_weight.iter().enumerate() {
+            assert_eq!(sum, (met(i / 3 % 3) * met(i % 3)) as f32, "{text}, weight {i}");
+        }
+        possible += 1;
+    }
+    possible
+}
+
+#[test]
+fn a_block_of_any_number_of_pixels_is_refused_or_right() {
+    assert!(backward_weight_by(1024) > 0, "no width was possible: the test tests nothing");
+    for pixels in [1, 384, 1536, 1537, 3072, 3073, 6400, 1 << 20, usize::MAX] {
+        backward_weight_by(pixels);
+    }
+}

@@ -3,6 +3,7 @@
 //! Asked once, as the standard library asks for features: in a virtual machine each question ends in its host.
 
 /// Whose processor it is.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 tells"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vendor {
     Intel,
