@@ -152,8 +152,10 @@ impl<'a, T: Element> Epilogue<'a, T> {
                 sum = V::load_first(to, count).add(sum);
             }
             if let Some(residual) = &self.residual {
-                // Outlined: this is the rarest part, and there are many stores.
-                V::apart(Add { from: residual.at(to), count, sum: &mut sum });
+                // Outlined: this is the rarest part, and there are many stores. A copy, so that the sum itself needs no address.
+                let mut added = sum;
+                V::apart(Add { from: residual.at(to), count, sum: &mut added });
+                sum = added;
             }
             if let Some([low, high]) = self.clamp {
                 sum = sum.clamp(V::splat(low), V::splat(high));

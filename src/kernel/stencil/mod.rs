@@ -28,10 +28,9 @@ pub(crate) use geometry::Stencil;
 pub(super) use group::{group, takes};
 
 use super::Epilogue;
-use super::vector::{Between, MAX_LANES, Task, Vector};
+use super::vector::{Between, MAX_LANES, Vector};
 use super::{reach, total};
 use crate::element::Element;
-use core::mem::MaybeUninit;
 
 /// The stencils of one ISA for one element type.
 #[derive(Debug)]
@@ -529,20 +528,6 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
     /// The caller runs with the vector's target features.
     #[inline(always)]
     unsafe fn new<const STEP: usize>(combs: [&Stencil; COMBS], x: usize, tap: usize) -> Self {
-        let mut made = MaybeUninit::uninit();
-        // SAFETY: the caller runs with the features, and the task initialises what it is given.
-        unsafe {
-            V::apart(MakeWindows::<V, COMBS, COLS, STEP> { combs, x, tap, made: &mut made });
-            made.assume_init()
-        }
-    }
-
-    /// [`new`](Self::new), in place.
-    ///
-    /// # Safety
-    /// The caller runs with the vector's target features.
-    #[inline(always)]
-    unsafe fn make<const STEP: usize>(combs: [&Stencil; COMBS], x: usize, tap: usize) -> Self {
         // Loops, not closures: those are compiled without the caller's target features.
         // Where the stride isn't known to be 1 windows are read by their masks, whole or not.
         let mut whole = const { STEP == 1 };
@@ -570,24 +555,6 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
             }
             Self { each, whole }
         }
-    }
-}
-
-/// Makes [`Windows`]: outlined, as each form of a loop makes them in several places.
-struct MakeWindows<'a, V: Vector, const COMBS: usize, const COLS: usize, const STEP: usize> {
-    combs: [&'a Stencil; COMBS],
-    x: usize,
-    tap: usize,
-    made: &'a mut MaybeUninit<Windows<V, COMBS, COLS>>,
-}
-
-impl<V: Vector, const COMBS: usize, const COLS: usize, const STEP: usize> Task
-    for MakeWindows<'_, V, COMBS, COLS, STEP>
-{
-    #[inline(always)]
-    unsafe fn run(self) {
-        // SAFETY: as the caller says.
-        self.made.write(unsafe { Windows::make::<STEP>(self.combs, self.x, self.tap) });
     }
 }
 
