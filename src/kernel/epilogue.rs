@@ -152,10 +152,8 @@ impl<'a, T: Element> Epilogue<'a, T> {
                 sum = V::load_first(to, count).add(sum);
             }
             if let Some(residual) = &self.residual {
-                // Outlined: this is the rarest part, and there are many stores. A copy, so that the sum itself needs no address.
-                let mut added = sum;
-                V::apart(Add { from: residual.at(to), count, sum: &mut added });
-                sum = added;
+                // Not outlined: a call would take from the loops around it the registers that hold their filters.
+                sum = V::load_first(residual.at(to), count).add(sum);
             }
             if let Some([low, high]) = self.clamp {
                 sum = sum.clamp(V::splat(low), V::splat(high));
@@ -180,21 +178,6 @@ impl<'a, T: Element> Epilogue<'a, T> {
             }
             *to = self.clamp.map_or(sum, |[low, high]| sum.clamp_to(low, high));
         }
-    }
-}
-
-/// Adds the first `count` elements at `from`, which are good, to the lanes of a sum.
-struct Add<'a, V: Vector> {
-    from: *const V::Element,
-    count: usize,
-    sum: &'a mut V,
-}
-
-impl<V: Vector> Task for Add<'_, V> {
-    #[inline(always)]
-    unsafe fn run(self) {
-        // SAFETY: the caller promises the elements, and runs with the features.
-        unsafe { *self.sum = V::load_first(self.from, self.count).add(*self.sum) }
     }
 }
 
