@@ -1,9 +1,13 @@
 //! What the processor says of itself: whose it is, which family and model, and how large its L2 cache is.
 //!
-//! Asked once, as the standard library asks for features: in a virtual machine each question ends in its host.
+//! Asked once, as the standard library asks for features: in a virtual machine each question ends in its host. Miri has no
+//! processor to ask.
 
 /// Whose processor it is.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 tells"))]
+#[cfg_attr(
+    not(all(target_arch = "x86_64", not(miri))),
+    allow(dead_code, reason = "only x86-64 tells")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vendor {
     Intel,
@@ -24,7 +28,7 @@ pub(crate) struct Cpu {
 }
 
 /// The processor that this runs on.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) fn cpu() -> Cpu {
     use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
     /// 0 before it is known: every thread that comes first writes the same. From the lowest bit: known, vendor, family,
@@ -50,12 +54,12 @@ pub(crate) fn cpu() -> Cpu {
 }
 
 /// The processor that this runs on: none that is asked.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
 pub(crate) fn cpu() -> Cpu {
     Cpu { vendor: Vendor::Other, family: 0, model: 0, l2: 0 }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 fn ask() -> Cpu {
     use core::arch::x86_64::{__cpuid, CpuidResult};
     /// The leaf that says which extended leaves there are, and the one of the caches.
