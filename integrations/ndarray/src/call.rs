@@ -1,13 +1,7 @@
 //! Every use of im2col's calls is here, so that a change of theirs is a change of this file.
 
-use im2col::{Element, Error, Options, Params, Plan, Shape};
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-
-/// Plans by geometry. Bounded: where it is full, it starts anew.
-type Cache<T> = LazyLock<Mutex<HashMap<Params, Arc<Plan<T>>>>>;
-
-const MOST_PLANS: usize = 256;
+use im2col::{Element, Error, Params, Plan, Plans};
+use std::sync::{Arc, LazyLock};
 
 /// The element types: `f32` and `f64`.
 pub trait Real: Element + private::Sealed {
@@ -23,32 +17,16 @@ mod private {
 
 impl Real for f32 {
     fn plan(params: &Params) -> Result<Arc<Plan<Self>>, Error> {
-        static PLANS: Cache<f32> = LazyLock::new(Default::default);
-        cached(&PLANS, params)
+        static PLANS: LazyLock<Plans<f32>> = LazyLock::new(Plans::new);
+        PLANS.get(params)
     }
 }
 
 impl Real for f64 {
     fn plan(params: &Params) -> Result<Arc<Plan<Self>>, Error> {
-        static PLANS: Cache<f64> = LazyLock::new(Default::default);
-        cached(&PLANS, params)
+        static PLANS: LazyLock<Plans<f64>> = LazyLock::new(Plans::new);
+        PLANS.get(params)
     }
-}
-
-fn cached<T: Element>(cache: &Cache<T>, params: &Params) -> Result<Arc<Plan<T>>, Error> {
-    let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(plan) = lock().get(params) {
-        return Ok(plan.clone());
-    }
-    // Made without the lock: other layers needn't wait for it.
-    let shape = Shape::new(*params)?;
-    let plan = Arc::new(Plan::new(shape, Options::default())?);
-    let mut plans = lock();
-    if plans.len() >= MOST_PLANS {
-        plans.clear();
-    }
-    plans.insert(*params, plan.clone());
-    Ok(plan)
 }
 
 /// `output = W · cols + bias`.
