@@ -2,49 +2,27 @@
 
 use crate::Activation;
 use candle_core::{CpuStorage, Error, Layout, Result, WithDType, bail};
-use im2col::{Element, Options, Params, Pass, Plan, Shape};
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-
-/// Plans by geometry. Bounded: where it is full, it starts anew.
-type Cache<T> = LazyLock<Mutex<HashMap<Params, Arc<Plan<T>>>>>;
-
-const MOST_PLANS: usize = 256;
+use im2col::{Element, Params, Pass, Plan, Plans, Shape};
+use std::sync::{Arc, LazyLock};
 
 /// The element types: `f32` and `f64`.
 pub(crate) trait Real: Element + WithDType {
-    /// The plan of a layer, made once.
+    /// The plan of a layer, from a cache that all threads share.
     fn plan(params: &Params) -> Result<Arc<Plan<Self>>>;
 }
 
 impl Real for f32 {
     fn plan(params: &Params) -> Result<Arc<Plan<Self>>> {
-        static PLANS: Cache<f32> = LazyLock::new(Default::default);
-        cached(&PLANS, params)
+        static PLANS: LazyLock<Plans<f32>> = LazyLock::new(Plans::new);
+        PLANS.get(params).map_err(Error::wrap)
     }
 }
 
 impl Real for f64 {
     fn plan(params: &Params) -> Result<Arc<Plan<Self>>> {
-        static PLANS: Cache<f64> = LazyLock::new(Default::default);
-        cached(&PLANS, params)
+        static PLANS: LazyLock<Plans<f64>> = LazyLock::new(Plans::new);
+        PLANS.get(params).map_err(Error::wrap)
     }
-}
-
-fn cached<T: Element>(cache: &Cache<T>, params: &Params) -> Result<Arc<Plan<T>>> {
-    let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(plan) = lock().get(params) {
-        return Ok(plan.clone());
-    }
-    // Made without the lock: other layers needn't wait for it.
-    let plan = Shape::new(*params).and_then(|shape| Plan::new(shape, Options::default()));
-    let plan = Arc::new(plan.map_err(Error::wrap)?);
-    let mut plans = lock();
-    if plans.len() >= MOST_PLANS {
-        plans.clear();
-    }
-    plans.insert(*params, plan.clone());
-    Ok(plan)
 }
 
 /// A tensor's storage and how it lies there.
