@@ -134,6 +134,33 @@ impl<'a, T: Element> Epilogue<'a, T> {
         (!self.is_plain()).then_some(self)
     }
 
+    /// What is left to do with sums before the residual is added: everything if there is none, else neither the
+    /// residual nor the bounds. [`add_residual`](Self::add_residual) does the rest.
+    pub(super) fn before_residual(self) -> Self {
+        let clamp = self.clamp.filter(|_| self.residual.is_none());
+        Self { residual: None, clamp, ..self }
+    }
+
+    /// Adds the residual to stored sums, `step` apart from the first of `part` on, and bounds them: for loops that
+    /// would be slower for each thing more that they may do to a sum. The sums are still in a cache near by.
+    ///
+    /// # Panics
+    /// If `part` is no part of the residual's destination.
+    pub(super) fn add_residual(&self, part: &mut [T], step: usize) {
+        let Some(residual) = &self.residual else { return };
+        let residual = residual.of(part);
+        let finish = |sum: &mut T, &residual: &T| {
+            let whole = residual + *sum;
+            *sum = self.clamp.map_or(whole, |[low, high]| whole.clamp_to(low, high));
+        };
+        if step == 1 {
+            part.iter_mut().zip(residual).for_each(|(sum, residual)| finish(sum, residual));
+        } else {
+            let some = part.iter_mut().zip(residual).step_by(step.max(1));
+            some.for_each(|(sum, residual)| finish(sum, residual));
+        }
+    }
+
     /// What is stored of the first `count` lanes of a sum that begins at `to`.
     ///
     /// # Safety
@@ -142,18 +169,35 @@ impl<'a, T: Element> Epilogue<'a, T> {
     #[inline(always)]
     pub(super) unsafe fn of<V: Vector<Element = T>>(
         &self,
-        mut sum: V,
+        sum: V,
         to: *const T,
         count: usize,
     ) -> V {
         // SAFETY: the caller promises `count` elements, of which the residual has as many.
         unsafe {
+            let Some(residual) = &self.residual else { return self.of_sum(sum, to, count) };
+            let sums = Self { clamp: None, ..*self };
+            let sum = V::load_first(residual.at(to), count).add(sums.of_sum(sum, to, count));
+            Self { accumulate: false, ..*self }.of_sum(sum, to, count)
+        }
+    }
+
+    /// The same of an epilogue that has no residual.
+    ///
+    /// # Safety
+    /// The caller runs with the vector's target features. `count` elements at `to` are readable, and initialised if
+    /// `accumulate`.
+    #[inline(always)]
+    pub(super) unsafe fn of_sum<V: Vector<Element = T>>(
+        &self,
+        mut sum: V,
+        to: *const T,
+        count: usize,
+    ) -> V {
+        // SAFETY: the caller promises `count` elements.
+        unsafe {
             if self.accumulate {
                 sum = V::load_first(to, count).add(sum);
-            }
-            if let Some(residual) = &self.residual {
-                // Not outlined: a call would take from the loops around it the registers that hold their filters.
-                sum = V::load_first(residual.at(to), count).add(sum);
             }
             if let Some([low, high]) = self.clamp {
                 sum = sum.clamp(V::splat(low), V::splat(high));

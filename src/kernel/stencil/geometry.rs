@@ -1,6 +1,7 @@
 //! Where the outputs, the taps and the source of a stencil lie, and which of them meet.
 
-use crate::kernel::{MAX_LANES, reach, total};
+use crate::element::Element;
+use crate::kernel::{Epilogue, MAX_LANES, reach, total};
 use core::ops::Range;
 
 /// How outputs, taps and the source meet, for three axes, outermost first: output `o` and tap `k`
@@ -54,6 +55,22 @@ impl Stencil {
             && total([self.output_base, outputs]) < output
             && taps(false) <= self.tap_base
             && total([self.tap_base, taps(true)]) < weight
+    }
+
+    /// Adds the residual to the outputs of a plane, which are stored, and bounds them.
+    ///
+    /// # Panics
+    /// If the outputs leave the plane.
+    pub(super) fn add_residual<T: Element>(&self, plane: &mut [T], epilogue: &Epilogue<'_, T>) {
+        let [depth, height, width] = self.outputs;
+        if epilogue.residual.is_none() || width == 0 {
+            return;
+        }
+        let [far, row, step] = self.output_pitches;
+        for (z, y) in (0..depth).flat_map(|z| (0..height).map(move |y| (z, y))) {
+            let first = self.output_base + z * far + y * row;
+            epilogue.add_residual(&mut plane[first..=first + (width - 1) * step], step);
+        }
     }
 
     /// The flat stencil of one plane of outputs and one of taps, and the plane of the source that it

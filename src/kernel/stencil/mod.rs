@@ -217,6 +217,22 @@ impl<T: Element> Stencils<T> {
             assert!(twin.fits(sources, weights, outputs), "{twin:?}");
             assert!(stencil.is_twin(twin), "{stencil:?} and {twin:?}");
         }
+        if epilogue.residual.is_some() {
+            // As many planes as are summed together.
+            for first in (0..planes).step_by(2) {
+                let some = first..planes.min(first + 2);
+                let [from, weights, to] = pitches.map(|pitch| first * pitch);
+                let (both, operands) =
+                    ([Some(stencil), twin], [&source[from..], &weight[weights..]]);
+                let sums = epilogue.before_residual().of_channels(some.clone());
+                self.apply(both, some.len(), pitches, operands, &mut output[to..], sums);
+                for plane in some {
+                    let output = &mut output[plane * pitches[2]..];
+                    both.into_iter().flatten().for_each(|s| s.add_residual(output, &epilogue));
+                }
+            }
+            return;
+        }
         let (source, weight) = (source.as_ptr(), weight.as_ptr());
         let output = output.as_mut_ptr();
         let job = Apply { stencil, twin, planes, pitches, source, weight, output, epilogue };
@@ -291,10 +307,16 @@ impl<T: Element> Stencils<T> {
             source_pitch,
             weights: weights.map(<[T]>::as_ptr),
             outputs: &pointers[..outputs.len()],
-            epilogue,
+            epilogue: epilogue.before_residual(),
         };
         // SAFETY: as above, in every plane.
         unsafe { (group.apply)(&job) }
+        for output in outputs {
+            [Some(stencil), twin]
+                .into_iter()
+                .flatten()
+                .for_each(|s| s.add_residual(output, &epilogue));
+        }
     }
 
     /// Writes (or adds to) the gradients of some filters, `pitches` apart as [`Correlate`] has them,
@@ -388,10 +410,15 @@ impl<T: Element> Stencils<T> {
             weight: weight.as_ptr(),
             output: output[first * count..].as_mut_ptr(),
             pitch: step.wrapping_mul(count),
-            epilogue,
+            epilogue: epilogue.before_residual(),
         };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.
         unsafe { (self.apply_row)(&job) }
+        if epilogue.residual.is_some() {
+            for pixel in 0..job.row.x.len() {
+                epilogue.add_residual(&mut output[(first + pixel * step) * count..][..count], 1);
+            }
+        }
     }
 
     /// Adds to the gradient of the filters of the first `width` of the outputs' channels what some
@@ -593,10 +620,11 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Ends<V, COMBS, COLS> {
     }
 }
 
-/// Stores the first `count` lanes of a sum, `pitch` apart; without an epilogue, as they are.
+/// Stores the first `count` lanes of a sum, `pitch` apart; without an epilogue, as they are. An epilogue has no residual:
+/// [`Stencils`] add it to what was stored.
 ///
 /// # Safety
-/// `to` is good for these elements, of the destination of the epilogue's residual.
+/// `to` is good for these elements.
 #[inline(always)]
 unsafe fn write<V: Vector>(
     epilogue: Option<&Epilogue<'_, V::Element>>,
@@ -611,7 +639,7 @@ unsafe fn write<V: Vector>(
             return write_apart(epilogue, sum, to, count, pitch);
         }
         if let Some(epilogue) = epilogue {
-            sum = epilogue.of(sum, to, count);
+            sum = epilogue.of_sum(sum, to, count);
         }
         sum.store_first(to, count);
     }
