@@ -12,7 +12,7 @@ use crate::packed::{PackedWeight, Weight};
 use crate::parallel::{DEFAULT, Executor, Parallelism};
 use crate::pass::{Pass, Write};
 use crate::scratch::Need;
-use crate::shape::{Dims, Params, Shape};
+use crate::shape::{Dims, Shape};
 use alloc::string::String;
 use alloc::vec::Vec;
 use chosen::Chosen;
@@ -51,6 +51,8 @@ pub(crate) mod tests;
 /// the plan's tables (share a plan by reference), and [`explain`](Self::explain).
 pub struct Plan<T: 'static> {
     shape: Shape,
+    /// The same layer of at least one image: what the engines are made for.
+    planned: Shape,
     activation: Activation<T>,
     options: Options,
     kernels: &'static Kernels<T>,
@@ -78,8 +80,9 @@ impl<T: Element> Plan<T> {
         options: Options,
         kernels: &'static Kernels<T>,
     ) -> Result<Self, Error> {
-        let chosen = (passes().choose)(&shape, options, kernels)?;
-        Ok(Self { shape, activation: Activation::None, options, kernels, chosen })
+        let planned = shape.with_an_image();
+        let chosen = (passes().choose)(&planned, options, kernels)?;
+        Ok(Self { shape, planned, activation: Activation::None, options, kernels, chosen })
     }
 
     /// The same plan with an activation, which `forward` applies as it stores its outputs. The
@@ -91,10 +94,10 @@ impl<T: Element> Plan<T> {
 
     /// The plan of the same layer for another number of images, with the same schedules: what the last batch of an
     /// epoch needs, and a server. Weights stay packed. It costs the tables alone, as nothing is chosen; a pass whose schedule isn't
-    /// possible for so many images is chosen anew ([`schedule`](Self::schedule) tells).
+    /// possible for so many images is chosen anew ([`schedule`](Self::schedule) tells). There may be no images.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and [`Error::Zero`] for no images.
+    /// As [`new`](Self::new).
     ///
     /// ```
     /// use im2col::{Conv2d, Pass};
@@ -108,7 +111,7 @@ impl<T: Element> Plan<T> {
     /// # Ok::<(), im2col::Error>(())
     /// ```
     pub fn with_batch(&self, batch: usize) -> Result<Self, Error> {
-        self.with_params(Params { batch, ..*self.shape.params() })
+        self.with_shape(self.shape.with_batch(batch)?)
     }
 
     /// The plan of the same layer for images of another size, one number for each spatial axis: as [`with_batch`](Self::with_batch).
@@ -122,14 +125,15 @@ impl<T: Element> Plan<T> {
             return Err(Error::Axes { found: input.len() });
         }
         params.input[..input.len()].copy_from_slice(input);
-        self.with_params(params)
+        self.with_shape(Shape::new(params)?)
     }
 
-    fn with_params(&self, params: Params) -> Result<Self, Error> {
+    /// The same schedules for a layer of another batch or image.
+    pub(crate) fn with_shape(&self, shape: Shape) -> Result<Self, Error> {
         let &Self { activation, options, kernels, .. } = self;
-        let shape = Shape::new(params)?;
-        let chosen = (passes().for_shape)(&self.chosen, &shape, options, kernels)?;
-        Ok(Self { shape, activation, options, kernels, chosen })
+        let planned = shape.with_an_image();
+        let chosen = (passes().for_shape)(&self.chosen, &planned, options, kernels)?;
+        Ok(Self { shape, planned, activation, options, kernels, chosen })
     }
 
     /// Packs weights once for many calls of one pass, of this plan and of all that want them in the same
@@ -157,13 +161,14 @@ impl<T: Element> Plan<T> {
             return Err(Error::NoWeight { pass });
         }
         let format = self.format(pass)?;
-        let data = (passes().pack)(&self.chosen, &self.layer(pass, &DEFAULT), pass, weight)?;
+        let layer = self.planned_layer(pass, &DEFAULT);
+        let data = (passes().pack)(&self.chosen, &layer, pass, weight)?;
         Ok(PackedWeight::new(format, data))
     }
 
     /// The order in which a pass reads its weights.
     pub(crate) fn format(&self, pass: Pass) -> Result<Format, Error> {
-        self.chosen.format(&self.shape, self.kernels.isa, pass)
+        self.chosen.format(&self.planned, self.kernels.isa, pass)
     }
 
     /// The layer's geometry and the lengths of its tensors.
@@ -225,7 +230,8 @@ impl<T: Element> Plan<T> {
         struct Words<'a, T: 'static>(&'a Plan<T>);
         impl<T: Element> fmt::Display for Words<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                (passes().explain)(&self.0.chosen, &self.0.layer(Pass::Forward, &DEFAULT), f)
+                let layer = self.0.planned_layer(Pass::Forward, &DEFAULT);
+                (passes().explain)(&self.0.chosen, &layer, f)
             }
         }
         alloc::format!("{}", Words(self))
@@ -244,7 +250,7 @@ impl<T: Element> Plan<T> {
     /// [`Error::Unsupported`] if the schedule isn't possible for this pass of this layer with these kernels,
     /// [`Error::OutOfMemory`] if there is no room for its tables.
     pub fn with_schedule(mut self, pass: Pass, schedule: Schedule) -> Result<Self, Error> {
-        (passes().replace)(&mut self.chosen, &self.shape, self.kernels, pass, schedule)?;
+        (passes().replace)(&mut self.chosen, &self.planned, self.kernels, pass, schedule)?;
         Ok(self)
     }
 
@@ -253,7 +259,7 @@ impl<T: Element> Plan<T> {
     /// # Errors
     /// [`Error::OutOfMemory`] if there is no room for the list.
     pub fn candidates(&self, pass: Pass) -> Result<Vec<Schedule>, Error> {
-        (passes().candidates)(&self.shape, self.kernels, pass)
+        (passes().candidates)(&self.planned, self.kernels, pass)
     }
 
     /// Elements of scratch that a call of this pass can use on rayon's current pool, 0 if none; without the feature
@@ -320,7 +326,7 @@ impl<T: Element> Plan<T> {
 
     /// What a pass wants.
     pub(crate) fn need(&self, pass: Pass) -> Result<Need, Error> {
-        self.chosen.need(&self.shape, self.kernels, pass)
+        self.chosen.need(&self.planned, self.kernels, pass)
     }
 
     fn parallelism<'a>(&self, pass: Pass, executor: &'a dyn Executor) -> Parallelism<'a> {
@@ -331,6 +337,11 @@ impl<T: Element> Plan<T> {
     pub(crate) fn layer<'a>(&'a self, pass: Pass, executor: &'a dyn Executor) -> Layer<'a, T> {
         let parallelism = self.parallelism(pass, executor);
         Layer { shape: &self.shape, kernels: self.kernels, parallelism }
+    }
+
+    /// The same of at least one image.
+    fn planned_layer<'a>(&'a self, pass: Pass, executor: &'a dyn Executor) -> Layer<'a, T> {
+        Layer { shape: &self.planned, ..self.layer(pass, executor) }
     }
 
     /// Runs forward or backward_data; everything has been checked, here as below.
@@ -394,9 +405,9 @@ fn is_small<T: Element>(shape: &Shape, kernels: &Kernels<T>, pass: Pass) -> bool
 
 impl<T: Copy> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, activation, options, kernels, chosen } = self;
-        let (shape, activation, options) = (*shape, *activation, *options);
-        Self { shape, activation, options, kernels, chosen: chosen.clone() }
+        let Self { shape, planned, activation, options, kernels, chosen } = self;
+        let (shape, planned, activation, options) = (*shape, *planned, *activation, *options);
+        Self { shape, planned, activation, options, kernels, chosen: chosen.clone() }
     }
 }
 

@@ -26,6 +26,12 @@ pub enum Layout {
 /// The sizes of a layer as a caller gives them, not yet checked: what [`Shape::new`] takes.
 ///
 /// Arrays hold one entry per spatial axis, outermost first; entries past `axes` are ignored.
+///
+/// A batch of 0 images is a layer, as in torch, and so are images of no channels or of height 0: outputs, where
+/// there are any, are the bias, and gradients are zero. Every other size is at least 1.
+///
+/// Name the sizes that a layer has and take the others from [`Params::default`], as in
+/// `Params { batch: 8, ..Params::default() }`: later versions may have more fields.
 #[derive(Debug, Clone, Copy)]
 pub struct Params {
     /// Number of spatial axes: 1, 2 or 3.
@@ -204,8 +210,7 @@ impl Axis {
         let (input, kernel) = (p.input[axis], p.kernel[axis]);
         let (stride, dilation) = (p.stride[axis], p.dilation[axis]);
         let (pad_begin, pad_end) = (p.pad_begin[axis], p.pad_end[axis]);
-        let sizes =
-            [("input", input), ("kernel", kernel), ("stride", stride), ("dilation", dilation)];
+        let sizes = [("kernel", kernel), ("stride", stride), ("dilation", dilation)];
         for (what, value) in sizes {
             if value == 0 {
                 return Err(Error::Zero { size: at(what) });
@@ -262,8 +267,7 @@ impl Shape {
         }
         let params = params.normalised();
         let channels = [("in_channels", params.in_channels), ("out_channels", params.out_channels)];
-        let counts = [("batch", params.batch), ("groups", params.groups)];
-        for (what, value) in counts.into_iter().chain(channels) {
+        for (what, value) in [("groups", params.groups), channels[1]] {
             if value == 0 {
                 return Err(Error::Zero { size: Size { what, axis: None } });
             }
@@ -278,8 +282,10 @@ impl Shape {
             axes[MAX_AXES - params.axes + axis] = Axis::new(&params, axis)?;
         }
         let shape = Self { params, axes };
+        // As if there were an image, a channel and a pixel: what is computed of the other sizes fits, too.
         let product = |sizes: [usize; 5], what| {
-            let bytes = sizes.iter().try_fold(size_of::<f64>(), |n, &size| n.checked_mul(size));
+            let elements = |n: usize, size: &usize| n.checked_mul((*size).max(1));
+            let bytes = sizes.iter().try_fold(size_of::<f64>(), elements);
             match bytes {
                 Some(n) if n <= isize::MAX as usize => Ok(()),
                 _ => Err(Error::Overflow { size: Size { what, axis: None } }),
@@ -335,6 +341,23 @@ impl Shape {
         sizes[..2].copy_from_slice(&first);
         sizes[2..].iter_mut().zip(self.axes()).for_each(|(size, axis)| *size = of(axis));
         Dims { sizes, len: 2 + self.axes().len() }
+    }
+
+    /// Whether the input has no elements: there are no images, or they have no channels or no pixels.
+    pub fn is_empty(&self) -> bool {
+        self.input_len() == 0
+    }
+
+    /// The same layer for another number of images.
+    pub(crate) fn with_batch(&self, batch: usize) -> Result<Self, Error> {
+        let of_batch = Self::new(Params { batch, ..self.params })?;
+        Ok(Self { axes: self.axes, ..of_batch })
+    }
+
+    /// The same layer for at least one image.
+    pub(crate) fn with_an_image(mut self) -> Self {
+        self.params.batch = self.params.batch.max(1);
+        self
     }
 
     /// How the tensors lie in memory.

@@ -277,6 +277,49 @@ impl<T: Element> TransposedPlan<T> {
         &self.conv
     }
 
+    /// The same layer for another number of images: as [`Plan::with_batch`].
+    ///
+    /// # Errors
+    /// As [`Plan::with_batch`].
+    pub fn with_batch(&self, batch: usize) -> Result<Self, Error> {
+        Ok(Self { conv: self.conv.with_batch(batch)? })
+    }
+
+    /// The same layer for inputs of another size, one number for each spatial axis, with the same padding and output_padding:
+    /// as [`Plan::with_input`].
+    ///
+    /// # Errors
+    /// As [`Plan::with_input`].
+    ///
+    /// ```
+    /// use im2col::ConvTranspose1d;
+    /// let layer = ConvTranspose1d::<f32>::new([1, 1, 3], [1, 1, 2]).stride(2).plan()?;
+    /// assert_eq!(layer.with_input(&[5])?.output_shape(), [1, 1, 10]);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn with_input(&self, input: &[usize]) -> Result<Self, Error> {
+        let shape = self.conv.shape();
+        let mut params = *shape.params();
+        if input.len() != params.axes {
+            return Err(Error::Axes { found: input.len() });
+        }
+        for (index, (&input, axis)) in input.iter().zip(shape.axes()).enumerate() {
+            let size = |what| Size { what, axis: Some(index) };
+            // What doesn't follow from the number of inputs stays: taps, padding and output_padding.
+            let steps = (axis.output - 1) * axis.stride;
+            let last = input.checked_sub(1).ok_or(Error::Zero { size: size("input") })?;
+            params.input[index] = last
+                .checked_mul(axis.stride)
+                .and_then(|n| n.checked_add(axis.input))
+                .ok_or(Error::Overflow { size: size("output") })?
+                .checked_sub(steps)
+                .filter(|&n| n > 0)
+                .ok_or(Error::Zero { size: size("output") })?;
+        }
+        let shape = Shape::new(params)?.with_fewer_outputs(input)?;
+        Ok(Self { conv: self.conv.with_shape(shape)? })
+    }
+
     /// The input's sizes as torch prints them, `[N, C, spatial..]`, in either layout.
     pub fn input_shape(&self) -> Dims {
         self.conv.output_shape()

@@ -25,6 +25,12 @@ pub(crate) fn backward_bias<T: Element>(
         false => (shape.out_channels(), shape.output_pixels()),
         true => (shape.in_channels(), shape.input_pixels()),
     };
+    if grad_output.is_empty() {
+        if write == Write::Overwrite {
+            grad_bias.fill(T::ZERO);
+        }
+        return;
+    }
     let units = grad_bias.chunks_mut(LANES).enumerate();
     let need = Need { units: channels.div_ceil(LANES), shared: 0, piece: 0 };
     parallelism.for_each(need, units, &mut [] as &mut [T], |(unit, sums), _, _: &mut ()| {

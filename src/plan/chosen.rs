@@ -6,6 +6,7 @@ use crate::choose::machine::Machine;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
 use crate::choose::{ranked, winograd_allowed};
 use crate::element::Element;
+use crate::engine::around::Images;
 use crate::engine::backward_weight::Scatter;
 use crate::engine::direct::channels_last::ChannelsLast;
 use crate::engine::direct::depthwise::Depthwise;
@@ -13,7 +14,7 @@ use crate::engine::direct::grouped::Grouped;
 use crate::engine::few_pixels::FewPixels;
 use crate::engine::implicit::Gathering;
 use crate::engine::winograd::{Filter, Plane};
-use crate::engine::{Layer, Weights, around, explicit};
+use crate::engine::{Layer, Weights, explicit};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
 use crate::options::{Algorithm, Options};
@@ -47,6 +48,8 @@ pub(super) struct Computation {
     reason = "no box can be had that isn't an abort without memory"
 )]
 enum Engine {
+    /// Images without elements: there is nothing to sum, and the plan writes the bias by itself.
+    Nothing,
     /// The textbook: cols in memory.
     Explicit,
     /// A product over the view, to pixels.
@@ -90,11 +93,14 @@ impl Chosen {
         options: Options,
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
-        let of =
-            |pass, old: &Computation| match Computation::new(shape, pass, old.schedule, kernels)? {
+        let of = |pass, old: &Computation| {
+            let is_chosen = !matches!(old.engine, Engine::Nothing);
+            let kept = is_chosen.then(|| Computation::new(shape, pass, old.schedule, kernels));
+            match kept.transpose()?.flatten() {
                 Some(made) => Ok(made),
                 None => Computation::chosen(shape, pass, options, kernels),
-            };
+            }
+        };
         let trained = |pass, old: &Option<Computation>| match old {
             Some(old) => of(pass, old).map(Some),
             None => Ok(None),
@@ -130,6 +136,9 @@ impl Chosen {
         kernels: &Kernels<T>,
         pass: Pass,
     ) -> Result<Vec<Schedule>, Error> {
+        if shape.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut list = Question::new(shape, pass, kernels)?.candidates()?;
         let mut error = None;
         list.retain(|&schedule| match Computation::new(shape, pass, schedule, kernels) {
@@ -179,7 +188,8 @@ impl Chosen {
             }
             Engine::Grouped(_) => Order::Packed { engine: kind, lanes, width },
             Engine::Plane(plane) => Order::Points(plane.order()),
-            Engine::Explicit
+            Engine::Nothing
+            | Engine::Explicit
             | Engine::Scatter(_)
             | Engine::FewPixels(_)
             | Engine::Depthwise(_)
@@ -196,6 +206,7 @@ impl Chosen {
         pass: Pass,
     ) -> Result<Need, Error> {
         Ok(match &self.of(pass)?.engine {
+            Engine::Nothing => Need::of_units(1),
             Engine::Explicit => explicit::need(shape, pass),
             Engine::Gathering(gathering) => gathering.need(),
             Engine::Scatter(scatter) => scatter.need(),
@@ -251,7 +262,14 @@ impl Chosen {
     ) {
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let &Layer { shape, parallelism, .. } = layer;
+        if shape.is_empty() {
+            let images = Images::of_output(shape);
+            images.before(parallelism, epilogue, output);
+            images.after(parallelism, epilogue, output);
+            return;
+        }
         match &self.forward.engine {
+            Engine::Nothing => {}
             Engine::Explicit => {
                 explicit::forward(shape, parallelism, [input, weight], epilogue, output, scratch);
             }
@@ -289,6 +307,9 @@ impl Chosen {
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let sources = [weight, grad_output];
         let &Layer { shape, parallelism, .. } = layer;
+        if shape.is_empty() {
+            return;
+        }
         // Only a product that stores every element once can do all of it in its store.
         let stores_once = match engine {
             Engine::Gathering(product) => product.fills(shape),
@@ -300,12 +321,13 @@ impl Chosen {
         let epilogue = if in_store {
             whole
         } else {
-            around::before(shape, parallelism, whole, grad_input);
+            Images::of_input(shape).before(parallelism, whole, grad_input);
             Epilogue::new(true)
         };
         let accumulate = epilogue.accumulate;
         let write = if accumulate { Write::Accumulate } else { Write::Overwrite };
         match engine {
+            Engine::Nothing => {}
             Engine::Explicit => {
                 explicit::backward_data(shape, parallelism, sources, grad_input, write, scratch);
             }
@@ -333,7 +355,7 @@ impl Chosen {
             }
         }
         if !in_store {
-            around::after(shape, parallelism, whole, grad_input);
+            Images::of_input(shape).after(parallelism, whole, grad_input);
         }
     }
 
@@ -348,7 +370,14 @@ impl Chosen {
     ) {
         let Some(Computation { engine, .. }) = &self.backward_weight else { return };
         let &Layer { shape, parallelism, .. } = layer;
+        if shape.is_empty() {
+            if write == Write::Overwrite {
+                grad_weight.fill(T::ZERO);
+            }
+            return;
+        }
         match engine {
+            Engine::Nothing => {}
             Engine::Explicit => {
                 explicit::backward_weight(shape, parallelism, sources, grad_weight, write, scratch);
             }
@@ -381,6 +410,7 @@ impl Chosen {
             let Ok(Computation { schedule, engine }) = self.of(pass) else { continue };
             write!(f, "{pass}: {schedule}; ")?;
             match engine {
+                Engine::Nothing => f.write_str("images without elements: nothing is summed")?,
                 Engine::Explicit => f.write_str("one image and group at a time")?,
                 Engine::Gathering(gathering) => gathering.explain(f)?,
                 Engine::Scatter(scatter) => scatter.explain(f)?,
@@ -412,6 +442,9 @@ impl Computation {
         options: Options,
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
+        if shape.is_empty() {
+            return Ok(Self { schedule: Schedule::EXPLICIT, engine: Engine::Nothing });
+        }
         if options.algorithm != Algorithm::Explicit {
             let question = Question::new(shape, pass, kernels)?;
             let in_points = winograd_allowed(&question, options.accuracy)?;
@@ -433,7 +466,7 @@ impl Computation {
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
         let Schedule { engine, lanes, cols, other, width, .. } = schedule;
-        if !is_within(&schedule, pass) {
+        if shape.is_empty() || !is_within(&schedule, pass) {
             return Ok(None);
         }
         let engine = match (engine, lanes) {
