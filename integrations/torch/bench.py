@@ -3,10 +3,12 @@
 
 usage: bench.py [--models resnet18,..] [--threads 1,2] [--layouts contiguous,channels_last] [--accuracy element]
                 [--rounds 5] [--freeze] [--csv FILE] [--table FILE] [--chart FILE.svg]
+       bench.py --calls
 
 Both run in one process, in turns: a round is one step of each, and the figure is the ratio of the medians, PyTorch's time
 over im2col's: above 1 im2col is faster. A training step is forward, loss, backward and SGD; inference runs under
-torch.inference_mode() on a model in eval mode. Needs torchvision; --chart needs matplotlib.
+torch.inference_mode() on a model in eval mode. Needs torchvision; --chart needs matplotlib. --calls measures what a call
+of a very small layer costs instead.
 """
 
 from __future__ import annotations
@@ -144,6 +146,28 @@ def measure(name: str, layout: str, threads: int, arguments: argparse.Namespace)
     return rows
 
 
+def calls() -> None:
+    """What a call costs where there is nothing to compute: the least of ten turns of 3000 calls."""
+    torch.set_num_threads(1)
+    x, w, b = torch.randn(1, 1, 4, 4), torch.randn(1, 1, 3, 3), torch.randn(1)
+    xg, wg = x.clone().requires_grad_(), w.clone().requires_grad_()
+
+    def plain() -> object:
+        with torch.no_grad():
+            return [torch.conv2d(x, w, b) for _ in range(3000)]
+
+    def gradients() -> object:
+        return [torch.autograd.grad(torch.conv2d(xg, wg).sum(), (xg, wg)) for _ in range(3000)]
+
+    for what, run in (("forward", plain), ("forward and backward", gradients)):
+        own, ours = [], []
+        for _ in range(10):
+            own.append(seconds(run))
+            with im2col.torch.enabled():
+                ours.append(seconds(run))
+        print(f"a layer of 1x1x4x4, {what}: PyTorch {min(own) / 3e-3:.2f} us, im2col {min(ours) / 3e-3:.2f} us")
+
+
 def mean(ratios: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, ratios)))
 
@@ -192,10 +216,14 @@ def main() -> None:
     parser.add_argument("--accuracy", default="element", choices=["element", "tile2", "tile"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--freeze", action="store_true", help="pack the weights once for inference")
+    parser.add_argument("--calls", action="store_true", help="what a call of a very small layer costs")
     parser.add_argument("--csv", help="adds rows to this file")
     parser.add_argument("--table", help="writes the table of all rows of the csv file, or of this run")
     parser.add_argument("--chart", help="writes the chart of the same")
     arguments = parser.parse_args()
+    if arguments.calls:
+        calls()
+        return
     rows: list[dict[str, object]] = []
     for threads in map(int, arguments.threads.split(",")):
         for name in filter(None, arguments.models.split(",")):

@@ -118,7 +118,7 @@ unsafe fn run<T: Float>(
 ) -> Result<(), String> {
     let plan =
         call::plan::<T>(&layer.params(), accuracy(layer.accuracy)).map_err(|e| e.to_string())?;
-    let shape = plan.shape();
+    let shape = plan.conv().shape();
     let (input, weight, output) = (shape.input_len(), shape.weight_len(), shape.output_len());
     let (from, with, to) = match pass {
         0 => (input, weight, output),
@@ -139,9 +139,9 @@ unsafe fn run<T: Float>(
     };
     let threads = Scoped(layer.threads.max(1));
     match pass {
-        0 => call::forward(&plan, &threads, Ends { from, to }, with.into(), bias),
-        1 => call::backward_data(&plan, &threads, Ends { from, to }, with.into(), None),
-        _ => call::backward_weight(&plan, &threads, from, with, to),
+        0 => call::forward(&plan, false, &threads, Ends { from, to }, with.into(), bias),
+        1 => call::backward_data(&plan, false, &threads, Ends { from, to }, with.into()),
+        _ => call::backward_weight(&plan, false, &threads, [from, with], to),
     }
     .map_err(|error| error.to_string())
 }
@@ -160,8 +160,8 @@ pub unsafe extern "C" fn im2col_array_explain(
     let layer = unsafe { &*layer };
     let (params, accuracy) = (layer.params(), accuracy(layer.accuracy));
     let outcome = match layer.bits {
-        64 => call::plan::<f64>(&params, accuracy).map(|plan| plan.explain()),
-        _ => call::plan::<f32>(&params, accuracy).map(|plan| plan.explain()),
+        64 => call::plan::<f64>(&params, accuracy).map(|plan| plan.conv().explain()),
+        _ => call::plan::<f32>(&params, accuracy).map(|plan| plan.conv().explain()),
     };
     let (status, text) = match outcome {
         Ok(text) => (0, text),

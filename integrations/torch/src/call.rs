@@ -2,14 +2,17 @@
 
 use crate::abi::abi;
 use crate::cache::Cache;
-use im2col::{Accuracy, Element, Error, Executor, Layout, Options, Params, Plan, Shape, Weight};
+use im2col::{
+    Accuracy, Element, Error, Executor, Options, Params, Plan, Shape, TransposedPlan, Weight,
+};
 use std::mem::MaybeUninit;
 use std::sync::{Arc, LazyLock};
 
 /// Plans that are kept for each type of elements.
 const MOST_PLANS: usize = 1024;
 
-pub(crate) type Plans<T> = Cache<(Params, Accuracy), Arc<Plan<T>>>;
+/// A plan as a transposed layer's; that of the convolution is within.
+pub(crate) type Plans<T> = Cache<(Params, Accuracy), Arc<TransposedPlan<T>>>;
 
 /// f32 or f64, with the plans that are kept for it.
 pub(crate) trait Float: Element {
@@ -45,11 +48,14 @@ impl Float for f64 {
 }
 
 /// The plan of a layer, made at its first call.
-pub(crate) fn plan<T: Float>(params: &Params, accuracy: Accuracy) -> Result<Arc<Plan<T>>, Error> {
+pub(crate) fn plan<T: Float>(
+    params: &Params,
+    accuracy: Accuracy,
+) -> Result<Arc<TransposedPlan<T>>, Error> {
     T::plans().get_or((*params, accuracy), || {
         let mut options = Options::default();
         options.accuracy = accuracy;
-        Plan::new(Shape::new(*params)?, options).map(Arc::new)
+        Plan::new(Shape::new(*params)?, options).map(|plan| Arc::new(plan.transposed()))
     })
 }
 
@@ -59,60 +65,67 @@ pub(crate) struct Ends<'a, T> {
     pub(crate) to: &'a mut [MaybeUninit<T>],
 }
 
-/// `output = W · cols + bias`
+/// `output = W · cols + bias`, or for a transposed layer `col2im(input · W) + bias`.
 pub(crate) fn forward<T: Float>(
-    plan: &Plan<T>,
+    plan: &TransposedPlan<T>,
+    transposed: bool,
     executor: &dyn Executor,
     ends: Ends<'_, T>,
     weight: Weight<'_, T>,
     bias: Option<&[T]>,
 ) -> Result<(), Error> {
-    plan.forward(ends.from, weight).maybe_bias(bias).executor(executor).run(ends.to)
+    let call = if transposed {
+        plan.forward(ends.from, weight)
+    } else {
+        plan.conv().forward(ends.from, weight)
+    };
+    call.maybe_bias(bias).executor(executor).run(ends.to)
 }
 
-/// `grad_input = col2im(grad_output · W) + bias`: a bias is what transposed layers have here.
+/// `grad_input = col2im(grad_output · W)`, or for a transposed layer `W · cols`.
 pub(crate) fn backward_data<T: Float>(
-    plan: &Plan<T>,
+    plan: &TransposedPlan<T>,
+    transposed: bool,
     executor: &dyn Executor,
     ends: Ends<'_, T>,
     weight: Weight<'_, T>,
-    bias: Option<&[T]>,
 ) -> Result<(), Error> {
-    plan.backward_data(weight, ends.from).executor(executor).run(&mut *ends.to)?;
-    let Some(bias) = bias else { return Ok(()) };
-    // SAFETY: the pass has written every element.
-    let output = unsafe { &mut *(std::ptr::from_mut(ends.to) as *mut [T]) };
-    let shape = plan.shape();
-    if shape.layout() == Layout::ChannelsLast {
-        for pixel in output.chunks_exact_mut(bias.len()) {
-            pixel.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias);
-        }
-        return Ok(());
-    }
-    let planes = output.chunks_exact_mut(shape.input_pixels());
-    for (plane, &bias) in planes.zip(bias.iter().cycle()) {
-        plane.iter_mut().for_each(|y| *y += bias);
-    }
-    Ok(())
+    let call = if transposed {
+        plan.backward_data(weight, ends.from)
+    } else {
+        plan.conv().backward_data(weight, ends.from)
+    };
+    call.executor(executor).run(ends.to)
 }
 
 /// `grad_weight = grad_outputᵀ · cols`
 pub(crate) fn backward_weight<T: Float>(
-    plan: &Plan<T>,
+    plan: &TransposedPlan<T>,
+    transposed: bool,
     executor: &dyn Executor,
-    input: &[T],
-    grad_output: &[T],
+    [input, grad_output]: [&[T]; 2],
     grad_weight: &mut [MaybeUninit<T>],
 ) -> Result<(), Error> {
-    plan.backward_weight(input, grad_output).executor(executor).run(grad_weight)
+    let call = if transposed {
+        plan.backward_weight(input, grad_output)
+    } else {
+        plan.conv().backward_weight(input, grad_output)
+    };
+    call.executor(executor).run(grad_weight)
 }
 
 /// The sum of `grad_output` over the pixels and the batch, for each channel.
 pub(crate) fn backward_bias<T: Float>(
-    plan: &Plan<T>,
+    plan: &TransposedPlan<T>,
+    transposed: bool,
     executor: &dyn Executor,
     grad_output: &[T],
     grad_bias: &mut [MaybeUninit<T>],
 ) -> Result<(), Error> {
-    plan.backward_bias(grad_output).executor(executor).run(grad_bias)
+    let call = if transposed {
+        plan.backward_bias(grad_output)
+    } else {
+        plan.conv().backward_bias(grad_output)
+    };
+    call.executor(executor).run(grad_bias)
 }

@@ -8,7 +8,7 @@ use crate::frozen;
 use crate::layer::{Layer, Options, Reason};
 use crate::stats::{self, Pass};
 use crate::tensor::{List, Tensor};
-use im2col::{Layout, PackedWeight, Params, Plan, Weight};
+use im2col::{Layout, PackedWeight, Plan, Weight};
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -118,15 +118,10 @@ impl Forward {
             .as_ref()
             .map(|bias| bias.share()?.dense(Layout::ChannelsFirst))
             .transpose()?;
-        let weight = Weights::new(&plan, pass_of(transposed), &self.weight)?;
+        let weight = Weights::new(plan.conv(), pass_of(transposed), &self.weight)?;
         let ends = Ends { from: input.elements_of::<T>(), to: output.elements_mut() };
         let (w, b) = (weight.elements(), bias.as_ref().map(Tensor::elements_of));
-        let done = if transposed {
-            call::backward_data(&plan, &Torch, ends, w, b)
-        } else {
-            call::forward(&plan, &Torch, ends, w, b)
-        };
-        done.map_err(failed)?;
+        call::forward(&plan, transposed, &Torch, ends, w, b).map_err(failed)?;
         stats::ours(Pass::Forward);
         Ok(output)
     }
@@ -204,7 +199,7 @@ impl Backward {
     }
 
     fn compute<T: Float>(self, layer: Layer) -> Result<[Tensor; 3], String> {
-        let params = layer.params;
+        let Layer { params, transposed, .. } = layer;
         let dtype = self.input.dtype();
         let wanted = [0, 1, 2].map(|index| self.mask.get(index) & 1 != 0);
         if params.batch == 0 {
@@ -225,14 +220,10 @@ impl Backward {
         let dy = grad_output.elements_of::<T>();
         let mut gradients = [Tensor::undefined()?, Tensor::undefined()?, Tensor::undefined()?];
         if wanted[0] {
-            let weight = Weights::new(&plan, pass_of(!layer.transposed), &self.weight)?;
+            let weight = Weights::new(plan.conv(), pass_of(!transposed), &self.weight)?;
             let mut gradient = Tensor::empty(self.input.sizes(), params.layout, dtype)?;
             let ends = Ends { from: dy, to: gradient.elements_mut() };
-            let done = if layer.transposed {
-                call::forward(&plan, &Torch, ends, weight.elements(), None)
-            } else {
-                call::backward_data(&plan, &Torch, ends, weight.elements(), None)
-            };
+            let done = call::backward_data(&plan, transposed, &Torch, ends, weight.elements());
             done.map_err(failed)?;
             gradients[0] = gradient;
         }
@@ -240,19 +231,13 @@ impl Backward {
             let input = self.input.share()?.dense(params.layout)?;
             let mut gradient = Tensor::empty(self.weight.sizes(), params.layout, dtype)?;
             let (x, dw) = (input.elements_of(), gradient.elements_mut());
-            // A transposed layer's input is the mirrored convolution's output.
-            let [x, dy] = if layer.transposed { [dy, x] } else { [x, dy] };
-            call::backward_weight(&plan, &Torch, x, dy, dw).map_err(failed)?;
+            call::backward_weight(&plan, transposed, &Torch, [x, dy], dw).map_err(failed)?;
             gradients[1] = gradient;
         }
         if wanted[2] {
             let mut gradient = Tensor::empty(&[layer.bias_len()], Layout::ChannelsFirst, dtype)?;
-            let plan = if layer.transposed {
-                call::plan(&pixels(&layer), stats::accuracy()).map_err(failed)?
-            } else {
-                plan
-            };
-            call::backward_bias(&plan, &Torch, dy, gradient.elements_mut()).map_err(failed)?;
+            let db = gradient.elements_mut();
+            call::backward_bias(&plan, transposed, &Torch, dy, db).map_err(failed)?;
             gradients[2] = gradient;
         }
         stats::ours(Pass::Backward);
@@ -355,21 +340,6 @@ impl Options {
             self.output_padding.into_value(),
             self.groups as Value,
         ]
-    }
-}
-
-/// A layer that has a transposed layer's output as its own, for the sums over it.
-fn pixels(layer: &Layer) -> Params {
-    let channels = layer.bias_len() as usize;
-    Params {
-        axes: layer.params.axes,
-        layout: layer.params.layout,
-        batch: layer.params.batch,
-        in_channels: channels,
-        out_channels: channels,
-        groups: channels,
-        input: layer.params.input,
-        ..Params::default()
     }
 }
 

@@ -37,4 +37,5 @@ def assert_near(ours, torchs, tolerance=None):
     assert ours.shape == torchs.shape and ours.dtype == torchs.dtype
     if torchs.numel():
         tolerance = tolerance or (1e-4 if torchs.dtype == torch.float32 else 1e-12)
+        ours, torchs = ours.detach(), torchs.detach()
         assert float((ours - torchs).abs().max()) <= tolerance * max(1.0, float(torchs.abs().max()))

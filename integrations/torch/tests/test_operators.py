@@ -45,13 +45,13 @@ def test_opinfo_samples(info, dtype):
         torchs = outcome(run, tensors)
         with im2col.torch.enabled():
             ours = outcome(run, tensors)
-        for a, b in zip(ours, torchs):
+        for a, b in zip(ours, torchs, strict=True):
             assert_near(a, b)
             assert a is None or same_strides(a, b)
         samples += 1
     assert samples > 0
     stats = im2col.torch.stats()
-    assert stats["forward"] > 0 and stats["fallback"]["forward"].keys() <= {"empty"}
+    assert stats["forward"] > samples // 2 and stats["fallback"]["forward"].keys() <= {"empty", "output_padding"}
 
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name.rpartition(".")[2])
@@ -116,7 +116,7 @@ def test_random_layers(seed, threads):
             continue
         with im2col.torch.enabled():
             ours = outcome(run, tensors)
-        for a, b_ in zip(ours, torchs):
+        for a, b_ in zip(ours, torchs, strict=True):
             assert_near(a, b_)
             assert same_strides(a, b_), (x.shape, x.stride(), w.shape, w.stride(), options, a.stride(), b_.stride())
         tried += 1
