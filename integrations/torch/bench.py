@@ -2,12 +2,12 @@
 """Whole networks, im2col's convolutions against PyTorch's own: a training step and inference.
 
 usage: bench.py [--models resnet18,..] [--threads 1,2] [--layouts contiguous,channels_last] [--accuracy element]
-                [--rounds 5] [--freeze] [--csv FILE] [--table FILE] [--chart FILE.svg]
+                [--rounds 5] [--csv FILE] [--table FILE] [--chart FILE.svg]
        bench.py --calls
 
-Both run in one process, in turns: a round is one step of each, and the figure is the ratio of the medians, PyTorch's time
-over im2col's: above 1 im2col is faster. A training step is forward, loss, backward and SGD; inference runs under
-torch.inference_mode() on a model in eval mode. Needs torchvision; --chart needs matplotlib. --calls measures what a call
+Both run in one process, in turns: a round is one step of each, and the figure is the median of the rounds' ratios, PyTorch's
+time over im2col's: above 1 im2col is faster. A training step is forward, loss, backward and SGD; inference runs under
+torch.inference_mode() on a model in eval mode, as it is and after im2col.torch.freeze(model). Needs torchvision; --chart needs matplotlib. --calls measures what a call
 of a very small layer costs instead.
 """
 
@@ -100,8 +100,8 @@ def seconds(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(step: Callable[[], object], rounds: int, accuracy: str) -> tuple[float, float]:
-    """Median seconds of a step, PyTorch's and im2col's, taken in turns after a step of each."""
+def compare(step: Callable[[], object], rounds: int, accuracy: str) -> tuple[float, float, float]:
+    """Median seconds of a step, PyTorch's and im2col's, in turns after a step of each; and the median of their ratios."""
     times: tuple[list[float], list[float]] = ([], [])
     for index in range(rounds + 1):
         own = seconds(step)
@@ -110,7 +110,7 @@ def compare(step: Callable[[], object], rounds: int, accuracy: str) -> tuple[flo
         if index > 0:
             times[0].append(own)
             times[1].append(ours)
-    return statistics.median(times[0]), statistics.median(times[1])
+    return *map(statistics.median, times), statistics.median(a / b for a, b in zip(*times))
 
 
 def measure(name: str, layout: str, threads: int, arguments: argparse.Namespace) -> list[dict[str, object]]:
@@ -135,13 +135,14 @@ def measure(name: str, layout: str, threads: int, arguments: argparse.Namespace)
             model(x)
 
     rows = []
-    for what, step in (("training", train), ("inference", infer)):
+    for what, step in (("training", train), ("inference", infer), ("frozen", infer)):
         model.train(what == "training")
-        if what == "inference" and arguments.freeze:
+        if what == "frozen":
             im2col.torch.freeze(model)
-        torchs, ours = compare(step, arguments.rounds, arguments.accuracy)
-        row = dict(model=name, layout=layout, threads=threads, what=what, torch_ms=torchs * 1e3, im2col_ms=ours * 1e3, ratio=torchs / ours)
-        print("{model:20s} {layout:13s} {threads} thread(s) {what:9s} {torch_ms:8.1f} -> {im2col_ms:8.1f} ms  x{ratio:.2f}".format(**row), flush=True)
+        torchs, ours, ratio = compare(step, arguments.rounds, arguments.accuracy)
+        row = dict(model=name, layout=layout, threads=threads, accuracy=arguments.accuracy, what=what)
+        row |= dict(torch_ms=round(torchs * 1e3, 1), im2col_ms=round(ours * 1e3, 1), ratio=round(ratio, 3))
+        print("{model:18s} {layout:13s} {threads} thread(s) {what:9s} {torch_ms:8.1f} -> {im2col_ms:8.1f} ms  x{ratio:.2f}".format(**row), flush=True)
         rows.append(row)
     return rows
 
@@ -187,6 +188,7 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 def chart(rows: list[dict[str, object]], path: str) -> None:
+    """The least number of threads, training and inference, in both of PyTorch's layouts."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -194,18 +196,18 @@ def chart(rows: list[dict[str, object]], path: str) -> None:
 
     threads = min(row["threads"] for row in rows)
     names = list(dict.fromkeys(row["model"] for row in rows))
-    figure, axis = plt.subplots(figsize=(9, 4))
-    ways = [("contiguous", "training"), ("contiguous", "inference")]
-    for index, (layout, what) in enumerate(ways):
-        ratios = {r["model"]: r["ratio"] for r in rows if (r["layout"], r["what"], r["threads"]) == (layout, what, threads)}
-        axis.bar([i + 0.4 * index for i in range(len(names))], [ratios.get(name, 0) for name in names], 0.38, label=what)
-    axis.axhline(1, color="black", linewidth=0.8)
-    axis.set_xticks([i + 0.2 for i in range(len(names))], names, rotation=30, ha="right")
-    axis.set_ylabel("PyTorch's time / im2col's")
-    axis.set_title(f"Whole networks, f32, contiguous, {threads} thread: above 1 im2col is faster")
-    axis.legend()
+    figure, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True)
+    for axis, what in zip(axes, ("training", "inference")):
+        for index, layout in enumerate(("contiguous", "channels_last")):
+            ratios = {r["model"]: r["ratio"] for r in rows if (r["layout"], r["what"], r["threads"]) == (layout, what, threads)}
+            axis.bar([i + 0.4 * index for i in range(len(names))], [ratios.get(name, 0) for name in names], 0.38, label=layout)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_ylabel(f"{what}:\nPyTorch's time / im2col's")
+    axes[0].legend()
+    axes[0].set_title(f"Whole networks, f32, {threads} thread{'s' if threads > 1 else ''}: above 1 im2col is faster")
+    axes[1].set_xticks([i + 0.2 for i in range(len(names))], names, rotation=30, ha="right")
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
@@ -215,7 +217,6 @@ def main() -> None:
     parser.add_argument("--layouts", default="contiguous,channels_last")
     parser.add_argument("--accuracy", default="element", choices=["element", "tile2", "tile"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--freeze", action="store_true", help="pack the weights once for inference")
     parser.add_argument("--calls", action="store_true", help="what a call of a very small layer costs")
     parser.add_argument("--csv", help="adds rows to this file")
     parser.add_argument("--table", help="writes the table of all rows of the csv file, or of this run")
@@ -234,7 +235,7 @@ def main() -> None:
         old = list(csv.DictReader(path.open())) if path.exists() else []
         rows = [dict(r, threads=int(r["threads"]), ratio=float(r["ratio"])) for r in old] + rows
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["model", "layout", "threads", "what", "torch_ms", "im2col_ms", "ratio"])
+            writer = csv.DictWriter(file, ["model", "layout", "threads", "accuracy", "what", "torch_ms", "im2col_ms", "ratio"])
             writer.writeheader()
             writer.writerows(rows)
     print(table(rows))

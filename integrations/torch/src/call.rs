@@ -1,9 +1,11 @@
 //! The calls into im2col: the only file that names its passes.
 
 use crate::abi::abi;
+use crate::array::pass_of;
 use crate::cache::Cache;
+use crate::scratch;
 use im2col::{
-    Accuracy, Element, Error, Executor, Options, Params, Plan, Shape, TransposedPlan, Weight,
+    Accuracy, Element, Error, Executor, Options, Params, Pass, Plan, Shape, TransposedPlan, Weight,
 };
 use std::mem::MaybeUninit;
 use std::sync::{Arc, LazyLock};
@@ -79,7 +81,10 @@ pub(crate) fn forward<T: Float>(
     } else {
         plan.conv().forward(ends.from, weight)
     };
-    call.maybe_bias(bias).executor(executor).run(ends.to)
+    let pass = pass_of(transposed);
+    scratch::lend(plan.conv().scratch_len_on(pass, executor), |scratch| {
+        call.maybe_scratch(scratch).maybe_bias(bias).executor(executor).run(ends.to)
+    })
 }
 
 /// `grad_input = col2im(grad_output · W)`, or for a transposed layer `W · cols`.
@@ -95,7 +100,10 @@ pub(crate) fn backward_data<T: Float>(
     } else {
         plan.conv().backward_data(weight, ends.from)
     };
-    call.executor(executor).run(ends.to)
+    let pass = pass_of(!transposed);
+    scratch::lend(plan.conv().scratch_len_on(pass, executor), |scratch| {
+        call.maybe_scratch(scratch).executor(executor).run(ends.to)
+    })
 }
 
 /// `grad_weight = grad_outputᵀ · cols`
@@ -111,7 +119,9 @@ pub(crate) fn backward_weight<T: Float>(
     } else {
         plan.conv().backward_weight(input, grad_output)
     };
-    call.executor(executor).run(grad_weight)
+    scratch::lend(plan.conv().scratch_len_on(Pass::BackwardWeight, executor), |scratch| {
+        call.maybe_scratch(scratch).executor(executor).run(grad_weight)
+    })
 }
 
 /// The sum of `grad_output` over the pixels and the batch, for each channel.

@@ -3,7 +3,7 @@
 //! - [`abi`]: libtorch's C functions; [`tensor`]: tensors and lists, owned
 //! - [`layer`]: what a call asks for; [`kernels`]: the two operators; [`call`]: im2col's passes
 //! - [`cache`]: plans that are kept; [`frozen`]: packed weights that are kept; [`stats`]: counts
-//! - [`executor`]: the threads of a call; [`array`]: layers over numpy arrays
+//! - [`executor`]: the threads of a call; [`scratch`]: the memory of a call; [`array`]: layers over numpy arrays
 //!
 //! Functions for Python return 0, or -1 with the words of the error left in the caller's buffer.
 
@@ -15,6 +15,7 @@ mod executor;
 mod frozen;
 mod kernels;
 mod layer;
+mod scratch;
 mod stats;
 mod tensor;
 
