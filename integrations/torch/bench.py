@@ -91,6 +91,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "audio_1d": (audio, (8, 1, 16000)),
     "video_3d": (video, (1, 3, 16, 56, 56)),
 }
+WHAT = ("training", "inference", "frozen")
+LAYOUTS = ("contiguous", "channels_last")
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -135,7 +137,7 @@ def measure(name: str, layout: str, threads: int, arguments: argparse.Namespace)
             model(x)
 
     rows = []
-    for what, step in (("training", train), ("inference", infer), ("frozen", infer)):
+    for what, step in zip(WHAT, (train, infer, infer)):
         model.train(what == "training")
         if what == "frozen":
             im2col.torch.freeze(model)
@@ -174,15 +176,19 @@ def mean(ratios: list[float]) -> float:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """A row for each model, a column for each way it was run."""
-    ways = list(dict.fromkeys((row["layout"], row["threads"], row["what"]) for row in rows))
-    cells = {(row["model"], row["layout"], row["threads"], row["what"]): row["ratio"] for row in rows}
-    lines = ["| model | " + " | ".join(f"{what}, {layout}, {threads} thread{'s' if threads > 1 else ''}" for layout, threads, what in ways) + " |"]
+    """For each number of threads a row for each model and a column for each way it was run."""
+    return "\n".join(part([row for row in rows if row["threads"] == threads], threads) for threads in dict.fromkeys(row["threads"] for row in rows))
+
+
+def part(rows: list[dict[str, object]], threads: object) -> str:
+    ways = [(what, layout) for what in WHAT for layout in LAYOUTS if any((row["what"], row["layout"]) == (what, layout) for row in rows)]
+    cells = {(row["model"], row["what"], row["layout"]): row["ratio"] for row in rows}
+    lines = [f"| {threads} thread{'s' if threads > 1 else ''} | " + " | ".join(f"{what}, {layout}" for what, layout in ways) + " |"]
     lines.append("|---|" + "--:|" * len(ways))
     for name in dict.fromkeys(row["model"] for row in rows):
         found = [cells.get((name, *way)) for way in ways]
         lines.append(f"| {name} | " + " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in found) + " |")
-    means = [mean([row["ratio"] for row in rows if (row["layout"], row["threads"], row["what"]) == way]) for way in ways]
+    means = [mean([row["ratio"] for row in rows if (row["what"], row["layout"]) == way]) for way in ways]
     lines.append("| **geometric mean** | " + " | ".join(f"**{ratio:.2f}**" for ratio in means) + " |")
     return "\n".join(lines) + "\n"
 
@@ -198,7 +204,7 @@ def chart(rows: list[dict[str, object]], path: str) -> None:
     names = list(dict.fromkeys(row["model"] for row in rows))
     figure, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True)
     for axis, what in zip(axes, ("training", "inference")):
-        for index, layout in enumerate(("contiguous", "channels_last")):
+        for index, layout in enumerate(LAYOUTS):
             ratios = {r["model"]: r["ratio"] for r in rows if (r["layout"], r["what"], r["threads"]) == (layout, what, threads)}
             axis.bar([i + 0.4 * index for i in range(len(names))], [ratios.get(name, 0) for name in names], 0.38, label=layout)
         axis.axhline(1, color="black", linewidth=0.8)
@@ -214,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--threads", default="1")
-    parser.add_argument("--layouts", default="contiguous,channels_last")
+    parser.add_argument("--layouts", default=",".join(LAYOUTS))
     parser.add_argument("--accuracy", default="element", choices=["element", "tile2", "tile"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", action="store_true", help="what a call of a very small layer costs")

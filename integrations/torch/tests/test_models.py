@@ -1,4 +1,4 @@
-"""Whole networks: outputs and gradients against PyTorch's own, in f64 so that only errors differ."""
+"""Whole networks: outputs and gradients against PyTorch's own, in f64 so that only mistakes differ, and in f32."""
 
 import pytest
 import torch
@@ -24,10 +24,16 @@ def test_timm(name):
     agree(timm.create_model(name, num_classes=10), False)
 
 
-def agree(model, channels_last):
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vgg11"])
+def test_f32(name, channels_last):
+    agree(torchvision.models.get_model(name, num_classes=10), channels_last, torch.float32, 2e-3)
+
+
+def agree(model, channels_last, dtype=torch.float64, tolerance=1e-9):
     form = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.double().eval().to(memory_format=form)
-    x = torch.randn(2, 3, 64, 64, dtype=torch.double).to(memory_format=form)
+    model = model.to(dtype).eval().to(memory_format=form)
+    x = torch.randn(2, 3, 64, 64, dtype=dtype).to(memory_format=form)
 
     def run():
         model.zero_grad()
@@ -41,4 +47,4 @@ def agree(model, channels_last):
     stats = im2col.torch.stats()
     assert stats["forward"] > 0 and stats["forward"] == stats["backward"] and not any(stats["fallback"].values())
     for a, b in zip(ours, torchs, strict=True):
-        assert_near(a, b, 1e-9)
+        assert_near(a, b, tolerance)

@@ -171,3 +171,36 @@ def test_unbatched_and_same(on):
     x, w = torch.randn(3, 8, 8), torch.randn(4, 3, 4, 4)
     assert torch.conv2d(x, w, padding="same").shape == (4, 8, 8)
     assert on()["forward"] == 1
+
+
+def test_deterministic_algorithms(on):
+    """im2col's results are always the same bits, so the flag forbids nothing."""
+    x = torch.randn(4, 16, 14, 14, requires_grad=True)
+    w = torch.randn(32, 16, 3, 3, requires_grad=True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (torch.autograd.grad(torch.conv2d(x, w).square().sum(), (x, w)) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(first, second))
+    assert on()["backward"] == 2
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_of_any_strides(transposed, on):
+    """Weights and inputs that are views: expanded, transposed, every other element."""
+    function = FUNCTIONS[2, transposed]
+    x = torch.randn(2, 4, 9, 18)[..., ::2]
+    weights = [
+        torch.randn(4, 4, 3, 3).transpose(0, 1),
+        torch.randn(4, 4, 3, 3).transpose(2, 3),
+        torch.randn(1, 4, 3, 3).expand(4, 4, 3, 3),
+        torch.randn(8, 4, 3, 3)[::2],
+    ]
+    for w in weights:
+        x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+        ours = outcome(lambda: function(x, w), (x, w))
+        copies = [t.detach().clone(memory_format=torch.contiguous_format).requires_grad_() for t in (x, w)]
+        for a, b in zip(ours, outcome(lambda: function(*copies), copies), strict=True):
+            assert_near(a, b)
+    assert on()["forward"] == 8 and not any(on()["fallback"].values())
