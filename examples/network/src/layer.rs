@@ -13,6 +13,15 @@ pub(crate) struct Setting {
     pub(crate) accuracy: Accuracy,
 }
 
+/// What is added to a convolution before its activation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Residual<'a> {
+    None,
+    Tensor(&'a [f32]),
+    /// What the output holds: no other step reads the residual, so its memory becomes the output's.
+    Output,
+}
+
 /// A planned convolution with its weights, packed.
 pub(crate) struct Layer {
     plan: Plan<f32>,
@@ -69,19 +78,20 @@ impl Layer {
         self.plan.schedule(Pass::Forward).map_or_else(String::new, |s| s.to_string())
     }
 
-    /// Bias, residual and activation ride along with the store.
+    /// Bias, residual and activation are applied as the sums are stored.
     pub(crate) fn run(
         &self,
         input: &[f32],
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         output: &mut [f32],
         scratch: &mut [f32],
         executor: &dyn Executor,
     ) -> Result<(), Error> {
         let call = self.plan.forward(input, Weight::from(&self.weight)).bias(&self.bias);
         let call = match residual {
-            Some(residual) => call.residual(residual),
-            None => call,
+            Residual::None => call,
+            Residual::Tensor(residual) => call.residual(residual),
+            Residual::Output => call.accumulate(),
         };
         call.scratch(scratch).executor(executor).run(output)
     }

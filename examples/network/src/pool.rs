@@ -1,6 +1,7 @@
 //! What isn't a convolution: pooling, in either layout, on the calling thread.
 
 use im2col::Layout;
+use std::ops::Range;
 
 /// The steps between neighbouring channels, rows and columns of an image.
 fn steps(layout: Layout, [channels, height, width]: [usize; 3]) -> [usize; 3] {
@@ -14,27 +15,64 @@ fn steps(layout: Layout, [channels, height, width]: [usize; 3]) -> [usize; 3] {
 pub(crate) fn max_pool(
     layout: Layout,
     [from, to]: [[usize; 3]; 2],
-    [kernel, stride, padding]: [usize; 3],
+    window: [usize; 3],
     input: &[f32],
     output: &mut [f32],
 ) {
-    let ([ic, iy, ix], [oc, oy, ox]) = (steps(layout, from), steps(layout, to));
     let images = input.chunks_exact(from.iter().product());
     for (input, output) in images.zip(output.chunks_exact_mut(to.iter().product())) {
-        for y in 0..to[1] {
-            for x in 0..to[2] {
-                let range = |o: usize, size: usize| {
-                    (o * stride).saturating_sub(padding)..(o * stride + kernel - padding).min(size)
-                };
-                let (rows, columns) = (range(y, from[1]), range(x, from[2]));
-                for c in 0..to[0] {
-                    let mut largest = f32::NEG_INFINITY;
-                    for row in rows.clone() {
-                        for column in columns.clone() {
-                            largest = largest.max(input[c * ic + row * iy + column * ix]);
-                        }
-                    }
-                    output[c * oc + y * oy + x * ox] = largest;
+        if layout == Layout::ChannelsLast {
+            max_of_pixels([from, to], window, input, output);
+            continue;
+        }
+        let planes = input.chunks_exact(from[1] * from[2]);
+        for (input, output) in planes.zip(output.chunks_exact_mut(to[1] * to[2])) {
+            max_of_plane([from, to], window, input, output);
+        }
+    }
+}
+
+/// The places of the input that a window of the output meets.
+fn meets(output: usize, [kernel, stride, padding]: [usize; 3], size: usize) -> Range<usize> {
+    (output * stride).saturating_sub(padding)..(output * stride + kernel - padding).min(size)
+}
+
+/// The windows of one plane: first the largest of each column, over all of a row, then of neighbouring columns.
+fn max_of_plane(
+    [from, to]: [[usize; 3]; 2],
+    window: [usize; 3],
+    input: &[f32],
+    output: &mut [f32],
+) {
+    let mut largest = vec![0.0; from[2]];
+    for (y, output) in output.chunks_exact_mut(to[2]).enumerate() {
+        largest.fill(f32::NEG_INFINITY);
+        for row in meets(y, window, from[1]) {
+            for (largest, x) in largest.iter_mut().zip(&input[row * from[2]..]) {
+                *largest = largest.max(*x);
+            }
+        }
+        for (x, output) in output.iter_mut().enumerate() {
+            let columns = &largest[meets(x, window, from[2])];
+            *output = columns.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        }
+    }
+}
+
+/// The windows of an image whose channels lie side by side: those of a pixel at once.
+fn max_of_pixels(
+    [from, to]: [[usize; 3]; 2],
+    window: [usize; 3],
+    input: &[f32],
+    output: &mut [f32],
+) {
+    for (place, output) in output.chunks_exact_mut(to[0]).enumerate() {
+        output.fill(f32::NEG_INFINITY);
+        for row in meets(place / to[2], window, from[1]) {
+            for column in meets(place % to[2], window, from[2]) {
+                let pixel = &input[(row * from[2] + column) * from[0]..][..from[0]];
+                for (output, x) in output.iter_mut().zip(pixel) {
+                    *output = output.max(*x);
                 }
             }
         }
