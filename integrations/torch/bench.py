@@ -5,10 +5,10 @@ usage: bench.py [--models resnet18,..] [--threads 1,2] [--layouts contiguous,cha
                 [--rounds 5] [--csv FILE] [--table FILE] [--chart FILE.svg]
        bench.py --calls
 
-Both run in one process, in turns: a round is one step of each, and the figure is the median of the rounds' ratios, PyTorch's
-time over im2col's: above 1 im2col is faster. A training step is forward, loss, backward and SGD; inference runs under
-torch.inference_mode() on a model in eval mode, as it is and after im2col.torch.freeze(model). Needs torchvision; --chart needs matplotlib. --calls measures what a call
-of a very small layer costs instead.
+Both run in one process, in turns: a round is one step of each, and the figure is the median of the rounds' ratios,
+PyTorch's time over im2col's: above 1 im2col is faster. A training step is forward, loss, backward and SGD; inference
+runs under torch.inference_mode() on a model in eval mode, as it is and after im2col.torch.freeze(model). Needs
+torchvision; --chart needs matplotlib. --calls measures what a call of a very small layer costs instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ class UNet(nn.Module):
     def __init__(self, width: int = 32):
         super().__init__()
         double = lambda c, k: nn.Sequential(
-            nn.Conv2d(c, k, 3, padding=1, bias=False), nn.BatchNorm2d(k), nn.ReLU(), nn.Conv2d(k, k, 3, padding=1, bias=False), nn.BatchNorm2d(k), nn.ReLU()
+            nn.Conv2d(c, k, 3, padding=1, bias=False),
+            nn.BatchNorm2d(k),
+            nn.ReLU(),
+            nn.Conv2d(k, k, 3, padding=1, bias=False),
+            nn.BatchNorm2d(k),
+            nn.ReLU(),
         )
         widths = [width << level for level in range(4)]
         self.down = nn.ModuleList(double(c, k) for c, k in zip([3, *widths], widths))
@@ -55,7 +60,15 @@ class UNet(nn.Module):
 def audio() -> nn.Module:
     """One spatial axis: a second of sound at 16 kHz."""
     layers: list[nn.Module] = []
-    for c, k, r, stride in [(1, 64, 80, 4), (64, 64, 3, 1), (64, 128, 3, 4), (128, 128, 3, 1), (128, 256, 3, 4), (256, 256, 3, 1), (256, 512, 3, 4)]:
+    for c, k, r, stride in [
+        (1, 64, 80, 4),
+        (64, 64, 3, 1),
+        (64, 128, 3, 4),
+        (128, 128, 3, 1),
+        (128, 256, 3, 4),
+        (256, 256, 3, 1),
+        (256, 512, 3, 4),
+    ]:
         layers += [nn.Conv1d(c, k, r, stride, r // 2, bias=False), nn.BatchNorm1d(k), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(512, 10))
 
@@ -103,7 +116,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def compare(step: Callable[[], object], rounds: int, accuracy: str) -> tuple[float, float, float]:
-    """Median seconds of a step, PyTorch's and im2col's, in turns after a step of each; and the median of their ratios."""
+    """Median seconds of a step, PyTorch's and im2col's, in turns after a step of each; the median of their ratios."""
     times: tuple[list[float], list[float]] = ([], [])
     for index in range(rounds + 1):
         own = seconds(step)
@@ -144,7 +157,11 @@ def measure(name: str, layout: str, threads: int, arguments: argparse.Namespace)
         torchs, ours, ratio = compare(step, arguments.rounds, arguments.accuracy)
         row = dict(model=name, layout=layout, threads=threads, accuracy=arguments.accuracy, what=what)
         row |= dict(torch_ms=round(torchs * 1e3, 1), im2col_ms=round(ours * 1e3, 1), ratio=round(ratio, 3))
-        print("{model:18s} {layout:13s} {threads} thread(s) {what:9s} {torch_ms:8.1f} -> {im2col_ms:8.1f} ms  x{ratio:.2f}".format(**row), flush=True)
+        print(
+            "{model:18s} {layout:13s} {threads} thread(s) {what:9s} "
+            "{torch_ms:8.1f} -> {im2col_ms:8.1f} ms  x{ratio:.2f}".format(**row),
+            flush=True,
+        )
         rows.append(row)
     return rows
 
@@ -177,13 +194,25 @@ def mean(ratios: list[float]) -> float:
 
 def table(rows: list[dict[str, object]]) -> str:
     """For each number of threads a row for each model and a column for each way it was run."""
-    return "\n".join(part([row for row in rows if row["threads"] == threads], threads) for threads in dict.fromkeys(row["threads"] for row in rows))
+    return "\n".join(
+        part([row for row in rows if row["threads"] == threads], threads)
+        for threads in dict.fromkeys(row["threads"] for row in rows)
+    )
 
 
 def part(rows: list[dict[str, object]], threads: object) -> str:
-    ways = [(what, layout) for what in WHAT for layout in LAYOUTS if any((row["what"], row["layout"]) == (what, layout) for row in rows)]
+    ways = [
+        (what, layout)
+        for what in WHAT
+        for layout in LAYOUTS
+        if any((row["what"], row["layout"]) == (what, layout) for row in rows)
+    ]
     cells = {(row["model"], row["what"], row["layout"]): row["ratio"] for row in rows}
-    lines = [f"| {threads} thread{'s' if threads > 1 else ''} | " + " | ".join(f"{what}, {layout}" for what, layout in ways) + " |"]
+    lines = [
+        f"| {threads} thread{'s' if threads > 1 else ''} | "
+        + " | ".join(f"{what}, {layout}" for what, layout in ways)
+        + " |"
+    ]
     lines.append("|---|" + "--:|" * len(ways))
     for name in dict.fromkeys(row["model"] for row in rows):
         found = [cells.get((name, *way)) for way in ways]
@@ -205,8 +234,17 @@ def chart(rows: list[dict[str, object]], path: str) -> None:
     figure, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True)
     for axis, what in zip(axes, ("training", "inference")):
         for index, layout in enumerate(LAYOUTS):
-            ratios = {r["model"]: r["ratio"] for r in rows if (r["layout"], r["what"], r["threads"]) == (layout, what, threads)}
-            axis.bar([i + 0.4 * index for i in range(len(names))], [ratios.get(name, 0) for name in names], 0.38, label=layout)
+            ratios = {
+                r["model"]: r["ratio"]
+                for r in rows
+                if (r["layout"], r["what"], r["threads"]) == (layout, what, threads)
+            }
+            axis.bar(
+                [i + 0.4 * index for i in range(len(names))],
+                [ratios.get(name, 0) for name in names],
+                0.38,
+                label=layout,
+            )
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_ylabel(f"{what}:\nPyTorch's time / im2col's")
     axes[0].legend()
@@ -241,7 +279,9 @@ def main() -> None:
         old = list(csv.DictReader(path.open())) if path.exists() else []
         rows = [dict(r, threads=int(r["threads"]), ratio=float(r["ratio"])) for r in old] + rows
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["model", "layout", "threads", "accuracy", "what", "torch_ms", "im2col_ms", "ratio"])
+            writer = csv.DictWriter(
+                file, ["model", "layout", "threads", "accuracy", "what", "torch_ms", "im2col_ms", "ratio"]
+            )
             writer.writeheader()
             writer.writerows(rows)
     print(table(rows))

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Which layers of a network win and which lose: each call of a convolution, im2col's against PyTorch's own.
 
-usage: layers.py [--models resnet18,..] [--threads 1] [--layout contiguous] [--accuracy element] [--rounds 7] [--below 0.97]
+usage: layers.py [--models resnet18,..] [--threads 1] [--layout contiguous] [--accuracy element] [--rounds 7]
+                 [--below 0.97]
 
-Notes the calls of a training step of bench.py's networks, forward and backward, and times each different one alone, both
-kernels in turns. Prints the calls whose ratio (PyTorch's time over im2col's) is below the bound, those that cost most
-first, and for each pass the ratio of the sums.
+Notes the calls of a training step of bench.py's networks, forward and backward, and times each different one alone,
+both kernels in turns. Prints the calls whose ratio (PyTorch's time over im2col's) is below the bound, those that cost
+most first, and for each pass the ratio of the sums.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ NAMES = {torch.ops.aten.convolution.default: "forward", torch.ops.aten.convoluti
 
 def described(value: Any) -> Any:
     """A tensor by its sizes and strides, so that equal calls are counted as one."""
-    return (tuple(value.shape), tuple(value.stride())) if isinstance(value, torch.Tensor) else tuple(value) if isinstance(value, list) else value
+    return (
+        (tuple(value.shape), tuple(value.stride()))
+        if isinstance(value, torch.Tensor)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+    )
 
 
 class Calls(torch.utils._python_dispatch.TorchDispatchMode):
@@ -61,7 +68,7 @@ def made(value: Any) -> Any:
 
 
 def times(func: Any, arguments: tuple[Any, ...], rounds: int, accuracy: str) -> tuple[float, float]:
-    """Seconds of one call, PyTorch's and im2col's: medians of rounds of 5 milliseconds, each after a call that isn't counted."""
+    """Seconds of one call, PyTorch's and im2col's: medians of rounds of 5 ms, each after a call that isn't counted."""
     arguments = tuple(map(made, arguments))
     repeats = max(1, int(5e-3 / max(1e-7, min(seconds(lambda: func(*arguments)) for _ in range(3)))))
 
@@ -92,7 +99,12 @@ def words(name: str, arguments: tuple[Any, ...]) -> str:
     for label, value, usual in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
         if any(v != usual for v in value):
             text += f" {label} {'x'.join(map(str, value))}"
-    return text + (f" groups {groups}" if groups > 1 else "") + (" transposed" if transposed else "") + (" channels last" if last else "")
+    return (
+        text
+        + (f" groups {groups}" if groups > 1 else "")
+        + (" transposed" if transposed else "")
+        + (" channels last" if last else "")
+    )
 
 
 def report(name: str, arguments: argparse.Namespace) -> None:
@@ -112,8 +124,17 @@ def report(name: str, arguments: argparse.Namespace) -> None:
             total[0] += torchs
             total[1] += ours
             if torchs < arguments.below * ours:
-                losses.append((ours - torchs, f"  {pass_name:15s} {torchs:8.2f} -> {ours:8.2f} ms x{torchs / ours:.2f}  {count} of {words(NAMES[func], called)}"))
-    print(f"{name}, {arguments.layout}, {arguments.threads} thread(s):", *(f"{k} {a:.1f} -> {b:.1f} ms x{a / b:.2f};" for k, (a, b) in sums.items()))
+                losses.append(
+                    (
+                        ours - torchs,
+                        f"  {pass_name:15s} {torchs:8.2f} -> {ours:8.2f} ms x{torchs / ours:.2f}  "
+                        f"{count} of {words(NAMES[func], called)}",
+                    )
+                )
+    print(
+        f"{name}, {arguments.layout}, {arguments.threads} thread(s):",
+        *(f"{k} {a:.1f} -> {b:.1f} ms x{a / b:.2f};" for k, (a, b) in sums.items()),
+    )
     for _, line in sorted(losses, reverse=True):
         print(line, flush=True)
 

@@ -104,7 +104,9 @@ def test_autocast_is_torchs(on):
 def test_other_types_are_torchs(dtype):
     x = torch.randn(2, 3, 8, 8, dtype=dtype, requires_grad=True)
     w = torch.randn(4, 3, 3, 3, dtype=dtype, requires_grad=True)
-    run = lambda: torch.autograd.grad(torch.view_as_real(torch.conv2d(x, w)).sum() if dtype.is_complex else torch.conv2d(x, w).sum(), (x, w))
+    run = lambda: torch.autograd.grad(
+        torch.view_as_real(torch.conv2d(x, w)).sum() if dtype.is_complex else torch.conv2d(x, w).sum(), (x, w)
+    )
     expected = run()
     with im2col.torch.enabled():
         found = run()
@@ -133,7 +135,17 @@ def test_errors_are_exceptions_with_shapes(on):
         torch.conv2d(torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3), torch.randn(5))
     with pytest.raises(RuntimeError):
         torch.ops.aten.convolution_backward(
-            torch.randn(1, 4, 5, 5), torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, False]
+            torch.randn(1, 4, 5, 5),
+            torch.randn(1, 3, 8, 8),
+            torch.randn(4, 3, 3, 3),
+            None,
+            [1, 1],
+            [0, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            1,
+            [True, True, False],
         )
     assert torch.conv2d(torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3)).shape == (1, 4, 6, 6)
 
@@ -296,7 +308,8 @@ def test_two_processes_as_one(tmp_path):
             rank, world, rendezvous = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
             torch.set_num_threads(1)
             torch.manual_seed(0)
-            model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 10))
+            convolutions = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU()]
+            model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(8 * 49, 10))
             x, y = torch.randn(5, 8, 3, 16, 16), torch.randint(0, 10, (5, 8))
             if world > 1:
                 dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)

@@ -29,9 +29,17 @@ def test_against_torch(axes, last, dtype):
         dy = random.standard_normal(tuple(y.shape)).astype(dtype)
         dx, dw = torch.autograd.grad(y, (tx, tw), torch.tensor(dy))
         turn = (lambda a: np.ascontiguousarray(np.moveaxis(a, 1, -1))) if last else (lambda a: a)
-        options = dict(stride=stride, padding=1, dilation=dilation, groups=groups, layout="channels_last" if last else "channels_first")
+        options = dict(
+            stride=stride,
+            padding=1,
+            dilation=dilation,
+            groups=groups,
+            layout="channels_last" if last else "channels_first",
+        )
         x, w, dy = turn(x), turn(w), turn(dy)
-        near = lambda found, wanted: np.testing.assert_allclose(found, turn(wanted.detach().numpy()), rtol=1e-4, atol=1e-4)
+        near = lambda found, wanted: np.testing.assert_allclose(
+            found, turn(wanted.detach().numpy()), rtol=1e-4, atol=1e-4
+        )
         near(call(f"conv{axes}d", x, w, b, **options), y)
         near(call(f"conv{axes}d_backward_data", w, dy, x.shape, **options), dx)
         near(call(f"conv{axes}d_backward_weight", x, dy, w.shape, **options), dw)

@@ -80,7 +80,9 @@ def random_layer(draw):
     per_axis = lambda values: [draw.choice(values) for _ in range(axes)]
     sizes = [draw.randint(4, 40 if axes == 1 else 11) for _ in range(axes)]
     kernel = [1] * axes if draw.random() < 0.3 else per_axis([1, 2, 3, 3, 4, 5])
-    options = dict(stride=per_axis([1, 1, 2, 3]), padding=per_axis([0, 1, 2]), dilation=per_axis([1, 1, 2]), groups=groups)
+    options = dict(
+        stride=per_axis([1, 1, 2, 3]), padding=per_axis([0, 1, 2]), dilation=per_axis([1, 1, 2]), groups=groups
+    )
     if transposed:
         most = [max(pair) for pair in zip(options["stride"], options["dilation"])]
         options["output_padding"] = [draw.randrange(m) for m in most]

@@ -6,7 +6,7 @@ from typing import Any, Callable
 
 from im2col._native import ffi, lib
 
-__all__ = ["ffi", "lib", "checked", "words"]
+__all__ = ["ffi", "lib", "checked"]
 
 _ROOM = 4096
 

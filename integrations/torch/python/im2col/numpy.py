@@ -115,7 +115,9 @@ class _Layer:
             raise ValueError(f"{name} {value}: an integer of at least 1, or {self.axes} of them")
         return [int(v) for v in values]
 
-    def _padding(self, padding: Padding, kernel: Sequence[int], stride: list[int], dilation: list[int]) -> list[tuple[int, int]]:
+    def _padding(
+        self, padding: Padding, kernel: Sequence[int], stride: list[int], dilation: list[int]
+    ) -> list[tuple[int, int]]:
         if padding == "valid":
             return [(0, 0)] * self.axes
         if padding == "same":
@@ -126,15 +128,22 @@ class _Layer:
         values = [padding] * self.axes if isinstance(padding, (int, np.integer)) else list(padding)
         pairs = [(v, v) if isinstance(v, (int, np.integer)) else tuple(v) for v in values]
         if len(pairs) != self.axes or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
-            raise ValueError(f"padding {padding!r}: an integer of at least 0, one or a pair for each of {self.axes} axes, 'same' or 'valid'")
+            raise ValueError(
+                f"padding {padding!r}: an integer of at least 0, one or a pair for each of "
+                f"{self.axes} axes, 'same' or 'valid'"
+            )
         return [(int(begin), int(end)) for begin, end in pairs]
 
-    def run(self, which: int, first: Array, second: Array, shape: tuple[int, ...], bias: Array | None, out: Array | None) -> Array:
+    def run(
+        self, which: int, first: Array, second: Array, shape: tuple[int, ...], bias: Array | None, out: Array | None
+    ) -> Array:
         """One pass; the arrays are of the layer's shapes and type."""
         if out is None:
             out = np.empty(shape, self.dtype)
         elif out.shape != shape or out.dtype != self.dtype or not (out.flags.c_contiguous and out.flags.writeable):
-            raise ValueError(f"out of shape {out.shape} and {out.dtype}: a C-contiguous, writable {shape} of {self.dtype} is wanted")
+            raise ValueError(
+                f"out of shape {out.shape} and {out.dtype}: a C-contiguous, writable {shape} of {self.dtype} is wanted"
+            )
         if any(array is not None and np.may_share_memory(array, out) for array in (first, second, bias)):
             raise ValueError("out shares memory with an argument")
         at = lambda array: ffi.NULL if array is None else ffi.cast("void *", array.ctypes.data)
@@ -166,98 +175,192 @@ def _forward(axes: int, x: Array, w: Array, bias: Array | None, out: Array | Non
     return layer.run(0, x, w, layer.y, rest[0] if rest else None, out)
 
 
-def _backward_data(axes: int, w: Array, grad_output: Array, shape: Sequence[int], out: Array | None, options: dict[str, Any]) -> Array:
+def _backward_data(
+    axes: int, w: Array, grad_output: Array, shape: Sequence[int], out: Array | None, options: dict[str, Any]
+) -> Array:
     w, dy = _arrays(w, grad_output)
     layer = _Layer(axes, shape, w.shape, w.dtype, options)
     _wanted("grad_output", dy, layer.y)
     return layer.run(1, dy, w, layer.x, None, out)
 
 
-def _backward_weight(axes: int, x: Array, grad_output: Array, shape: Sequence[int], out: Array | None, options: dict[str, Any]) -> Array:
+def _backward_weight(
+    axes: int, x: Array, grad_output: Array, shape: Sequence[int], out: Array | None, options: dict[str, Any]
+) -> Array:
     x, dy = _arrays(x, grad_output)
     layer = _Layer(axes, x.shape, shape, x.dtype, options)
     _wanted("grad_output", dy, layer.y)
     return layer.run(2, x, dy, layer.w, None, out)
 
 
-def _options(stride: PerAxis, padding: Padding, dilation: PerAxis, groups: int, layout: Layout, accuracy: str) -> dict[str, Any]:
+def _options(
+    stride: PerAxis, padding: Padding, dilation: PerAxis, groups: int, layout: Layout, accuracy: str
+) -> dict[str, Any]:
     if accuracy not in _ACCURACY:
         raise ValueError(f"accuracy {accuracy!r}: {', '.join(map(repr, _ACCURACY))} are allowed")
     return dict(stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout, accuracy=accuracy)
 
 
 def conv1d(
-    x: Array, w: Array, bias: Array | None = None, *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
-    """The output of a layer with 1 spatial axis: of input ``x``, weight ``w`` and ``bias`` ``(K,)``; into ``out`` if given."""
+    """Output of 1 spatial axis: of input ``x``, weight ``w`` and ``bias`` ``(K,)``, in ``out`` if given."""
     return _forward(1, x, w, bias, out, _options(stride, padding, dilation, groups, layout, accuracy))
 
 
 def conv1d_backward_data(
-    w: Array, grad_output: Array, input_shape: Sequence[int], *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    w: Array,
+    grad_output: Array,
+    input_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of :func:`conv1d`'s input, which has shape ``input_shape``."""
-    return _backward_data(1, w, grad_output, input_shape, out, _options(stride, padding, dilation, groups, layout, accuracy))
+    return _backward_data(
+        1, w, grad_output, input_shape, out, _options(stride, padding, dilation, groups, layout, accuracy)
+    )
 
 
 def conv1d_backward_weight(
-    x: Array, grad_output: Array, weight_shape: Sequence[int], *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    x: Array,
+    grad_output: Array,
+    weight_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of :func:`conv1d`'s weight, which has shape ``weight_shape``."""
-    return _backward_weight(1, x, grad_output, weight_shape, out, _options(stride, padding, dilation, groups, layout, accuracy))
-
+    return _backward_weight(
+        1, x, grad_output, weight_shape, out, _options(stride, padding, dilation, groups, layout, accuracy)
+    )
 
 
 def conv2d(
-    x: Array, w: Array, bias: Array | None = None, *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
-    """The output of a layer with 2 spatial axes: of input ``x``, weight ``w`` and ``bias`` ``(K,)``; into ``out`` if given."""
+    """Output of 2 spatial axes: of input ``x``, weight ``w`` and ``bias`` ``(K,)``, in ``out`` if given."""
     return _forward(2, x, w, bias, out, _options(stride, padding, dilation, groups, layout, accuracy))
 
 
 def conv2d_backward_data(
-    w: Array, grad_output: Array, input_shape: Sequence[int], *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    w: Array,
+    grad_output: Array,
+    input_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of :func:`conv2d`'s input, which has shape ``input_shape``."""
-    return _backward_data(2, w, grad_output, input_shape, out, _options(stride, padding, dilation, groups, layout, accuracy))
+    return _backward_data(
+        2, w, grad_output, input_shape, out, _options(stride, padding, dilation, groups, layout, accuracy)
+    )
 
 
 def conv2d_backward_weight(
-    x: Array, grad_output: Array, weight_shape: Sequence[int], *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    x: Array,
+    grad_output: Array,
+    weight_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of :func:`conv2d`'s weight, which has shape ``weight_shape``."""
-    return _backward_weight(2, x, grad_output, weight_shape, out, _options(stride, padding, dilation, groups, layout, accuracy))
-
+    return _backward_weight(
+        2, x, grad_output, weight_shape, out, _options(stride, padding, dilation, groups, layout, accuracy)
+    )
 
 
 def conv3d(
-    x: Array, w: Array, bias: Array | None = None, *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
-    """The output of a layer with 3 spatial axes: of input ``x``, weight ``w`` and ``bias`` ``(K,)``; into ``out`` if given."""
+    """Output of 3 spatial axes: of input ``x``, weight ``w`` and ``bias`` ``(K,)``, in ``out`` if given."""
     return _forward(3, x, w, bias, out, _options(stride, padding, dilation, groups, layout, accuracy))
 
 
 def conv3d_backward_data(
-    w: Array, grad_output: Array, input_shape: Sequence[int], *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    w: Array,
+    grad_output: Array,
+    input_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of :func:`conv3d`'s input, which has shape ``input_shape``."""
-    return _backward_data(3, w, grad_output, input_shape, out, _options(stride, padding, dilation, groups, layout, accuracy))
+    return _backward_data(
+        3, w, grad_output, input_shape, out, _options(stride, padding, dilation, groups, layout, accuracy)
+    )
 
 
 def conv3d_backward_weight(
-    x: Array, grad_output: Array, weight_shape: Sequence[int], *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1, layout: Layout = "channels_first",
-    accuracy: str = "element", out: Array | None = None,
+    x: Array,
+    grad_output: Array,
+    weight_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    accuracy: str = "element",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of :func:`conv3d`'s weight, which has shape ``weight_shape``."""
-    return _backward_weight(3, x, grad_output, weight_shape, out, _options(stride, padding, dilation, groups, layout, accuracy))
-
-
-
+    return _backward_weight(
+        3, x, grad_output, weight_shape, out, _options(stride, padding, dilation, groups, layout, accuracy)
+    )

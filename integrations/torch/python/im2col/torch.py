@@ -45,8 +45,8 @@ def enable(accuracy: Accuracy = "element") -> None:
 
     Args:
         accuracy: which error bound results keep. ``"element"``: each element's own products alone, as a plain sum has
-            it. ``"tile2"`` and ``"tile"`` also allow Winograd's algorithm with tiles of 2, or of up to 4 outputs an axis:
-            fastest for layers of 3x3, with rounding errors of a few times as many units in the last place.
+            it. ``"tile2"`` and ``"tile"`` also allow Winograd's algorithm with tiles of 2, or of up to 4 outputs an
+            axis: fastest for layers of 3x3, with rounding errors of a few times as many units in the last place.
 
     Raises:
         RuntimeError: this PyTorch is older than 2.10, or lacks what the kernels call.
@@ -95,8 +95,8 @@ def stats() -> dict[str, object]:
     """How many calls im2col has computed, and how many went to PyTorch and why.
 
     Returns:
-        ``{"forward": calls, "backward": calls, "fallback": {"forward": {reason: calls}, "backward": {..}}, "plans": kept,
-        "frozen": weights, "packed": layers that these are packed for}``.
+        ``{"forward": calls, "backward": calls, "fallback": {"forward": {reason: calls}, "backward": {..}}, "plans":
+        kept, "frozen": weights, "packed": layers that these are packed for}``.
         Reasons: ``dtype`` (not all f32 or all f64), ``storage`` (not in the CPU's memory), ``axes`` (not 1 to 3 spatial
         axes), ``empty`` (a tensor without elements, but for an empty batch), ``output_padding`` (larger than stride and
         padding), ``invalid`` (PyTorch says what is wrong). Those that never happened are left out.
@@ -111,7 +111,14 @@ def stats() -> dict[str, object]:
         counts = rest[index * len(_REASONS) :]
         left[name] = {reason: count for reason, count in zip(_REASONS, counts) if count}
     plans, frozen, packed = rest[-3:]
-    return {"forward": forward, "backward": backward, "fallback": left, "plans": plans, "frozen": frozen, "packed": packed}
+    return {
+        "forward": forward,
+        "backward": backward,
+        "fallback": left,
+        "plans": plans,
+        "frozen": frozen,
+        "packed": packed,
+    }
 
 
 def reset_stats() -> None:
@@ -193,8 +200,8 @@ def _address_of(capsule: Any) -> int:
 def explain(module: torch.nn.Module, input_size: Sequence[int], dtype: torch.dtype = torch.float32) -> str:
     """What im2col chooses for each convolution that a module runs on an input of this size, in words.
 
-    The module is run once, on zeros, in inference and with its own kernels; nothing of it changes. A convolution that is
-    left to PyTorch has the reason instead.
+    The module is run once, on zeros, in inference and with its own kernels; nothing of it changes. A convolution that
+    is left to PyTorch has the reason instead.
     """
     seen = _Convolutions()
     training = {part: part.training for part in module.modules()}
@@ -218,16 +225,29 @@ class _Convolutions(torch.utils._python_dispatch.TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
-            head = f"{len(self.words) + 1}: input {list(args[0].shape)}, weight {list(args[1].shape)} -> {list(out.shape)}"
+            head = (
+                f"{len(self.words) + 1}: input {list(args[0].shape)}, weight {list(args[1].shape)} -> {list(out.shape)}"
+            )
             self.words.append(f"{head}\n{_explained(out, *args)}")
         return out
 
 
-def _explained(out: Any, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: Any, extra: Any, groups: Any) -> str:
+def _explained(
+    out: Any,
+    x: Any,
+    w: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: Any,
+    extra: Any,
+    groups: Any,
+) -> str:
     if x.dtype not in (torch.float32, torch.float64) or x.device.type != "cpu" or x.layout != torch.strided:
         return f"left to PyTorch: {x.dtype} on {x.device}"
     axes = x.dim() - 2
-    spread = lambda values: (list(values) * axes if len(values) == 1 else list(values))
+    spread = lambda values: list(values) * axes if len(values) == 1 else list(values)
     three = lambda values, rest: [*values, *[rest] * (3 - axes)]
     # A transposed layer is the mirror of the convolution whose input is its output.
     image, source = (out, w.shape[1] * groups) if transposed else (x, x.shape[1])
@@ -269,7 +289,7 @@ def _libtorch() -> str:
 
 
 def _keep_torchs_own() -> None:
-    """Registers PyTorch's own backward kernel under a name of ours: where it is what is wanted, it is called by that."""
+    """Registers PyTorch's own backward kernel under a name of ours, by which it is called where it is wanted."""
     global _fallback
     if _fallback is not None:
         return
