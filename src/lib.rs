@@ -66,6 +66,7 @@
 extern crate alloc;
 
 mod activation;
+mod axis;
 mod call;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers from C: every block says why it is sound")]

@@ -7,7 +7,7 @@
 use crate::error::{Error, Size};
 use core::fmt;
 use core::hash::{Hash, Hasher};
-use core::ops::{Deref, Range};
+use core::ops::Deref;
 
 /// The most spatial axes that a layer can have.
 pub const MAX_AXES: usize = 3;
@@ -181,8 +181,7 @@ impl AsRef<[usize]> for Dims {
 
 /// One spatial axis of a checked layer.
 ///
-/// Output `o` and tap `k` meet at the input element `o * stride + k * dilation - pad_begin`,
-/// or in the padding.
+/// [`source`](Self::source) says which input element an output and a tap meet at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Axis {
     /// Elements of the input (I).
@@ -229,23 +228,6 @@ impl Axis {
         }
         let output = (padded - span) / stride + 1;
         Ok(Self { input, kernel, output, stride, dilation, pad_begin, pad_end })
-    }
-
-    /// The input element that output `o` and tap `k` read, `None` where that is padding or, for
-    /// an output or a tap that the axis doesn't have, nowhere.
-    pub fn source(&self, o: usize, k: usize) -> Option<usize> {
-        let (point, reach) = (o.checked_mul(self.stride)?, k.checked_mul(self.dilation)?);
-        point.checked_add(reach)?.checked_sub(self.pad_begin).filter(|&i| i < self.input)
-    }
-
-    /// The outputs for which tap `k` reads an input element rather than padding.
-    pub fn inside(&self, k: usize) -> Range<usize> {
-        let reach = k.saturating_mul(self.dilation);
-        // The fields are public: an axis that no shape has checked may have any.
-        let outputs = |reached: usize| reached.div_ceil(self.stride.max(1)).min(self.output);
-        let start = self.pad_begin.saturating_sub(reach);
-        let end = self.pad_begin.saturating_add(self.input).saturating_sub(reach);
-        outputs(start)..outputs(end)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The schedules that are possible for a pass of a layer.
 
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
+use crate::axis::{Phases, Walk, phase_count};
 use crate::element::Element;
 use crate::engine::backward_weight::is_pointwise;
 use crate::engine::classes::Inside;
@@ -14,8 +15,6 @@ use crate::kernel::{Isa, Kernels};
 use crate::pass::Pass;
 use crate::scratch::room;
 use crate::shape::{Layout, Shape};
-use crate::view::axis::Walk;
-use crate::view::phases::{phase_count, phases};
 use crate::view::source::Source;
 use alloc::vec::Vec;
 
@@ -109,18 +108,13 @@ impl<'a, T: Element> Question<'a, T> {
             sources.push(Source::input(shape));
         } else {
             channels = shape.group_in();
-            if phase_count(shape) > MOST_PHASES {
+            if phase_count(shape.axes3()) > MOST_PHASES {
                 sources = Vec::new();
             } else {
-                let axes = shape.axes3();
-                let [ds, hs, ws] = [phases(&axes[0])?, phases(&axes[1])?, phases(&axes[2])?];
-                sources = room(ds.len() * hs.len() * ws.len())?;
-                for d in &ds {
-                    for h in &hs {
-                        let errors = |w| Source::errors(shape, [d.walk, h.walk, w]);
-                        sources.extend(ws.iter().map(|w| errors(w.walk)));
-                    }
-                }
+                let phases = Phases::new(shape.axes3())?;
+                sources = room(phases.len())?;
+                let walks = phases.iter().map(|phase| phase.map(|axis| axis.walk));
+                sources.extend(walks.map(|walks| Source::errors(shape, walks)));
             }
         }
         let mut cuts = room(sources.len())?;

@@ -6,6 +6,7 @@
 use super::candidates::Question;
 use super::machine::Machine;
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
+use crate::axis::Walk;
 use crate::element::{Element, ceil};
 use crate::engine::steps::side_by_side;
 use crate::engine::winograd::form;
@@ -14,7 +15,6 @@ use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
 use crate::pass::Pass;
 use crate::shape::Layout;
-use crate::view::axis::Walk;
 use crate::view::source::{Beside, Source};
 
 /// Products that a processor begins before the first of them is done.

@@ -3,16 +3,15 @@
 //! What [`bands`](super::bands) are where terms are taps, this is for backward_weight, where they are
 //! pixels: the first tap of a padded 3x3 filter meets neither the first row of outputs nor the first column. So each
 //! tap has terms of its own, those of all channels are multiplied together, and as nobody reads the padding, the image
-//! needs no copy that has it (AVX-512 on Zen 5, of 269 GFLOP/s: r50_4b_3x3 225 -> 250, c3d_3 239 -> 278, aspp_d6
-//! 238 -> 304).
+//! needs no copy that has it.
 
+use crate::axis::Walk;
 use crate::error::Error;
 use crate::gemm::grid::{AXES, Boxes, Offsets, Run, Table, dense};
 use crate::gemm::kinds::{Kind, Room};
 use crate::kernel::Kernel;
 use crate::scratch::room;
 use crate::shape::{Layout, MAX_AXES};
-use crate::view::axis::Walk;
 use crate::view::cols::Patches;
 use crate::view::source::Source;
 use alloc::vec::Vec;

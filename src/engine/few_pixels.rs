@@ -34,8 +34,7 @@ use core::fmt;
 /// The most pixels, over the batch: with more, packed weights are used often enough.
 const MOST_PIXELS: usize = 64;
 
-/// The most pixels for which forward is made of dot products: more of them read the weights so
-/// often that packing pays (49 pixels: 85 GFLOP/s packed, 60 in dot products; 9: 60 to 55).
+/// The most pixels for which forward is made of dot products: more of them read the weights so often that packing pays.
 const MOST_DOTS: usize = 16;
 
 /// Elements of cols that a run of taps may have: with some rows of the weights they stay in a L2

@@ -1,21 +1,18 @@
 //! Which taps meet nothing but padding: they are left out.
 //!
 //! The outputs in the first row of a padded 3x3 layer meet two rows of taps, not three; with a
-//! large dilation most outputs meet one or two. So an axis is cut into stretches of outputs that
-//! meet the same taps, where enough is saved, and each stretch multiplies its own taps only.
+//! large dilation most outputs meet one or two. So an axis is cut into regions of outputs that
+//! meet the same taps, where enough is saved, and each region multiplies its own taps only.
 
+use crate::axis::{Region, Walk};
 use crate::error::Error;
 use crate::gemm::ROWS;
 use crate::gemm::grid::{Boxes, Grid, Offsets, Run};
 use crate::scratch::room;
 use crate::shape::Layout;
-use crate::view::axis::Walk;
 use crate::view::source::Source;
 use alloc::vec::Vec;
 use core::ops::Range;
-
-/// Taps of an axis that is worth a look: each may begin two stretches.
-const MOST_TAPS: usize = 8;
 
 /// The cheapest cut has to save one part in so many: tables grow with it.
 const SAVED: f64 = 1.0 / 50.0;
@@ -23,8 +20,7 @@ const SAVED: f64 = 1.0 / 50.0;
 /// Terms of all bands that a plan may have for one product.
 const MOST_TERMS: f64 = 262144.0;
 
-/// Multiplications for each term of all bands, as many taps once: making a plan takes less than 5 % of a pass (on Zen 5
-/// some 0.3 ns for a term in both tables, 0.0075 ns for a multiplication).
+/// Multiplications for each term of all bands, as many taps once: making a plan takes little beside a pass.
 const WORTH: f64 = 1000.0;
 
 /// A tile with fewer rows takes as long as one with these: its sums wait for themselves, or for the
@@ -40,18 +36,11 @@ const CALL: f64 = 400.0;
 /// pixel's.
 const GAPS: f64 = 17.0;
 
-/// Outputs of an axis that meet the same taps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stretch {
-    outputs: Range<usize>,
-    taps: Range<usize>,
-}
-
-/// The stretches of the three axes, and the tables of terms where they meet.
+/// The regions of the three axes, and the tables of terms where they meet.
 #[derive(Debug, Clone)]
 pub(super) struct Bands {
-    axes: [Vec<Stretch>; 3],
-    /// The taps of stretches that meet, from the first of them on: where they lie in both operands.
+    axes: [Vec<Region>; 3],
+    /// The taps of regions that meet, from the first of them on: where they lie in both operands.
     terms: Boxes,
     /// In both, elements between neighbouring taps of each axis.
     pitches: [[usize; 3]; 2],
@@ -59,11 +48,11 @@ pub(super) struct Bands {
     taps: usize,
 }
 
-/// How three axes are cut: into these stretches.
+/// How three axes are cut: into these regions.
 #[derive(Debug, Clone)]
 pub(crate) struct Cut {
     /// None, where an axis isn't cut.
-    axes: [Vec<Stretch>; 3],
+    axes: [Vec<Region>; 3],
     /// What a product costs that is cut so, beside one that isn't.
     pub(crate) cost: f64,
 }
@@ -74,7 +63,7 @@ impl Cut {
 
     /// What a cut product of a view costs at least: that, if no tile has fewer rows than one that isn't cut.
     pub(crate) fn least(source: &Source) -> f64 {
-        let met = |walk: &Walk| if walk.taps > MOST_TAPS { 1.0 } else { walk.met() };
+        let met = |walk: &Walk| if walk.taps > Region::MOST_TAPS { 1.0 } else { walk.met() };
         source.walks.iter().map(met).product()
     }
 
@@ -96,18 +85,19 @@ impl Cut {
         let [d, h, w] = walks;
         let all = walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
         let work = batch as f64 * all * outputs as f64;
-        let mut cut = [stretches(d)?, stretches(h)?, stretches(w)?];
+        let mut cut = [d.regions()?, h.regions()?, w.regions()?];
         let images = pixels as f64 / all;
         let channels = channels as f64;
         let taps = walks.iter().map(|walk| walk.taps as f64).product::<f64>();
         let low = if channels * taps > NEAR { LOW_AFAR } else { LOW };
-        let cost = |axes: [&[Stretch]; 3]| {
+        let cost = |axes: [&[Region]; 3]| {
             let [planes, rows_of, columns] = axes;
             let gaps = if columns.len() > 1 { GAPS } else { 0.0 };
             let mut sum = gaps / channels * pixels as f64;
             for plane in planes {
                 for row in rows_of {
-                    let (outputs, taps) = (plane.area(row), plane.taps_with(row));
+                    let outputs = plane.outputs.len() as f64 * row.outputs.len() as f64;
+                    let taps = plane.taps.len() as f64 * row.taps.len() as f64;
                     for column in columns {
                         let count = images * outputs * column.outputs.len() as f64;
                         let tiles = (count as u32).div_ceil(rows).max(1);
@@ -118,7 +108,7 @@ impl Cut {
             }
             sum
         };
-        let uncut = [whole(d), whole(h), whole(w)];
+        let uncut = [d.all(), h.all(), w.all()];
         let base = cost([&uncut[0..1], &uncut[1..2], &uncut[2..3]]);
         let (mut best, mut least) = ([false; 3], base * (1.0 - SAVED));
         for choice in 1..8 {
@@ -148,7 +138,7 @@ impl Cut {
 
     /// Whether it leaves out every tap that meets padding.
     pub(crate) fn is_inside(&self, source: &Source) -> bool {
-        let inside = |(walk, axis): (&Walk, &Vec<Stretch>)| !axis.is_empty() || walk.is_inside();
+        let inside = |(walk, axis): (&Walk, &Vec<Region>)| !axis.is_empty() || walk.is_inside();
         source.walks.iter().zip(&self.axes).all(inside)
     }
 
@@ -170,22 +160,12 @@ impl Cut {
     }
 }
 
-/// Taps of an axis' stretches, those of as many once.
-fn lengths(axis: &[Stretch]) -> f64 {
-    let is_first = |&(i, stretch): &(usize, &Stretch)| {
-        axis[..i].iter().all(|before| before.taps.len() != stretch.taps.len())
+/// Taps of an axis' regions, those of as many once.
+fn lengths(axis: &[Region]) -> f64 {
+    let is_first = |&(i, region): &(usize, &Region)| {
+        axis[..i].iter().all(|before| before.taps.len() != region.taps.len())
     };
-    axis.iter().enumerate().filter(is_first).map(|(_, stretch)| stretch.taps.len() as f64).sum()
-}
-
-impl Stretch {
-    fn area(&self, other: &Stretch) -> f64 {
-        self.outputs.len() as f64 * other.outputs.len() as f64
-    }
-
-    fn taps_with(&self, other: &Stretch) -> f64 {
-        self.taps.len() as f64 * other.taps.len() as f64
-    }
+    axis.iter().enumerate().filter(is_first).map(|(_, region)| region.taps.len() as f64).sum()
 }
 
 impl Bands {
@@ -202,10 +182,10 @@ impl Bands {
         for ((axis, walk), lens) in axes.iter_mut().zip(&source.walks).zip(&mut lens) {
             if axis.is_empty() {
                 *axis = room(1)?;
-                axis.push(whole(walk));
+                axis.push(walk.all());
             }
             *lens = room(axis.len())?;
-            lens.extend(axis.iter().map(|stretch| stretch.taps.len()));
+            lens.extend(axis.iter().map(|region| region.taps.len()));
         }
         let (channels, _) = source.split_layout(taps.run_sizes());
         let pitches = [taps.pitches(), weights.pitches()];
@@ -230,8 +210,8 @@ impl Bands {
         let [images, depths, height, width] = pixels.sizes;
         let [_, front, top, left] = pixels.start;
         let channels = taps / self.taps;
-        let within = |stretch: &Stretch, first: usize, len: usize| {
-            let Range { start, end } = stretch.outputs;
+        let within = |region: &Region, first: usize, len: usize| {
+            let Range { start, end } = region.outputs;
             start.clamp(first, first + len) - first..end.clamp(first, first + len) - first
         };
         let mut numbers = [0; ROWS];
@@ -274,43 +254,4 @@ impl Bands {
             }
         }
     }
-}
-
-/// All of an axis.
-fn whole(walk: &Walk) -> Stretch {
-    Stretch { outputs: 0..walk.outputs, taps: 0..walk.taps }
-}
-
-/// The stretches of one axis; none where all outputs meet the same taps as they are, where there are too many, or an
-/// output meets no tap at all.
-fn stretches(walk: &Walk) -> Result<Vec<Stretch>, Error> {
-    let &Walk { taps, .. } = walk;
-    if walk.is_inside() || taps > MOST_TAPS {
-        return Ok(Vec::new());
-    }
-    // The outputs that each tap has; they neither begin nor end later than those of the tap before.
-    let mut inside = [const { 0..0 }; MOST_TAPS];
-    for (tap, inside) in inside[..taps].iter_mut().enumerate() {
-        *inside = walk.inside(tap);
-    }
-    let mut stretches: Vec<Stretch> = room(2 * MOST_TAPS + 1)?;
-    // The taps that the output `start` meets follow each other.
-    let (mut first, mut last, mut start) = (taps, taps, 0);
-    while start < walk.outputs {
-        while first > 0 && inside[first - 1].start <= start {
-            first -= 1;
-        }
-        while last > 0 && inside[last - 1].end <= start {
-            last -= 1;
-        }
-        if first >= last {
-            return Ok(Vec::new());
-        }
-        // Until the next tap comes or the last one goes.
-        let next = if first > 0 { inside[first - 1].start } else { walk.outputs };
-        let end = next.min(inside[last - 1].end);
-        stretches.push(Stretch { outputs: start..end, taps: first..last });
-        start = end;
-    }
-    Ok(stretches)
 }

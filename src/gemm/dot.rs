@@ -107,8 +107,7 @@ pub(crate) struct Tile {
 impl Tile {
     /// The fastest for cells with these rows and lanes; `columns` are what the kernel has for each number of rows.
     pub(crate) fn of(columns: &[usize], rows: Offsets<'_>, lanes: Offsets<'_>) -> Self {
-        // Six columns that meet in a few sets of the cache are too many, where they aren't all the same few lines (3 of
-        // 224x224 to 64, backward_weight on Zen 5: 189 GFLOP/s, turned 151; 64 of 256x256 to 2: 66, 59).
+        // Six columns that meet in a few sets of the cache are too many, where they aren't all the same few lines.
         let crowded = |rows: Offsets<'_>| match rows.all() {
             &[first, second, ..] => (second.abs_diff(first) as usize).is_multiple_of(CROWDED),
             _ => false,

@@ -16,9 +16,8 @@ use core::mem::MaybeUninit;
 /// Rows that meet one part of a panel before the next part; fewer where their sums would be more than [`SUMS`].
 const ROWS: usize = 192;
 
-/// Rows that a cell should have, where there are so many: copying a panel then costs 1.5 % of the products, and 3 %
-/// with half as many. Also panels that are read as they lie come from the L2 cache for each cell anew (128 channels,
-/// 3x3, AVX-512 on Zen 5: 200 GFLOP/s by 6 or 12 rows, 228 so).
+/// Rows that a cell should have, where there are so many: copying a panel then costs little beside the products. Also
+/// panels that are read as they lie come from the L2 cache for each cell anew.
 pub(crate) const ROWS_OF_CELL: usize = 96;
 
 /// Bytes of the part of a panel that is copied at once: half of a L1 cache of 48 KiB.

@@ -16,7 +16,7 @@ use core::ops::Range;
 pub(crate) const AXES: usize = 4;
 
 /// Offsets, and the largest of them: a product asks how far its tables reach, which for few rows would take
-/// longer than to multiply by them if it had to look (512 channels, 3x3, 7x7 pixels: 13 %).
+/// longer than to multiply by them if it had to look.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     offsets: Vec<u32>,

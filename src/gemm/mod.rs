@@ -39,8 +39,7 @@ pub(crate) const CROWDED: usize = 512;
 struct Aligned<T>(T);
 
 /// Rows that meet one part of b before the next part: tiles of 28, 14 or 6. Channels first, rows
-/// that follow each other read the same lines of the image, and all meet b in the L1 cache (256 channels,
-/// 3x3, on Zen 3: 71 GFLOP/s with 48 rows, 77 so).
+/// that follow each other read the same lines of the image, and all meet b in the L1 cache.
 pub(crate) const ROWS: usize = 504;
 
 /// Their sums, in panels of so many lanes; wider ones have fewer rows.
@@ -298,8 +297,7 @@ pub(crate) fn multiply<T: Element>(
 }
 
 /// [`multiply`] of packed panels: what is left of the last one by the narrow kernel, where that is enough. 48 channels are a
-/// panel of 32 lanes and one of 16 (AVX-512 on Zen 5: 1.2 times as fast as three of 16), 80 are two and one (1.1 times as
-/// fast as three of 32).
+/// panel of 32 and one of 16.
 pub(crate) fn multiply_panels<T: Element>(
     kernels: &Kernels<T>,
     kernel: &Kernel<T>,

@@ -4,7 +4,7 @@
 //! With `#[cfg(test)]` the library would be compiled twice, once for these and once for the tests that link
 //! it: a third of the time to build them all (Zen 3, two cores: 80 s of 238).
 
-use crate::{gemm, kernel};
+use crate::{axis, gemm, kernel};
 
 /// A test by its name.
 pub type Unit = (&'static str, fn());
@@ -13,6 +13,7 @@ pub type Unit = (&'static str, fn());
 pub fn units() -> impl Iterator<Item = Unit> {
     let of_gemm = [gemm::tests::TESTS, gemm::kinds::tests::TESTS];
     let tests = of_gemm.into_iter().chain([
+        axis::tests::TESTS,
         kernel::tests::TESTS,
         kernel::stencil::tests::TESTS,
         kernel::winograd::tests::TESTS,

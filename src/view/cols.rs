@@ -17,9 +17,9 @@
 //! crowd one set of the cache, the part that a run of pixels needs is first copied, with its
 //! zeros, into scratch of a fixed size; the tables then describe the copy.
 
-use super::axis::Walk;
 use super::copy::Copy;
 use super::source::{Beside, Source};
+use crate::axis::Walk;
 use crate::element::Element;
 use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
 use crate::kernel::Kernels;
@@ -113,7 +113,7 @@ impl Patches {
         }
         let cut = (0..4).rfind(|&axis| tap_run[axis] < tap_sizes[axis]);
         if let Some(axis) = cut.filter(|_| flat) {
-            // Else the last run is shorter, and the others touch more than they need to (30 passes on Zen 5: 2 %).
+            // Else the last run is shorter, and the others touch more than they need to.
             let parts = tap_sizes[axis].div_ceil(tap_run[axis]);
             tap_run[axis] = tap_sizes[axis].div_ceil(parts);
         }

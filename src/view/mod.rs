@@ -1,9 +1,8 @@
 //! cols as a view of the image: which element a tap reads for a pixel, and where it lies.
 
-pub(crate) mod axis;
 pub(crate) mod cols;
 mod copy;
 pub(crate) mod im2col;
 pub(crate) mod map;
-pub(crate) mod phases;
+mod slots;
 pub(crate) mod source;

@@ -1,6 +1,7 @@
 //! The image that a view reads: its channels, its axes, how far its elements lie apart.
 
-use super::axis::Walk;
+use super::slots::Slots;
+use crate::axis::Walk;
 use crate::gemm::CROWDED;
 use crate::gemm::grid;
 use crate::shape::{Layout, MAX_AXES, Shape};
@@ -27,20 +28,12 @@ impl Source {
 
     /// The input of a layer, as forward reads it.
     pub(crate) fn input(shape: &Shape) -> Self {
-        let walks = shape.axes3().map(|axis| Walk {
-            source: axis.input,
-            outputs: axis.output,
-            taps: axis.kernel,
-            stride: axis.stride,
-            dilation: axis.dilation,
-            origin: -(axis.pad_begin as isize),
-        });
         Self {
             layout: shape.layout(),
             batch: shape.batch(),
             channels: shape.group_in(),
             all_channels: shape.in_channels(),
-            walks,
+            walks: shape.axes3().map(|axis| axis.walk()),
         }
     }
 
@@ -111,10 +104,9 @@ impl Source {
     pub(crate) fn copied(&self, beside: Beside, vector: usize) -> [f64; 3] {
         let flat = beside == Beside::Planes;
         let [d, h, w] = &self.walks;
-        let rows = d.slots(d.outputs, d.taps, false).len as f64
-            * h.slots(h.outputs, h.taps, false).len as f64;
+        let rows = Slots::of_all(d, false).len as f64 * Slots::of_all(h, false).len as f64;
         if self.layout == Layout::ChannelsLast {
-            let columns = w.slots(w.outputs, w.taps, false).len;
+            let columns = Slots::of_all(w, false).len;
             // The channels of one group are rows of their own.
             return if self.channels == self.all_channels {
                 [rows, rows * columns.saturating_mul(self.channels).div_ceil(vector) as f64, 0.0]
@@ -126,7 +118,7 @@ impl Source {
         // Each tap's outputs by themselves, or all that a row has.
         let by_tap = flat && (w.stride > 1 || (w.taps > 1 && h.outputs > 1));
         let neighbours = beside != Beside::None;
-        let columns = if by_tap { w.outputs } else { w.slots(w.outputs, w.taps, neighbours).len };
+        let columns = if by_tap { w.outputs } else { Slots::of_all(w, neighbours).len };
         let rows = rows * self.channels as f64 * if by_tap { w.taps as f64 } else { 1.0 };
         let vectors = rows * columns.div_ceil(vector) as f64;
         let gaps = match w.stride {

@@ -119,7 +119,7 @@ impl ChannelsLast {
         if !forward.is_modest() || !backward_data.iter().all(Stencil::is_modest) {
             return Ok(None);
         }
-        let outputs = |s: &Stencil| s.outputs.iter().product::<usize>();
+        let outputs = Stencil::output_count;
         let fills = backward_data.iter().map(outputs).sum::<usize>() == shape.input_pixels();
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
         let channels = Channels { count: shape.out_channels(), group };
@@ -212,7 +212,7 @@ impl ChannelsLast {
         scratch: &mut [T],
     ) {
         let weight = self.packed(Pass::Forward, weights, scratch);
-        let lines = Lines { sizes: self.forward.outputs };
+        let lines = Lines { sizes: self.forward.outputs() };
         let need = Need { shared: 0, ..self.need(shape, Pass::Forward) };
         let units = lines.cut(output, self.channels.count);
         let none: &mut [T] = &mut [];
@@ -272,7 +272,7 @@ impl ChannelsLast {
         let need = self.need(shape, Pass::BackwardWeight);
         let partials = &mut scratch[..need.shared];
         let units = partials.chunks_mut(self.sums()).enumerate();
-        let lines = Lines { sizes: self.forward.outputs };
+        let lines = Lines { sizes: self.forward.outputs() };
         let count = shape.batch() * lines.per_image();
         let each = count.div_ceil(parts);
         let [_, rows, columns] = lines.sizes;
@@ -318,11 +318,11 @@ fn within(s: &Stencil, [_, rows, columns]: [usize; 3], line: &Line) -> Option<(R
     let steps = [s.output_pitches[0] / columns / rows, s.output_pitches[1] / columns];
     let index = |a: usize| {
         let from = line.at[a].checked_sub(firsts[a])?;
-        (from % steps[a] == 0 && from / steps[a] < s.outputs[a]).then(|| from / steps[a])
+        (from % steps[a] == 0 && from / steps[a] < s.walks[a].outputs).then(|| from / steps[a])
     };
     let at = [index(0)?, index(1)?];
     let (first, step) = (s.output_base % columns, s.output_pitches[2]);
-    let from = |x: usize| x.saturating_sub(first).div_ceil(step).min(s.outputs[2]);
+    let from = |x: usize| x.saturating_sub(first).div_ceil(step).min(s.walks[2].outputs);
     let x = from(line.x.start)..from(line.x.end);
     let place = first + x.start.checked_mul(step)?;
     (!x.is_empty()).then(|| (Row { at, x }, place - line.x.start))

@@ -46,7 +46,7 @@ impl Depthwise {
         if !forward.is_modest() || !stencils.all(Stencil::is_modest) {
             return Ok(None);
         }
-        let outputs = |s: &Stencil| s.outputs.iter().product::<usize>();
+        let outputs = Stencil::output_count;
         let filled: usize = backward_data.iter().flatten().flatten().map(outputs).sum();
         Ok(Some(Self { forward, backward_data, fills: filled == shape.input_pixels() }))
     }

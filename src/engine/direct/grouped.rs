@@ -109,8 +109,7 @@ impl Grouped {
         if !takes_blocks(kernels, &stencils, block) {
             return Ok(None);
         }
-        let each = |s: &Stencil| s.outputs.iter().product::<usize>();
-        let filled: usize = stencils.iter().flatten().flatten().map(each).sum();
+        let filled: usize = stencils.iter().flatten().flatten().map(Stencil::output_count).sum();
         let fills = filled == sizes.iter().product();
         let groups = shape.groups();
         let mut grouped = Self {
@@ -139,15 +138,15 @@ impl Grouped {
         }
         let (mut work, mut least) = (0usize, 1);
         for s in self.stencils.iter().flatten().flatten() {
-            let products = s.taps.iter().chain(&s.outputs[1..]).copied();
+            let products = s.taps().into_iter().chain(s.walks[1..].iter().map(|walk| walk.outputs));
             let products = products.fold(self.inputs * self.block, usize::saturating_mul);
             work = products.saturating_add(work);
             // A band begins with the sums of rows before it, all but one of a filter's.
-            let step = if s.outputs[1] > 1 { s.output_pitches[1] / width } else { 1 };
-            least = least.max((10 * (s.taps[1] - 1)).saturating_mul(step));
+            let step = if s.walks[1].outputs > 1 { s.output_pitches[1] / width } else { 1 };
+            least = least.max((10 * (s.walks[1].taps - 1)).saturating_mul(step));
         }
         let bands = (work / UNIT_WORK).min(height / least).max(1);
-        // Three bands take two threads as long as four would (r50_conv1 backward_data on Zen 5: 1.43 of one thread).
+        // Three bands take two threads as long as four would.
         height.div_ceil(if bands > 1 { bands.next_multiple_of(2) } else { 1 })
     }
 
@@ -206,11 +205,11 @@ impl Grouped {
             let weight = &weight[group * of_group..];
             for s in self.stencils.iter().flatten().flatten() {
                 let tap = |axis: usize, at: usize| at as isize * s.tap_pitches[axis];
-                for plane in 0..s.taps[0] {
+                for plane in 0..s.walks[0].taps {
                     for input in 0..inputs {
-                        for col in 0..s.taps[2] {
+                        for col in 0..s.walks[2].taps {
                             let place = s.tap_base as isize + tap(0, plane) + tap(2, col);
-                            for row in 0..s.taps[1] {
+                            for row in 0..s.walks[1].taps {
                                 let place =
                                     (place + tap(1, row)) as usize + input * self.pitches[0];
                                 let Some(to) = panel.split_off_mut(..block) else { return };
@@ -301,7 +300,7 @@ impl Grouped {
         }
         for pair in &self.stencils {
             let weights = pair.map(|s| {
-                let len = s.map_or(0, |s| s.taps.iter().product::<usize>());
+                let len = s.map_or(0, |s| s.tap_count());
                 let (taken, rest) = panel.split_at(len * self.inputs * self.block);
                 panel = rest;
                 taken
@@ -321,13 +320,13 @@ impl Grouped {
                     let (at, mut flat) = s?.flat(output, tap)?;
                     flat.output_base -= place;
                     let band = flat.band(rows.clone(), self.sizes[2]);
-                    (band.outputs[1] > 0).then_some((at, band))
+                    (band.walks[1].outputs > 0).then_some((at, band))
                 });
                 let Some((at, band)) = flat[0] else { break };
-                let from = first * self.source + at * band.source[1] * band.source[2];
+                let from = first * self.source + at * band.walks[1].source * band.walks[2].source;
                 let mut pieces = [[].as_slice(); 2];
                 for ((piece, weights), s) in pieces.iter_mut().zip(weights).zip(pair) {
-                    let taps = s.map_or(0, |s| s.taps[1] * s.taps[2]);
+                    let taps = s.map_or(0, |s| s.walks[1].taps * s.walks[2].taps);
                     *piece = &weights[(tap * self.inputs + first) * taps * self.block..];
                 }
                 kernels.stencils.group(
@@ -347,13 +346,13 @@ impl Grouped {
     fn output_of(&self, s: &Stencil, plane: usize) -> Option<usize> {
         let size = self.sizes[1] * self.sizes[2];
         let past = plane.checked_sub(s.output_base / size)?;
-        let step = if s.outputs[0] > 1 { s.output_pitches[0] / size } else { 1 };
-        (past % step == 0 && past / step < s.outputs[0]).then(|| past / step)
+        let step = if s.walks[0].outputs > 1 { s.output_pitches[0] / size } else { 1 };
+        (past % step == 0 && past / step < s.walks[0].outputs).then(|| past / step)
     }
 
     /// Channels of the source that are summed in one go.
     fn chunk(&self, s: &Stencil) -> usize {
-        (STENCIL_TERMS / (s.taps[1] * s.taps[2])).clamp(1, self.inputs)
+        (STENCIL_TERMS / (s.walks[1].taps * s.walks[2].taps)).clamp(1, self.inputs)
     }
 }
 
@@ -370,19 +369,18 @@ struct Unit<'a, T> {
 
 /// The taps of the outermost axis that meet an output there.
 fn taps_of(s: &Stencil, output: usize) -> impl Iterator<Item = usize> {
-    (0..s.taps[0]).filter(move |&tap| s.flat(output, tap).is_some())
+    (0..s.walks[0].taps).filter(move |&tap| s.flat(output, tap).is_some())
 }
 
 /// Whether every plane of outputs meets a tap (`false`, too, where there are too many to ask).
 ///
 /// Where taps leave no gap that the source slips through, the first and the last plane have the most padding
-/// before and after them: all others meet what one of these does. (Asking each took 22 s of planning for an
-/// image of 2²⁹ planes.)
+/// before and after them: all others meet what one of these does. To ask each would be slow for an image of very many.
 fn all_planes_meet(s: &Stencil) -> bool {
     const FEW: usize = 1 << 12;
-    let [outputs, ..] = s.outputs;
+    let outputs = s.walks[0].outputs;
     let meets = |output| taps_of(s, output).next().is_some();
-    if s.taps[0] == 1 || s.dilation[0] <= s.source[0] {
+    if s.walks[0].taps == 1 || s.walks[0].dilation <= s.walks[0].source {
         meets(0) && meets(outputs - 1)
     } else {
         outputs <= FEW && (0..outputs).all(meets)

@@ -14,6 +14,7 @@
 use super::regions::{Bands, Cut};
 use super::steps::Steps;
 use super::{Layer, Weights};
+use crate::axis::Phases;
 use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
@@ -25,7 +26,6 @@ use crate::kernel::{Epilogue, Kernel, Kernels, Side};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
 use crate::view::cols::{Held, Limits, Patches};
-use crate::view::phases::phases;
 use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
@@ -122,13 +122,8 @@ impl Gathering {
     ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
         let axes = shape.axes3();
-        let phases = [phases(&axes[0])?, phases(&axes[1])?, phases(&axes[2])?];
-        let [ds, hs, ws] = &phases;
-        let pairs = || ds.iter().flat_map(|d| hs.iter().map(move |h| (d, h)));
-        let triples = || pairs().flat_map(|(d, h)| ws.iter().map(move |w| [d, h, w]));
-        let mut sources = room(phases.iter().map(Vec::len).product())?;
-        sources.extend(triples().map(|phase| Source::errors(shape, phase.map(|axis| axis.walk))));
-        let (direction, count) = (Direction::BackwardData, sources.len());
+        let phases = Phases::new(axes)?;
+        let (direction, count) = (Direction::BackwardData, phases.len());
         let Some(mut gathering) = Self::new(shape, kernels, direction, schedule, count)? else {
             return Ok(None);
         };
@@ -146,7 +141,8 @@ impl Gathering {
             Corner::Taps => [shape.group_out(), 1],
             Corner::Channels | Corner::Pixels => [width, taps.saturating_mul(width)],
         };
-        for (phase, source) in triples().zip(sources) {
+        for phase in phases.iter() {
+            let source = Source::errors(shape, phase.map(|axis| axis.walk));
             let tap = |a: usize| kernel[a + 1].saturating_mul(pitch);
             let steps = [0, 1, 2].map(|a| phase[a].step.saturating_mul(tap(a)));
             let base = (0..MAX_AXES).map(|a| phase[a].last.saturating_mul(tap(a))).sum();

@@ -6,7 +6,7 @@ use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::kernel::Kernels;
 
 /// Multiplications that a cell should have, so that there are more cells than threads but each is
-/// worth handing out: some 50 µs.
+/// worth handing out.
 const CELL_WORK: usize = 3 << 20;
 
 /// Cells that a layer should have, where its rows are enough.

@@ -80,8 +80,7 @@ impl Gathering {
         let (group, channel) = (index / self.channels, index % self.channels);
         let (patch, taps) = (shape.patch_len(), shape.kernel_taps());
         let weight = &weight[group * shape.group_out() * patch + channel * taps..];
-        // Of a known length, they are turned in registers (32 groups of 32 channels of 7x7 pixels on AVX2: a fifth
-        // of the time was spent here).
+        // Of a known length, they are turned in registers.
         if taps == 9 {
             let (rows, _) = row.as_chunks_mut::<9>();
             for (row, filter) in rows.iter_mut().zip(weight.chunks(patch)) {

@@ -4,9 +4,10 @@
 //! A unit of work makes the weights of some output channels (rows) and some input channels (lanes). Box after box of
 //! pixels is transformed into V and D, and `dU[p] += D[p]ᵀ * V[p]`.
 
-use super::geometry::{Image, Tiling, Walk, form};
+use super::geometry::{Image, Tiling, form, forward};
 use super::reader::{From, Pixels, Points, Reader};
 use super::words::Words;
+use crate::axis::Walk;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::engine::Layer;
@@ -76,7 +77,7 @@ impl Filter {
         if !(1..=kernel.block).contains(&schedule.pixels) || !(1..=MOST).contains(&most_rows) {
             return Ok(None);
         }
-        let (layout, walks) = (shape.layout(), shape.axes3().map(|axis| Walk::forward(&axis)));
+        let (layout, walks) = (shape.layout(), forward(shape));
         let tiling = Tiling::new(form, &walks[2]);
         let image = Image::input(shape);
         let input = Reader { form, stage: Stage::Input, layout, image, walks, tiling };

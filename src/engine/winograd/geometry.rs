@@ -1,53 +1,29 @@
 //! Where the tiles of a pass lie: in the image that it reads, and in the box of pixels that a unit of work makes.
 
+use crate::axis::{Walk, inside};
 use crate::kernel::winograd::{Form, Sizes};
 use crate::shape::{Axis, Layout, MAX_AXES, Shape};
 use core::ops::Range;
 
-/// One axis of a pass: output `o` and tap `k` meet at `o + k * dilation + origin` of what is read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Walk {
-    /// Elements that are read.
-    pub(super) source: usize,
-    pub(super) outputs: usize,
-    pub(super) taps: usize,
-    pub(super) dilation: usize,
-    pub(super) origin: isize,
+/// The input under the axes of the output, of a layer whose stride is 1.
+pub(super) fn forward(shape: &Shape) -> [Walk; MAX_AXES] {
+    shape.axes3().map(|axis| undilated(axis.walk()))
 }
 
-impl Walk {
-    /// The input under an axis of the output.
-    pub(super) fn forward(axis: &Axis) -> Self {
-        Self {
-            source: axis.input,
-            outputs: axis.output,
-            taps: axis.kernel,
-            dilation: if axis.kernel == 1 { 1 } else { axis.dilation },
-            origin: -(axis.pad_begin as isize),
-        }
-    }
+/// The outputs that an input helped to make, under a flipped filter.
+pub(super) fn backward(shape: &Shape) -> [Walk; MAX_AXES] {
+    let only = |axis: Axis| axis.phase(0).expect("with a stride of 1 all inputs are one phase");
+    shape.axes3().map(|axis| undilated(only(axis).walk))
+}
 
-    /// The outputs that an input helped to make, under a flipped filter.
-    pub(super) fn backward(axis: &Axis) -> Self {
-        let reach = (axis.kernel - 1) * axis.dilation;
-        Self {
-            source: axis.output,
-            outputs: axis.input,
-            taps: axis.kernel,
-            dilation: if axis.kernel == 1 { 1 } else { axis.dilation },
-            origin: axis.pad_begin as isize - reach as isize,
-        }
-    }
+/// With one tap, no dilation is ever stepped.
+fn undilated(walk: Walk) -> Walk {
+    Walk { dilation: if walk.taps == 1 { 1 } else { walk.dilation }, ..walk }
+}
 
-    /// Those of `count` elements from `start` on, a dilation apart, that there are.
-    pub(super) fn inside(&self, start: isize, count: usize) -> Range<usize> {
-        let step = self.dilation as isize;
-        let first = |bound: isize| {
-            let left = bound - start;
-            if left <= 0 { 0 } else { (((left - 1) / step + 1) as usize).min(count) }
-        };
-        first(0)..first(self.source as isize)
-    }
+/// Those of `count` elements of an axis from `start` on, a dilation apart, that there are.
+pub(super) fn rows_inside(walk: &Walk, start: isize, count: usize) -> Range<usize> {
+    inside(start, walk.dilation, count, walk.source)
 }
 
 /// A tensor of pixels: how it lies.

@@ -3,9 +3,10 @@
 //! A unit of work makes a box of pixels of some channels. For one block of the summed channels after the other, its tiles
 //! are transformed into V, and the products `M[p] += V[p] * U[p]` are made; then M is transformed into pixels.
 
-use super::geometry::{Image, Place, Tiling, Walk, form};
+use super::geometry::{Image, Place, Tiling, backward, form, forward};
 use super::reader::{From, Pixels, Points, Reader};
 use super::words::Words;
+use crate::axis::Walk;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::engine::{Layer, Weights};
@@ -88,7 +89,7 @@ impl Plane {
         kernels: &Kernels<T>,
         schedule: Schedule,
     ) -> Result<Option<Self>, Error> {
-        let walks = shape.axes3().map(|axis| Walk::forward(&axis));
+        let walks = forward(shape);
         let images = [Image::input(shape), Image::output(shape)];
         Self::new(shape, kernels, schedule, (walks, false), images)
     }
@@ -99,7 +100,7 @@ impl Plane {
         kernels: &Kernels<T>,
         schedule: Schedule,
     ) -> Result<Option<Self>, Error> {
-        let walks = shape.axes3().map(|axis| Walk::backward(&axis));
+        let walks = backward(shape);
         let images = [Image::output(shape), Image::input(shape)];
         Self::new(shape, kernels, schedule, (walks, true), images)
     }

@@ -1,6 +1,7 @@
 //! The tiles of a box of pixels, read from a tensor and transformed into points.
 
-use super::geometry::{Image, Place, Tiling, Walk};
+use super::geometry::{Image, Place, Tiling, rows_inside};
+use crate::axis::{Walk, inside};
 use crate::element::Element;
 use crate::gemm::pack::{Source, pack};
 use crate::gemm::tiles::{Kind, Tile, transform};
@@ -88,14 +89,13 @@ impl Reader {
         let [depths, heights, widths] = &self.walks;
         let [images, planes, ..] = pixels.sizes;
         for (n, d) in (0..images).flat_map(|n| (0..planes).map(move |d| (n, d))) {
-            let z = (pixels.start[1] + d + depth * depths.dilation) as isize + depths.origin;
-            let is_there = (0..depths.source as isize).contains(&z);
-            let z = if is_there { z as usize } else { 0 };
+            let met = depths.meet(pixels.start[1] + d, depth);
+            let (is_there, z) = (met.is_some(), met.unwrap_or(0));
             let image = (pixels.start[0] + n) * self.image.image;
             let plane = Plane {
                 start: image + channels.start * self.image.channel + z * self.image.axes[0],
-                y: (pixels.phase + pixels.start[2] * heights.dilation) as isize + heights.origin,
-                x: pixels.start[3] as isize + widths.origin,
+                y: heights.at(pixels.phase, pixels.start[2]),
+                x: widths.at(pixels.start[3], 0),
                 is_there,
             };
             match self.layout {
@@ -137,7 +137,7 @@ impl Reader {
             let tile = Tile {
                 start: plane.start as isize + y * y_pitch + x * x_pitch,
                 pitch,
-                inside: [heights.inside(y, rows), widths.inside(x, columns)],
+                inside: [rows_inside(heights, y, rows), rows_inside(widths, x, columns)],
             };
             let place = (&mut to.data[index * to.pitch[1]..], self.to_pitch(to.pitch[0]));
             transform(from.kernels, self.kind(lanes), (from.data, &tile), place, None);
@@ -181,8 +181,8 @@ impl Reader {
     ) {
         let ([_, heights, widths], width) = (&self.walks, from.kernel.lanes);
         let [height, columns] = self.span(sizes);
-        let there = heights.inside(plane.y, if plane.is_there { height } else { 0 });
-        let inside = Walk { dilation: 1, ..*widths }.inside(plane.x, columns);
+        let there = rows_inside(heights, plane.y, if plane.is_there { height } else { 0 });
+        let inside = inside(plane.x, 1, columns, widths.source);
         for (row, to) in strip.chunks_exact_mut(columns * width).take(height).enumerate() {
             if !there.contains(&row) || inside.is_empty() {
                 to.fill(T::ZERO);

@@ -59,8 +59,8 @@ unsafe fn multiply_rows<V: ByLane, const N: usize, const PACKED: bool>(job: &Mul
     }
 }
 
-/// Up to 12 rows of one vector, which is what is left of the lanes of a cell: twice the rows share
-/// the loads of b, and 75 % of the loop's instructions are FMLA, where 6 rows have 71 %.
+/// Up to 12 rows of one vector, which is what is left of the lanes of a block: twice the rows share the loads of b, so
+/// that more of the loop's instructions multiply.
 ///
 /// # Safety
 /// As [`multiply`], packed.

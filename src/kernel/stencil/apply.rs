@@ -30,7 +30,7 @@ unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
     let s = job.stencil;
     // SAFETY: the caller vouches for the job.
     unsafe {
-        match (job.twin, s.stride[1], s.taps[1], s.taps[2]) {
+        match (job.twin, s.walks[1].stride, s.walks[1].taps, s.walks[2].taps) {
             (None, 1, 3, _) => V::apart(Strips::<V, 1, 3, 3, 1, 3> { job, combs: [s] }),
             (None, 2, 3, _) => V::apart(Strips::<V, 1, 3, 3, 2, 2> { job, combs: [s] }),
             _ if const { V::FEW_FORMS } => unreachable!("not a strip"),
@@ -39,7 +39,7 @@ unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
             (None, 1, ..) => V::apart(Strips::<V, 1, 7, 7, 1, 7> { job, combs: [s] }),
             (None, ..) => V::apart(Strips::<V, 1, 7, 7, 2, 4> { job, combs: [s] }),
             (Some(twin), _, 1, _) => V::apart(Strips::<V, 2, 1, 2, 1, 1> { job, combs: [s, twin] }),
-            (Some(twin), _, 2, 1 | 2) if twin.taps[2] <= 2 => {
+            (Some(twin), _, 2, 1 | 2) if twin.walks[2].taps <= 2 => {
                 V::apart(Strips::<V, 2, 2, 2, 1, 2> { job, combs: [s, twin] })
             }
             (Some(twin), _, 2, _) => V::apart(Strips::<V, 2, 2, 3, 1, 2> { job, combs: [s, twin] }),
@@ -59,18 +59,19 @@ unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
         // SAFETY: the caller vouches for the job.
         unsafe {
             let job = &job.alone(plane);
-            match (job.twin, s.outputs[1], s.stride) {
+            let strides = [s.walks[1].stride, s.walks[2].stride];
+            match (job.twin, s.walks[1].outputs, strides) {
                 (None, ..) if const { V::FEW_FORMS } => V::apart(Rows::<V, 4, 0> { job }),
                 (Some(twin), ..) if const { V::FEW_FORMS } => {
                     V::apart(Twins::<V, 4, 0> { job, twin })
                 }
-                (Some(twin), _, [_, 1, 1]) => V::apart(Twins::<V, 4, 1> { job, twin }),
+                (Some(twin), _, [1, 1]) => V::apart(Twins::<V, 4, 1> { job, twin }),
                 (Some(twin), ..) => V::apart(Twins::<V, 4, 0> { job, twin }),
                 // A lone row has no use for a stride.
                 (None, 1, [.., 1]) => V::apart(Rows::<V, 1, 1> { job }),
                 (None, 1, [.., 2]) => V::apart(Rows::<V, 1, 2> { job }),
-                (None, _, [_, 1, 1]) => V::apart(Rows::<V, 8, 1> { job }),
-                (None, _, [_, 2, 2]) => V::apart(Rows::<V, 8, 2> { job }),
+                (None, _, [1, 1]) => V::apart(Rows::<V, 8, 1> { job }),
+                (None, _, [2, 2]) => V::apart(Rows::<V, 8, 2> { job }),
                 (None, ..) => V::apart(Rows::<V, 4, 0> { job }),
             }
         }
@@ -82,21 +83,21 @@ impl<T> Apply<'_, T> {
     /// steps of 1 or 2, and twins of up to 3; of these only a lone one of 3 rows where there are `few` forms.
     fn is_strip(&self, few: bool) -> bool {
         let s = self.stencil;
-        if !is_flat(s) || s.outputs[1] == 1 {
+        if !is_flat(s) || s.walks[1].outputs == 1 {
             return false;
         }
-        let [_, rows, cols] = s.taps;
+        let [_, rows, cols] = s.taps();
         if few && (rows != 3 || self.twin.is_some()) {
             return false;
         }
         match self.twin {
             Some(twin) => {
                 let most = if rows == 1 { 2 } else { 3 };
-                s.stride[1] == 1 && rows <= 3 && cols.max(twin.taps[2]) <= most
+                s.walks[1].stride == 1 && rows <= 3 && cols.max(twin.walks[2].taps) <= most
             }
             None => {
                 let known = matches!(rows, 3 | 5 | 7) && cols <= rows && cols + 2 > rows;
-                known && s.output_pitches[2] == 1 && s.stride[1] <= 2
+                known && s.output_pitches[2] == 1 && s.walks[1].stride <= 2
             }
         }
     }
@@ -115,7 +116,7 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
     unsafe fn run(self) {
         let Self { job } = self;
         let s = job.stencil;
-        let [depth, height, width] = s.outputs;
+        let [depth, height, width] = s.outputs();
         for z in 0..depth {
             for y in (0..height).step_by(ROWS) {
                 let mut x = 0;
@@ -163,11 +164,11 @@ impl<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize> Task
     unsafe fn run(self) {
         let Self { job, twin } = self;
         let s = job.stencil;
-        let [depth, height, width] = s.outputs;
+        let [depth, height, width] = s.outputs();
         for z in 0..depth {
             for y in (0..height).step_by(ROWS) {
                 for x in (0..width).step_by(V::LANES) {
-                    let count = (width + twin.outputs[2] - 2 * x).min(2 * V::LANES);
+                    let count = (width + twin.walks[2].outputs - 2 * x).min(2 * V::LANES);
                     // SAFETY: the caller vouches for the job; the block's first output exists, and
                     // the twin has as many outputs in a row or one fewer.
                     unsafe {
@@ -212,22 +213,23 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
 ) -> usize {
     const VECTORS: usize = 4;
     let s = job.stencil;
-    let (Some(from_z), Some(from_y)) = (s.meet(0, z, 0), s.meet(1, y, 0)) else { return 0 };
-    if s.taps[0] * s.taps[1] != 1 || s.output_pitches[2] != 1 {
+    let (Some(from_z), Some(from_y)) = (s.walks[0].meet(z, 0), s.walks[1].meet(y, 0)) else {
+        return 0;
+    };
+    if s.walks[0].taps * s.walks[1].taps != 1 || s.output_pitches[2] != 1 {
         return 0;
     }
     // The first outputs meet padding: so many whole vectors of them.
-    let padded = (-s.origin[2]).max(0) as usize;
-    let start = padded.next_multiple_of(V::LANES);
-    let reach = s.origin[2] + ((s.taps[2] - 1) * s.dilation[2]) as isize;
-    let end = s.outputs[2].min((s.source[2] as isize - reach).max(0) as usize);
+    let whole = s.walks[2].with_stride(1).whole();
+    let start = whole.start.next_multiple_of(V::LANES);
+    let end = whole.end;
     if start + VECTORS * V::LANES > end {
         return 0;
     }
     // SAFETY: the rows exist, and from `start` to `end` every tap meets the source.
     unsafe {
         let plane = job.plane(0);
-        let row = plane.source.add((from_z * s.source[1] + from_y) * s.source[2]);
+        let row = plane.source.add((from_z * s.walks[1].source + from_y) * s.walks[2].source);
         let to = s.output_base + z * s.output_pitches[0] + y * s.output_pitches[1];
         let to = plane.output.add(to);
         for x in (0..start).step_by(V::LANES) {
@@ -237,11 +239,11 @@ unsafe fn apply_line<V: Vector<Element: Element>>(
         let mut x = start;
         while x + VECTORS * V::LANES <= end {
             let mut sums = [V::splat(plane.init); VECTORS];
-            let from = row.offset(x as isize + s.origin[2]);
-            for tap in 0..s.taps[2] {
+            let from = row.offset(x as isize + s.walks[2].origin);
+            for tap in 0..s.walks[2].taps {
                 let place = s.tap_base as isize + tap as isize * s.tap_pitches[2];
                 let weight = V::splat(read(plane.weight.offset(place)));
-                let from = from.add(tap * s.dilation[2]);
+                let from = from.add(tap * s.walks[2].dilation);
                 for v in 0..VECTORS {
                     sums[v] = weight.mul_add(V::load(from.add(v * V::LANES)), sums[v]);
                 }
@@ -265,24 +267,24 @@ unsafe fn sum<V: Vector<Element: Element>, const ROWS: usize, const STEP: usize>
     s: &Stencil,
     [z, y, x]: [usize; 3],
 ) -> [V; ROWS] {
-    let [_, height, width] = s.source;
+    let [_, height, width] = s.sources();
     // SAFETY: `meet` keeps planes within the source, taps are the stencil's, which fits.
     unsafe {
         let mut sums = [V::splat(job.plane(0).init); ROWS];
-        let count = (s.outputs[2] - x).min(V::LANES);
-        for tap_z in 0..s.taps[0] {
-            let Some(from_z) = s.meet(0, z, tap_z) else { continue };
+        let count = (s.walks[2].outputs - x).min(V::LANES);
+        for tap_z in 0..s.walks[0].taps {
+            let Some(from_z) = s.walks[0].meet(z, tap_z) else { continue };
             let source = job.source.add(from_z * height * width);
             let mut tap_y = 0;
-            while tap_y < s.taps[1] {
-                let first_row = (y * s.stride[1] + tap_y * s.dilation[1]) as isize + s.origin[1];
+            while tap_y < s.walks[1].taps {
+                let first_row = s.walks[1].at(y, tap_y);
                 let taps = s.tap_base as isize
                     + tap_z as isize * s.tap_pitches[0]
                     + tap_y as isize * s.tap_pitches[1];
                 let strip =
                     Strip { s, source, first_row, weight: job.weight.offset(taps), x, count };
-                tap_y += if const { ROWS > 1 && STEP > 0 } && s.dilation[1] == 1 {
-                    match s.taps[1] - tap_y {
+                tap_y += if const { ROWS > 1 && STEP > 0 } && s.walks[1].dilation == 1 {
+                    match s.walks[1].taps - tap_y {
                         7.. if const { ROWS == 8 } => strip.add::<V, ROWS, 7, STEP>(&mut sums),
                         3.. => strip.add::<V, ROWS, 3, STEP>(&mut sums),
                         _ => strip.add::<V, ROWS, 1, STEP>(&mut sums),
@@ -326,10 +328,10 @@ impl<T: Element> Strip<'_, T> {
         sums: &mut [V; ROWS],
     ) -> usize {
         let s = self.s;
-        let stride = if STEP > 0 { STEP } else { s.stride[1] };
+        let stride = if STEP > 0 { STEP } else { s.walks[1].stride };
         let last = self.first_row + ((ROWS - 1) * stride + TAPS - 1) as isize;
-        let inside = self.first_row >= 0 && last < s.source[1] as isize;
-        for tap_x in 0..s.taps[2] {
+        let inside = self.first_row >= 0 && last < s.walks[1].source as isize;
+        for tap_x in 0..s.walks[2].taps {
             // SAFETY: the caller vouches for the taps.
             unsafe {
                 let weight = self.weight.offset(tap_x as isize * s.tap_pitches[2]);
@@ -365,9 +367,9 @@ impl<T: Element> Strip<'_, T> {
     ) {
         let s = self.s;
         // Rows of taps that are taken together need a known stride, a lone one any.
-        let (step, stride) = if TAPS == 1 { (1, s.stride[1]) } else { (STEP, 1) };
-        let pitch = stride * s.source[2];
-        let mut from = self.source.wrapping_offset(self.first_row * s.source[2] as isize);
+        let (step, stride) = if TAPS == 1 { (1, s.walks[1].stride) } else { (STEP, 1) };
+        let pitch = stride * s.walks[2].source;
+        let mut from = self.source.wrapping_offset(self.first_row * s.walks[2].source as isize);
         // SAFETY: rows outside the source are left out; the window keeps lanes within a row.
         unsafe {
             let mut weights = [V::splat(T::ZERO); TAPS];
@@ -377,7 +379,7 @@ impl<T: Element> Strip<'_, T> {
             for row in 0..(ROWS - 1) * step + TAPS {
                 let at = self.first_row + (row * stride) as isize;
                 // Negative rows are large ones.
-                if WHOLE || (at as usize) < s.source[1] {
+                if WHOLE || (at as usize) < s.walks[1].source {
                     let pixels = window.load::<STEP, WHOLE>(from);
                     for tap in 0..TAPS {
                         if row >= tap && (row - tap) % step == 0 && (row - tap) / step < ROWS {

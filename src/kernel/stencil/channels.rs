@@ -38,9 +38,9 @@ impl Row {
     /// # Panics
     /// If the stencil has no such row, or more taps than there may be.
     pub(super) fn check(&self, s: &Stencil) {
-        assert!(s.taps.iter().product::<usize>() <= MOST_TERMS, "{s:?}");
-        let inside = self.at[0] < s.outputs[0] && self.at[1] < s.outputs[1];
-        assert!(inside && self.x.end <= s.outputs[2], "{self:?} of {s:?}");
+        assert!(s.tap_count() <= MOST_TERMS, "{s:?}");
+        let inside = self.at[0] < s.walks[0].outputs && self.at[1] < s.walks[1].outputs;
+        assert!(inside && self.x.end <= s.walks[2].outputs, "{self:?} of {s:?}");
     }
 }
 
@@ -94,18 +94,18 @@ impl Meetings {
         cols: &Range<usize>,
         [pixel, weights]: [usize; 2],
     ) {
-        let [_, height, columns] = s.source;
+        let [_, height, columns] = s.sources();
         self.len = 0;
-        for tap_z in 0..s.taps[0] {
-            let Some(from_z) = s.meet(0, z, tap_z) else { continue };
-            for tap_y in 0..s.taps[1] {
-                let Some(from_y) = s.meet(1, y, tap_y) else { continue };
+        for tap_z in 0..s.walks[0].taps {
+            let Some(from_z) = s.walks[0].meet(z, tap_z) else { continue };
+            for tap_y in 0..s.walks[1].taps {
+                let Some(from_y) = s.walks[1].meet(y, tap_y) else { continue };
                 let line = (from_z * height + from_y) * columns;
                 let taps = s.tap_base as isize
                     + tap_z as isize * s.tap_pitches[0]
                     + tap_y as isize * s.tap_pitches[1];
                 for tap_x in cols.start..cols.end {
-                    let from = (x * s.stride[2] + tap_x * s.dilation[2]) as isize + s.origin[2];
+                    let from = s.walks[2].at(x, tap_x);
                     let tap = (taps + tap_x as isize * s.tap_pitches[2]) as usize;
                     self.taps[self.len] = [(line + from as usize) * pixel, tap * weights];
                     self.len += 1;
@@ -115,35 +115,16 @@ impl Meetings {
     }
 }
 
-/// The taps of a row of taps that output `x` meets.
-#[inline(always)]
-fn taps_of(s: &Stencil, x: usize) -> Range<usize> {
-    let first = (x * s.stride[2]) as isize + s.origin[2];
-    let before = (-first).max(0) as usize;
-    let inside = (s.source[2] as isize - first).max(0) as usize;
-    let dilation = s.dilation[2].max(1);
-    let low = before.div_ceil(dilation).min(s.taps[2]);
-    low..inside.div_ceil(dilation).clamp(low, s.taps[2])
-}
-
-/// The outputs that meet all taps of a row of taps.
-#[inline(always)]
-fn inner(s: &Stencil) -> Range<usize> {
-    let reach = (s.source[2] as isize - s.origin[2]) - ((s.taps[2] - 1) * s.dilation[2]) as isize;
-    let start = (-s.origin[2]).max(0) as usize;
-    start.div_ceil(s.stride[2])..(reach.max(0) as usize).div_ceil(s.stride[2])
-}
-
 /// The outputs from `x` on that meet the same taps, and these taps.
 #[inline(always)]
 fn run(s: &Stencil, inner: &Range<usize>, x: usize, end: usize) -> (usize, Range<usize>) {
     if inner.start <= x && x < inner.end {
-        return (inner.end.min(end) - x, 0..s.taps[2]);
+        return (inner.end.min(end) - x, 0..s.walks[2].taps);
     }
-    let taps = taps_of(s, x);
+    let taps = s.walks[2].taps_of(x);
     let mut len = 1;
     while x + len < end && x + len != inner.start {
-        let other = taps_of(s, x + len);
+        let other = s.walks[2].taps_of(x + len);
         if (other.start, other.end) != (taps.start, taps.end) {
             break;
         }
@@ -286,8 +267,9 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
 ) {
     let (s, channels) = (job.stencil, job.channels);
     let pixel = if places.is_some() { channels.sources(channels.count) } else { channels.count };
-    let (step, weights) = (s.stride[2].wrapping_mul(pixel), channels.count * channels.group[0]);
-    let inner = inner(s);
+    let (step, weights) =
+        (s.walks[2].stride.wrapping_mul(pixel), channels.count * channels.group[0]);
+    let inner = s.walks[2].whole();
     let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
     // Pixels of groups are kept in registers from term to term.
     let most = match places {
@@ -419,8 +401,8 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
 ) {
     let (s, channels) = (job.stencil, job.channels);
     let pixel = if places.is_some() { channels.sources(channels.count) } else { channels.count };
-    let (step, weights) = (s.stride[2].wrapping_mul(pixel), job.width * channels.group[0]);
-    let inner = inner(s);
+    let (step, weights) = (s.walks[2].stride.wrapping_mul(pixel), job.width * channels.group[0]);
+    let inner = s.walks[2].whole();
     let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
     let (mut x, end) = (job.row.x.start, job.row.x.end);
     while x < end {

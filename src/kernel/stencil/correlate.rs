@@ -1,6 +1,7 @@
 //! The gradient of a filter from a source and the outputs' errors.
 
 use super::{Correlate, Ends, Stencil, Window, Windows, shifted};
+use crate::axis::Walk;
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 
@@ -24,9 +25,9 @@ pub(in crate::kernel) unsafe fn correlate<V: Vector<Element: Element>>(
     }
     // SAFETY: the caller vouches for the job.
     unsafe {
-        match job.stencil.stride {
-            [_, 1, 1] => correlate_filter::<V, 1>(job),
-            [_, 2, 2] => correlate_filter::<V, 2>(job),
+        match [job.stencil.walks[1].stride, job.stencil.walks[2].stride] {
+            [1, 1] => correlate_filter::<V, 1>(job),
+            [2, 2] => correlate_filter::<V, 2>(job),
             _ => correlate_filter::<V, 0>(job),
         }
     }
@@ -41,23 +42,23 @@ unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
     job: &Correlate<'_, V::Element>,
 ) {
     let s = job.stencil;
-    let shared = s.dilation[1] == 1 && s.outputs[1] > 1;
-    for tap_z in 0..s.taps[0] {
+    let shared = s.walks[1].dilation == 1 && s.walks[1].outputs > 1;
+    for tap_z in 0..s.walks[0].taps {
         let mut tap_y = 0;
-        while tap_y < s.taps[1] {
-            let rows = match s.taps[1] - tap_y {
+        while tap_y < s.walks[1].taps {
+            let rows = match s.walks[1].taps - tap_y {
                 _ if !shared || const { STEP == 0 } => 1,
                 7.. if const { !V::FEW_FORMS } => 7,
                 5.. if const { !V::FEW_FORMS } => 5,
-                3.. if s.taps[2] >= 3 => 3,
+                3.. if s.walks[2].taps >= 3 => 3,
                 _ => 1,
             };
             let mut tap_x = 0;
-            while tap_x < s.taps[2] {
+            while tap_x < s.walks[2].taps {
                 let at = [tap_z, tap_y, tap_x];
                 // SAFETY: the taps are the stencil's, and the caller vouches for the job.
                 unsafe {
-                    let left = s.taps[2] - tap_x;
+                    let left = s.walks[2].taps - tap_x;
                     tap_x += match (rows, left) {
                         _ if const { STEP == 0 } => match left {
                             4.. => correlate_taps::<V, 1, 4, STEP>(job, at),
@@ -149,8 +150,8 @@ unsafe fn sum_taps<
     ends: &Ends<V, 1, COLS>,
 ) {
     let s = job.stencil;
-    let [_, height, width] = s.source;
-    let origin = (tap_y * s.dilation[1]) as isize + s.origin[1];
+    let [_, height, width] = s.sources();
+    let origin = s.walks[1].at(0, tap_y);
     // SAFETY: rows outside the source are left out and windows keep lanes within a row; outputs
     // are those of the stencil, which fits every plane of every filter.
     unsafe {
@@ -160,14 +161,14 @@ unsafe fn sum_taps<
         let zero = [[V::splat(V::Element::ZERO); COLS]; ROWS];
         let (mut totals, mut sums, mut steps) = (zero, zero, 0);
         for plane in 0..job.planes {
-            for z in 0..s.outputs[0] {
-                let Some(from_z) = s.meet(0, z, tap_z) else { continue };
+            for z in 0..s.walks[0].outputs {
+                let Some(from_z) = s.walks[0].meet(z, tap_z) else { continue };
                 let source = job_source.add(plane * job.source_pitch + from_z * height * width);
                 let output = plane * job.output_pitch + s.output_base + z * s.output_pitches[0];
-                for top in (0..s.outputs[1]).step_by(BAND) {
-                    let bottom = s.outputs[1].min(top + BAND);
-                    for x in (0..s.outputs[2]).step_by(V::LANES) {
-                        let count = (s.outputs[2] - x).min(V::LANES);
+                for top in (0..s.walks[1].outputs).step_by(BAND) {
+                    let bottom = s.walks[1].outputs.min(top + BAND);
+                    for x in (0..s.walks[2].outputs).step_by(V::LANES) {
+                        let count = (s.walks[2].outputs - x).min(V::LANES);
                         let made;
                         let windows = match ends.at(x) {
                             Some(windows) => windows,
@@ -322,16 +323,17 @@ impl<T: Element> Column<'_, T> {
     ) {
         let &Self { source, s, origin, rows: [top, bottom], .. } = self;
         // Rows that are taken together need a known stride, a lone one any.
-        let (step, stride) = if ROWS == 1 { (1, s.stride[1]) } else { (STEP, STEP) };
+        let (step, stride) = if ROWS == 1 { (1, s.walks[1].stride) } else { (STEP, STEP) };
         for phase in 0..step {
-            let at = (y * stride + phase) as isize + origin;
+            // Rows of taps that are taken together follow each other.
+            let at = Walk { origin, stride, dilation: 1, ..s.walks[1] }.at(y, phase);
             // Negative rows are large ones.
-            if at as usize >= s.source[1] {
+            if at as usize >= s.walks[1].source {
                 continue;
             }
             // SAFETY: the row is within the source, and windows keep lanes within it.
             unsafe {
-                let from = source.add(at as usize * s.source[2]);
+                let from = source.add(at as usize * s.walks[2].source);
                 // As in `strip`: the line that the next column will need.
                 if const { ROWS == 3 && STEP == 2 } {
                     let next = windows[0].first + (2 * STEP * V::LANES - 1) as isize;

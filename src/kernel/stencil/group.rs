@@ -7,6 +7,7 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for ISAs with masks"))]
 
 use super::{Group, Stencil, Window, shifted, write};
+use crate::axis::Walk;
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector, read};
 
@@ -69,7 +70,7 @@ pub(in crate::kernel) fn takes<V: Vector>(shape: Shape) -> bool {
 #[inline(always)]
 pub(in crate::kernel) unsafe fn group<V: Vector>(job: &Group<'_, V::Element>) {
     let (s, twin) = job.stencils;
-    let form = form::<V>((twin.is_some(), s.taps[1], s.stride[1], job.block));
+    let form = form::<V>((twin.is_some(), s.walks[1].taps, s.walks[1].stride, job.block));
     // SAFETY: the caller vouches for the job, and `takes` has let it through.
     unsafe { form.expect("a shape that is taken")(job) }
 }
@@ -124,20 +125,20 @@ impl<
     unsafe fn run(self) {
         let Self { job, combs } = self;
         let (s, epilogue) = (combs[0], job.epilogue.changes());
-        let [_, height, width] = s.source;
-        for x in (0..s.outputs[2]).step_by(V::LANES) {
+        let [_, height, width] = s.sources();
+        for x in (0..s.walks[2].outputs).step_by(V::LANES) {
             // SAFETY: windows keep lanes within a row, rows outside the source are left out; outputs
             // are those of the stencils, `outputs` planes of them; the caller vouches for the weights.
             unsafe {
                 let mut windows = [[Window::<V>::new::<STEP>(s, x, 0, 0); MOST_COLS]; COMBS];
                 for (s, windows) in combs.iter().zip(&mut windows) {
-                    let count = s.outputs[2].saturating_sub(x).min(V::LANES);
-                    for (col, window) in windows.iter_mut().enumerate().take(s.taps[2]) {
+                    let count = s.walks[2].outputs.saturating_sub(x).min(V::LANES);
+                    for (col, window) in windows.iter_mut().enumerate().take(s.walks[2].taps) {
                         *window = Window::new::<STEP>(s, x, count, col);
                     }
                 }
                 let last = COMBS - 1;
-                let count = s.outputs[2] + last * combs[last].outputs[2] - COMBS * x;
+                let count = s.walks[2].outputs + last * combs[last].walks[2].outputs - COMBS * x;
                 let mut init = [V::splat(V::Element::ZERO); BLOCK];
                 if let Some(bias) = job.epilogue.bias {
                     for k in 0..BLOCK {
@@ -147,9 +148,10 @@ impl<
                     }
                 }
                 let mut sums = [[init; COMBS]; HELD];
-                for y in 0..s.outputs[1] + HELD - 1 {
+                for y in 0..s.walks[1].outputs + HELD - 1 {
                     for phase in 0..STEP {
-                        let at = (y * STEP + phase) as isize + s.origin[1];
+                        // Rows of taps follow each other.
+                        let at = Walk { stride: STEP, dilation: 1, ..s.walks[1] }.at(y, phase);
                         // Negative rows are large ones.
                         if at as usize >= height {
                             continue;
@@ -220,10 +222,11 @@ unsafe fn add_row<
     unsafe {
         // The row after it will be read only when those of all planes have been, and each plane is a
         // stream of its own.
-        let next = windows[0][0].first + (STEP * job.stencils.0.source[2] + V::LANES) as isize;
+        let next =
+            windows[0][0].first + (STEP * job.stencils.0.walks[2].source + V::LANES) as isize;
         for _ in 0..job.inputs {
             V::prefetch(from.wrapping_offset(next));
-            let columns = combs[0].taps[2];
+            let columns = combs[0].walks[2].taps;
             weights[0] = add_columns::<V, COMBS, ROWS, STEP, HELD, BLOCK, PHASE, 0>(
                 (&windows[0], columns),
                 weights[0],
@@ -233,7 +236,7 @@ unsafe fn add_row<
             if const { COMBS == 2 } {
                 let last = COMBS - 1;
                 weights[last] = add_columns::<V, COMBS, ROWS, STEP, HELD, BLOCK, PHASE, 1>(
-                    (&windows[last], combs[last].taps[2]),
+                    (&windows[last], combs[last].walks[2].taps),
                     weights[last],
                     from,
                     sums,

@@ -30,6 +30,7 @@ pub(super) use group::{group, takes};
 use super::Epilogue;
 use super::vector::{Between, MAX_LANES, Vector};
 use super::{reach, total};
+use crate::axis::inside;
 use crate::element::Element;
 
 /// The stencils of one ISA for one element type.
@@ -166,7 +167,7 @@ pub(crate) struct Correlate<'a, T> {
 impl<T> Apply<'_, T> {
     /// Outputs of a row: what AVX-512 chooses by.
     pub(super) fn width(&self) -> usize {
-        self.stencil.outputs[2]
+        self.stencil.walks[2].outputs
     }
 }
 
@@ -174,7 +175,7 @@ impl<T> Apply<'_, T> {
 impl<T> Group<'_, T> {
     /// Outputs of a row: what AVX-512 chooses by.
     pub(super) fn width(&self) -> usize {
-        self.stencils.0.outputs[2]
+        self.stencils.0.walks[2].outputs
     }
 }
 
@@ -182,7 +183,7 @@ impl<T> Group<'_, T> {
 impl<T> Correlate<'_, T> {
     /// Outputs of a row: what AVX-512 chooses by.
     pub(super) fn width(&self) -> usize {
-        self.stencil.outputs[2]
+        self.stencil.walks[2].outputs
     }
 }
 
@@ -245,13 +246,13 @@ impl<T: Element> Stencils<T> {
     /// of few rows and columns.
     pub(crate) fn takes(&self, [stencil, twin]: [Option<&Stencil>; 2], block: usize) -> bool {
         let Some(stencil) = stencil else { return false };
-        let few = |s: &Stencil| s.is_modest() && s.taps[2] <= group::MOST_COLS;
+        let few = |s: &Stencil| s.is_modest() && s.walks[2].taps <= group::MOST_COLS;
         let side_by_side = stencil.output_pitches[2] == if twin.is_some() { 2 } else { 1 };
-        let flat = strip::is_flat(stencil) && stencil.dilation[1] == 1 && side_by_side;
+        let flat = strip::is_flat(stencil) && stencil.walks[1].dilation == 1 && side_by_side;
         if !flat || !few(stencil) || !twin.is_none_or(|twin| few(twin) && stencil.is_twin(twin)) {
             return false;
         }
-        let shape = (twin.is_some(), stencil.taps[1], stencil.stride[1], block);
+        let shape = (twin.is_some(), stencil.walks[1].taps, stencil.walks[1].stride, block);
         self.group.as_ref().is_some_and(|group| (group.takes)(shape))
     }
 
@@ -291,7 +292,7 @@ impl<T: Element> Stencils<T> {
                 panic!("{planes:?} don't fit");
             };
             assert!(s.fits(len, isize::MAX as usize, to), "{s:?} of {planes:?}");
-            let sizes = [inputs, s.taps[1], s.taps[2], block];
+            let sizes = [inputs, s.walks[1].taps, s.walks[2].taps, block];
             let len = sizes.into_iter().fold(1, usize::saturating_mul);
             assert!(weights.len() >= len, "{planes:?}");
         }
@@ -487,7 +488,7 @@ impl<V: Vector> Window<V> {
     #[inline(always)]
     unsafe fn new<const STEP: usize>(s: &Stencil, x: usize, count: usize, tap: usize) -> Self {
         let (first, between) = Self::meet::<STEP>(s, x, count, tap);
-        let row = first.wrapping_neg()..(s.source[2] as isize).wrapping_sub(first);
+        let row = first.wrapping_neg()..(s.walks[2].source as isize).wrapping_sub(first);
         // SAFETY: the caller runs with the features.
         Self { first, mask: unsafe { V::mask(between, row) } }
     }
@@ -500,13 +501,10 @@ impl<V: Vector> Window<V> {
         count: usize,
         tap: usize,
     ) -> (isize, Between) {
-        let step = if STEP > 0 { STEP } else { s.stride[2] };
-        let first = (x * step + tap * s.dilation[2]) as isize + s.origin[2];
-        let before = (-first).max(0) as usize;
-        let inside = (s.source[2] as isize - first).max(0) as usize;
-        let low = before.div_ceil(step).min(count);
-        let high = inside.div_ceil(step).min(count);
-        (first, Between { step, low, high })
+        let step = if STEP > 0 { STEP } else { s.walks[2].stride };
+        let first = s.walks[2].with_stride(step).at(x, tap);
+        let met = inside(first, step, count, s.walks[2].source);
+        (first, Between { step, low: met.start, high: met.end })
     }
 
     /// Whether all lanes meet the source, side by side: then a window needs no mask.
@@ -559,9 +557,9 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
         // Where the stride isn't known to be 1 windows are read by their masks, whole or not.
         let mut whole = const { STEP == 1 };
         for s in combs {
-            let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+            let count = s.walks[2].outputs.saturating_sub(x).min(V::LANES);
             for col in tap..tap + COLS {
-                let count = if col < s.taps[2] { count } else { 0 };
+                let count = if col < s.walks[2].taps { count } else { 0 };
                 whole &= Window::<V>::is_whole::<STEP>(s, x, count, col);
             }
         }
@@ -569,13 +567,13 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Windows<V, COMBS, COLS> {
         unsafe {
             let mut each = [[Window::whole::<STEP>(combs[0], x, 0); COLS]; COMBS];
             for (s, windows) in combs.iter().zip(&mut each) {
-                let count = s.outputs[2].saturating_sub(x).min(V::LANES);
+                let count = s.walks[2].outputs.saturating_sub(x).min(V::LANES);
                 for (col, window) in (tap..).zip(windows) {
                     // A mask is made only where it is read: that takes longer than a row of 3 taps.
                     *window = if whole {
                         Window::whole::<STEP>(s, x, col)
                     } else {
-                        let count = if col < s.taps[2] { count } else { 0 };
+                        let count = if col < s.walks[2].taps { count } else { 0 };
                         Window::new::<STEP>(s, x, count, col)
                     };
                 }
@@ -599,7 +597,7 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Ends<V, COMBS, COLS> {
     /// The caller runs with the vector's target features.
     #[inline(always)]
     unsafe fn new<const STEP: usize>(combs: [&Stencil; COMBS], tap: usize) -> Self {
-        let last = combs[0].outputs[2].saturating_sub(1) / V::LANES * V::LANES;
+        let last = combs[0].walks[2].outputs.saturating_sub(1) / V::LANES * V::LANES;
         // SAFETY: as the caller says.
         let windows = unsafe {
             [Windows::new::<STEP>(combs, 0, tap), Windows::new::<STEP>(combs, last, tap)]

@@ -15,8 +15,9 @@ type Filters<W, const COLS: usize, const ROWS: usize, const COMBS: usize, const 
 
 /// Whether the taps lie in one dense plane: what strips can do.
 pub(super) fn is_flat(s: &Stencil) -> bool {
-    let square = s.stride[1] == s.stride[2] && (s.dilation[1] == 1 || s.stride[1] == 1);
-    square && s.taps[0] == 1 && s.outputs[0] == 1 && s.meet(0, 0, 0) == Some(0)
+    let square = s.walks[1].stride == s.walks[2].stride
+        && (s.walks[1].dilation == 1 || s.walks[1].stride == 1);
+    square && s.walks[0].taps == 1 && s.walks[0].outputs == 1 && s.walks[0].meet(0, 0) == Some(0)
 }
 
 /// Writes all outputs of one stencil, or of two whose outputs alternate (`combs`): filters of
@@ -96,7 +97,7 @@ unsafe fn planes<
             of_planes[p] = job.plane(plane + p);
             for (s, weights) in combs.iter().zip(&mut weights[p]) {
                 for row in 0..ROWS {
-                    for col in 0..COLS.min(s.taps[2]) {
+                    for col in 0..COLS.min(s.walks[2].taps) {
                         let place =
                             row as isize * s.tap_pitches[1] + col as isize * s.tap_pitches[2];
                         weights[row][col] =
@@ -108,7 +109,7 @@ unsafe fn planes<
         // Where they can't all be held in registers, the compiler must not know them: it would
         // hold them in vectors on the stack, and each multiplication would read a vector.
         let weights = if COMBS * ROWS * COLS > 9 { black_box(&weights) } else { &weights };
-        for x in (0..combs[0].outputs[2]).step_by(V::LANES) {
+        for x in (0..combs[0].walks[2].outputs).step_by(V::LANES) {
             let made;
             let windows = match ends.at(x) {
                 Some(windows) => windows,
@@ -119,7 +120,7 @@ unsafe fn planes<
             };
             let each = &windows.each;
             // Rows that are dilated meet every so many rows only: those are walked by themselves.
-            for turn in 0..combs[0].dilation[1].min(combs[0].outputs[1]) {
+            for turn in 0..combs[0].walks[1].dilation.min(combs[0].walks[1].outputs) {
                 let at = [turn, x];
                 if const { STEP == 1 } && windows.whole {
                     strip::<V, COMBS, ROWS, COLS, STEP, HELD, PLANES, true>(
@@ -158,18 +159,18 @@ unsafe fn strip<
     weights: &Filters<V::Element, COLS, ROWS, COMBS, PLANES>,
 ) {
     let s = combs[0];
-    let [_, height, width] = s.source;
+    let [_, height, width] = s.sources();
     // Copies, and constants where all lanes are wanted: what is written might change the originals, for
     // all that the compiler knows.
     let windows = *windows;
     let epilogue = job.epilogue.changes();
-    let count = s.outputs[2] + (COMBS - 1) * combs[COMBS - 1].outputs[2] - COMBS * x;
+    let count = s.walks[2].outputs + (COMBS - 1) * combs[COMBS - 1].walks[2].outputs - COMBS * x;
     let count = if WHOLE { COMBS * V::LANES } else { count };
     // Rows are `apart`: of outputs, and as `STEP` is 1 where it isn't 1, of the source.
-    let apart = s.dilation[1];
+    let apart = s.walks[1].dilation;
     let row_pitch = apart * s.output_pitches[1];
-    let rows = (s.outputs[1] - top).div_ceil(apart);
-    let first = (top * STEP) as isize + s.origin[1];
+    let rows = (s.walks[1].outputs - top).div_ceil(apart);
+    let first = s.walks[1].with_stride(STEP).at(top, 0);
     // SAFETY: rows outside the source are left out; outputs are those of the stencils.
     unsafe {
         let mut held = [[[[V::splat(V::Element::ZERO); COLS]; ROWS]; COMBS]; PLANES];

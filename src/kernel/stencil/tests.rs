@@ -1,6 +1,7 @@
 //! The stencils of every ISA of this machine by themselves, against their definition.
 
 use super::{Channels, MOST_BLOCK, Planes, Row, Stencil};
+use crate::axis::Walk;
 use crate::element::Element;
 use crate::kernel::tests::{all, number};
 use crate::kernel::{Epilogue, Residual};
@@ -47,30 +48,27 @@ fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
         [taps[1] * taps[2], taps[2], 1].map(|p| p as isize * if turned { -1 } else { 1 });
     let tap_base = if turned { taps.iter().product::<usize>() - 1 } else { 0 };
     let output_base = rng.random_range(0..4);
-    Stencil {
-        source,
-        outputs,
-        taps,
-        stride,
-        dilation,
-        origin,
-        output_base,
-        output_pitches,
-        tap_base,
-        tap_pitches,
-    }
+    let walks = [0, 1, 2].map(|a| Walk {
+        source: source[a],
+        outputs: outputs[a],
+        taps: taps[a],
+        stride: stride[a],
+        dilation: dilation[a],
+        origin: origin[a],
+    });
+    Stencil { walks, output_base, output_pitches, tap_base, tap_pitches }
 }
 
 /// A stencil for the outputs between those of `s`, where there is room for one; now and then.
 fn twin(rng: &mut SmallRng, s: &Stencil) -> Option<Stencil> {
-    if s.output_pitches[2] != 2 || s.outputs[2] == 1 || rng.random_range(0..4) == 0 {
+    if s.output_pitches[2] != 2 || s.walks[2].outputs == 1 || rng.random_range(0..4) == 0 {
         return None;
     }
     let mut twin = *s;
     twin.output_base += 1;
-    twin.outputs[2] -= rng.random_range(0..=1);
-    twin.taps[2] = rng.random_range(1..=s.taps[2]);
-    twin.origin[2] += rng.random_range(-2i32..=2) as isize;
+    twin.walks[2].outputs -= rng.random_range(0..=1);
+    twin.walks[2].taps = rng.random_range(1..=s.walks[2].taps);
+    twin.walks[2].origin += rng.random_range(-2i32..=2) as isize;
     Some(twin)
 }
 
@@ -78,17 +76,18 @@ fn twin(rng: &mut SmallRng, s: &Stencil) -> Option<Stencil> {
 fn meetings(s: &Stencil, mut meet: impl FnMut(usize, usize, usize)) {
     let every =
         |[a, b, c]: [usize; 3]| (0..a * b * c).map(move |i| [i / (b * c), i / c % b, i % c]);
-    for o in every(s.outputs) {
-        'taps: for k in every(s.taps) {
+    for o in every(s.outputs()) {
+        'taps: for k in every(s.taps()) {
             let mut at = [0; 3];
             for a in 0..3 {
-                let x = (o[a] * s.stride[a] + k[a] * s.dilation[a]) as isize + s.origin[a];
-                if x < 0 || x >= s.source[a] as isize {
+                let &Walk { source, stride, dilation, origin, .. } = &s.walks[a];
+                let x = (o[a] * stride + k[a] * dilation) as isize + origin;
+                if x < 0 || x >= source as isize {
                     continue 'taps;
                 }
                 at[a] = x as usize;
             }
-            let source = (at[0] * s.source[1] + at[1]) * s.source[2] + at[2];
+            let source = (at[0] * s.walks[1].source + at[1]) * s.walks[2].source + at[2];
             let output = s.output_base + (0..3).map(|a| o[a] * s.output_pitches[a]).sum::<usize>();
             let tap = (0..3).map(|a| k[a] as isize * s.tap_pitches[a]).sum::<isize>();
             meet(source, output, (s.tap_base as isize + tap) as usize);
@@ -98,7 +97,7 @@ fn meetings(s: &Stencil, mut meet: impl FnMut(usize, usize, usize)) {
 
 /// The places of a stencil's outputs.
 fn outputs_of(s: &Stencil) -> Vec<usize> {
-    let [a, b, c] = s.outputs;
+    let [a, b, c] = s.outputs();
     let place =
         |o: [usize; 3]| s.output_base + (0..3).map(|a| o[a] * s.output_pitches[a]).sum::<usize>();
     (0..a * b * c).map(|i| place([i / (b * c), i / c % b, i % c])).collect()
@@ -114,8 +113,8 @@ fn check_outputs<T: Element>() {
         let planes = rng.random_range(1..=3);
         let mut tensor = |len: usize| -> Vec<T> { (0..len).map(|_| number(&mut rng)).collect() };
         let lens = [
-            s.source.iter().product::<usize>(),
-            s.taps.iter().product(),
+            s.sources().iter().product::<usize>(),
+            s.taps().iter().product(),
             places.iter().max().unwrap() + 3,
         ];
         // Planes of the source may be one and the same.
@@ -165,15 +164,15 @@ fn check_gradients<T: Element>() {
         let mut s = stencil(&mut rng, case % 2 == 0, true);
         if case % 10 == 0 {
             // More rows than a lane sums up at once.
-            (s.outputs[1], s.source[1]) = (600, 601);
-            s.output_pitches[0] = s.output_pitches[1] * s.outputs[1];
+            (s.walks[1].outputs, s.walks[1].source) = (600, 601);
+            s.output_pitches[0] = s.output_pitches[1] * s.walks[1].outputs;
         }
         let planes = rng.random_range(1..=3);
         let places = outputs_of(&s);
-        let reach = [s.source.iter().product::<usize>(), places[places.len() - 1] + 1];
+        let reach = [s.sources().iter().product::<usize>(), places[places.len() - 1] + 1];
         let plane_pitches = [reach[0] + 2, reach[1] + 3];
         let lens = [0, 1].map(|i| (planes - 1) * plane_pitches[i] + reach[i]);
-        let taps: usize = s.taps.iter().product();
+        let taps: usize = s.taps().iter().product();
         let filters = rng.random_range(1..=3);
         // Filters may share a source.
         let source_pitch = if case % 3 == 0 { 0 } else { lens[0] + 1 };
@@ -232,30 +231,35 @@ fn check_groups<T: Element>() {
     {
         let cols = rng.random_range(1..=9);
         let outputs = [1, rng.random_range(1..=13), rng.random_range(2..=70)];
+        let source = [rng.random_range(1..=15), rng.random_range(1..=90)];
         let pitch = if has_twin { 2 } else { 1 };
         let row = pitch * outputs[2] + rng.random_range(0..3);
+        let mut walk = |a: usize, source, taps| Walk {
+            source,
+            outputs: outputs[a],
+            taps,
+            stride: step,
+            dilation: 1,
+            origin: rng.random_range(-6i32..=2) as isize,
+        };
+        let [rows_walk, cols_walk] = [walk(1, source[0], rows), walk(2, source[1], cols)];
         let s = Stencil {
-            source: [1, rng.random_range(1..=15), rng.random_range(1..=90)],
-            outputs,
-            taps: [1, rows, cols],
-            stride: [1, step, step],
-            dilation: [1; 3],
-            origin: [0, rng.random_range(-6i32..=2) as isize, rng.random_range(-6i32..=2) as isize],
+            walks: [Walk::UNIT, rows_walk, cols_walk],
             output_base: rng.random_range(0..4),
             output_pitches: [row * outputs[1], row, pitch],
             tap_base: 0,
             tap_pitches: [(rows * cols) as isize, cols as isize, 1],
         };
-        let twin = has_twin.then(|| Stencil {
-            output_base: s.output_base + 1,
-            outputs: [1, outputs[1], outputs[2] - case % 2],
-            taps: [1, rows, rng.random_range(1..=cols)],
-            ..s
+        let twin = has_twin.then(|| {
+            let taps = rng.random_range(1..=cols);
+            let columns = Walk { outputs: outputs[2] - case % 2, taps, ..s.walks[2] };
+            let walks = [s.walks[0], s.walks[1], columns];
+            Stencil { output_base: s.output_base + 1, walks, ..s }
         });
         let (inputs, wanted) = (rng.random_range(1..=3), rng.random_range(1..=block));
         let mut places = outputs_of(&s);
         places.extend(twin.iter().flat_map(outputs_of));
-        let plane = s.source.iter().product::<usize>();
+        let plane = s.sources().iter().product::<usize>();
         let source_pitch = plane + rng.random_range(0..3);
         let source = tensor_of::<T>(&mut rng, (inputs - 1) * source_pitch + plane);
         let weights: Vec<T> = tensor_of(&mut rng, block * inputs * rows * cols);
@@ -286,7 +290,7 @@ fn check_groups<T: Element>() {
         let packed = |s: &Stencil| {
             let mut packed = Vec::new();
             for input in 0..inputs {
-                for col in 0..s.taps[2] {
+                for col in 0..s.walks[2].taps {
                     for row in 0..rows {
                         let at = |k: usize| ((k * inputs + input) * rows + row) * cols + col;
                         packed.extend((0..block).map(|k| weights[at(k)]));
@@ -336,13 +340,13 @@ fn check_rows<T: Element>() {
         let groups = rng.random_range(1..=37_usize.div_ceil(inputs.max(outputs)));
         let (sources, channels) = (groups * inputs, groups * outputs);
         let width = rng.random_range(1..=groups) * outputs;
-        let at = [rng.random_range(0..s.outputs[0]), rng.random_range(0..s.outputs[1])];
-        let start = rng.random_range(0..s.outputs[2]);
-        let x = start..rng.random_range(start..=s.outputs[2]);
+        let at = [rng.random_range(0..s.walks[0].outputs), rng.random_range(0..s.walks[1].outputs)];
+        let start = rng.random_range(0..s.walks[2].outputs);
+        let x = start..rng.random_range(start..=s.walks[2].outputs);
         let (first, pitch) = (rng.random_range(0..3), s.output_pitches[2]);
-        let taps = s.taps.iter().product::<usize>();
+        let taps = s.taps().iter().product::<usize>();
         let mut tensor = |len: usize| -> Vec<T> { tensor_of(&mut rng, len) };
-        let source = tensor(s.source.iter().product::<usize>() * sources);
+        let source = tensor(s.sources().iter().product::<usize>() * sources);
         let weight = tensor(taps * inputs * channels);
         let bias = tensor(channels);
         let [old, residual] = [(); 2].map(|()| tensor((first + x.len() * pitch + 1) * channels));
