@@ -81,6 +81,7 @@ mod gemm;
 #[allow(unsafe_code, reason = "intrinsics and raw tiles: every block says why it is sound")]
 #[allow(clippy::needless_range_loop, reason = "indices are register numbers")]
 mod kernel;
+mod numerics;
 mod options;
 mod packed;
 mod parallel;

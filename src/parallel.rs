@@ -119,6 +119,17 @@ impl<'a> Parallelism<'a> {
         }
     }
 
+    /// Calls `work` for every one of `count` units, which take no scratch.
+    pub(crate) fn for_all<U: Send>(
+        self,
+        count: usize,
+        units: impl Iterator<Item = U> + Send,
+        work: impl Fn(U) + Sync,
+    ) {
+        let none: &mut [u8] = &mut [];
+        self.for_each(Need::of_units(count), units, none, |unit, _, _: &mut ()| work(unit));
+    }
+
     /// Calls `work(unit, piece, state)` for every unit: as many workers as there are whole pieces
     /// in `scratch`, but no more than [`workers`](Self::workers), each with a piece and a state
     /// of its own, which tells it what its last unit left in the piece.

@@ -5,13 +5,13 @@ use crate::axis::{Phases, Walk, phase_count};
 use crate::element::Element;
 use crate::engine::backward_weight::is_pointwise;
 use crate::engine::classes::Inside;
-use crate::engine::direct::STENCIL_TERMS;
 use crate::engine::few_pixels::FewPixels;
 use crate::engine::regions::Cut;
 use crate::error::Error;
 use crate::gemm::gathered::ROWS_OF_CELL;
-use crate::kernel::stencil::{Channels, MOST_BLOCK, MOST_TERMS};
+use crate::kernel::stencil::{Channels, MOST_BLOCK};
 use crate::kernel::{Isa, Kernels};
+use crate::numerics::{DIRECT_TERMS, DOT_PIXELS, PARTS, SUMMED_PIXELS, TAPS};
 use crate::pass::Pass;
 use crate::scratch::room;
 use crate::shape::{Layout, Shape};
@@ -26,25 +26,15 @@ const MOST_PHASES: usize = 64;
 const MOST_DOTS: usize = 64;
 const MOST_DIRECT: usize = 16;
 
-/// Taps of a block, which are what is summed between two visits of the destination.
-const TAPS: usize = 8192;
-
 /// Pixels of a block, which are the rows of its product.
 const PIXELS: usize = 1568;
 
-/// The same of `backward_weight`, whose sums are over the pixels, and elements of the image that its blocks touch.
-const SUMMED_PIXELS: usize = 1024;
+/// Rows of `backward_weight`, whose sums are over the pixels, and elements of the image that its blocks touch.
 const ROWS_OF_TAPS: usize = 616;
 const SUMMED_TOUCHED: usize = 128 << 10;
 
 /// Elements that the rows and columns of a tile of dot products have in a block: in part they are the same lines.
 const DOT_ELEMENTS: usize = 24 << 10;
-
-/// Pixels of a block in dot products: a lane of a vector adds up its share of them.
-const DOT_PIXELS: usize = 4096;
-
-/// The most partial sums, where `backward_weight` has few blocks.
-const PARTS: usize = 8;
 
 /// Multiplications that a block of pixels should have, and the blocks of a plane from which on taps give way.
 const BLOCK_WORK: usize = 3 << 20;
@@ -157,7 +147,7 @@ impl<'a, T: Element> Question<'a, T> {
     fn is_depthwise(&self) -> bool {
         let shape = &self.shape;
         let one = shape.groups() > 1 && shape.group_in() == 1 && shape.group_out() == 1;
-        one && shape.kernel_taps() <= STENCIL_TERMS && shape.layout() == Layout::ChannelsFirst
+        one && shape.kernel_taps() <= DIRECT_TERMS && shape.layout() == Layout::ChannelsFirst
     }
 
     /// The widths of panels that there are.
@@ -176,13 +166,13 @@ impl<'a, T: Element> Question<'a, T> {
         let shape = &self.shape;
         let taps = shape.kernel_taps();
         let group = [shape.group_in(), shape.group_out()];
-        let modest = shape.batch() / STENCIL_TERMS <= shape.output_pixels();
+        let modest = shape.batch() / DIRECT_TERMS <= shape.output_pixels();
         let no_phases = self.sources.is_empty();
         match shape.layout() {
             Layout::ChannelsFirst => {
                 if shape.groups() > 1
                     && group[0] == 1
-                    && taps <= STENCIL_TERMS
+                    && taps <= DIRECT_TERMS
                     && modest
                     && !no_phases
                 {
@@ -190,7 +180,7 @@ impl<'a, T: Element> Question<'a, T> {
                 }
                 let summed = self.pass == Pass::BackwardWeight;
                 let alternate = self.pass == Pass::BackwardData && shape.axes3()[2].stride > 2;
-                let few = group[0].min(group[1]) <= MOST_DIRECT && taps <= STENCIL_TERMS;
+                let few = group[0].min(group[1]) <= MOST_DIRECT && taps <= DIRECT_TERMS;
                 if !summed && !alternate && few && !no_phases {
                     for block in 1..=MOST_BLOCK {
                         add(Schedule::direct(Corner::Pixels, Staging::Packed, block));
@@ -199,7 +189,7 @@ impl<'a, T: Element> Question<'a, T> {
             }
             Layout::ChannelsLast => {
                 let few = Channels::fit(group, self.kernels.stencils.lanes);
-                let blocked = taps.saturating_mul(group[0].max(group[1])) <= MOST_TERMS && modest;
+                let blocked = taps.saturating_mul(group[0].max(group[1])) <= DIRECT_TERMS && modest;
                 if shape.groups() > 1 && few && blocked && !no_phases {
                     add(Schedule::direct(Corner::Channels, Staging::Packed, 0));
                 }

@@ -6,7 +6,6 @@
 use crate::element::Element;
 use crate::kernel::Epilogue;
 use crate::parallel::Parallelism;
-use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 
 /// A tensor that is written, an image at a time.
@@ -86,9 +85,7 @@ impl Images {
         if len == 0 {
             return;
         }
-        let need = Need::of_units(tensor.len() / len);
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, tensor.chunks_mut(len), none, |image, _, _: &mut ()| {
+        parallelism.for_all(tensor.len() / len, tensor.chunks_mut(len), |image| {
             work(image);
         });
     }

@@ -9,15 +9,15 @@
 
 use super::Layer;
 use super::classes::Inside;
-use super::partial_sums::{PARTIALS, join};
+use super::pack::pack_channels;
+use super::partial_sums::{self, PARTIALS, in_parts};
 use super::steps::Steps;
 use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
-use crate::gemm::grid::{Grid, Run, dense, fit_tables};
+use crate::gemm::grid::{Grid, dense, fit_tables};
 use crate::gemm::kinds::{self, Operands};
-use crate::gemm::pack::{Source as Columns, pack};
 use crate::gemm::target::{Cell, Order, Target};
 use crate::gemm::{Left, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels};
@@ -221,8 +221,7 @@ impl Scatter {
 
     /// Elements of partial sums.
     fn partials(&self) -> usize {
-        let elements = self.target.rows().len() * self.target.lanes().len();
-        if self.parts == 1 { 0 } else { self.parts * elements }
+        partial_sums::elements(self.parts, self.target.rows().len() * self.target.lanes().len())
     }
 
     /// A copy and the panels of one run for each worker, and the partial sums.
@@ -278,22 +277,15 @@ impl Scatter {
         scratch: &mut [T],
     ) {
         let (partials, scratch) = scratch.split_at_mut(self.partials());
-        let sources = [input, grad_output];
-        if self.parts == 1 {
-            let cells = self.target.over(grad_weight);
-            layer.parallelism.for_each(self.need(), cells, scratch, |cell, scratch, held| {
-                self.fill(layer, sources, cell, 0, write, scratch, held);
+        let (sources, len) = ([input, grad_output], grad_weight.len());
+        in_parts(self.parts, partials, grad_weight, write, |sums, write| {
+            let parts = sums.chunks_mut(len).enumerate();
+            let cells =
+                parts.flat_map(|(part, sums)| self.target.over(sums).map(move |cell| (part, cell)));
+            layer.parallelism.for_each(self.need(), cells, scratch, |unit, scratch, held| {
+                self.fill(layer, sources, unit, write, scratch, held);
             });
-            return;
-        }
-        let len = grad_weight.len();
-        let parts = partials.chunks_mut(len).enumerate();
-        let cells =
-            parts.flat_map(|(part, sums)| self.target.over(sums).map(move |cell| (part, cell)));
-        layer.parallelism.for_each(self.need(), cells, scratch, |(part, cell), scratch, held| {
-            self.fill(layer, sources, cell, part, Write::Overwrite, scratch, held);
         });
-        join(partials, len, grad_weight, write);
     }
 
     /// Sums one part into one cell.
@@ -302,8 +294,7 @@ impl Scatter {
         &self,
         layer: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
-        mut cell: Cell<'_, T>,
-        part: usize,
+        (part, mut cell): (usize, Cell<'_, T>),
         write: Write,
         scratch: &mut [T],
         held: &mut Held,
@@ -442,48 +433,4 @@ fn limits(schedule: Schedule, beside: Beside) -> Limits {
 pub(crate) fn is_pointwise(shape: &Shape) -> bool {
     let same = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.input == a.output;
     shape.axes3().iter().all(same)
-}
-
-/// Packs one panel: `count` channels from `first` on of the errors, or of an image with their pixels, for
-/// a run of pixels.
-fn pack_channels<T: Element>(
-    shape: &Shape,
-    kernel: &Kernel<T>,
-    (data, channels): (&[T], usize),
-    pixels: &Run,
-    first: usize,
-    count: usize,
-    to: &mut [T],
-) {
-    let per_image = shape.output_pixels();
-    match shape.layout() {
-        Layout::ChannelsFirst => {
-            // A run is a part of one image or several whole ones.
-            let cols = pixels.len / pixels.sizes[0];
-            let start = pixels.start[0] * channels * per_image + pixels.first % per_image;
-            let columns = Columns {
-                data: &data[start + first * per_image..],
-                lanes: count,
-                lane: per_image,
-                cols,
-                col: 1,
-                blocks: pixels.sizes[0],
-                block: channels * per_image,
-            };
-            pack(kernel, columns, to, false);
-        }
-        Layout::ChannelsLast => {
-            let data = &data[pixels.first * channels + first..];
-            let columns = Columns {
-                data,
-                lanes: count,
-                lane: 1,
-                cols: pixels.len,
-                col: channels,
-                blocks: 1,
-                block: 0,
-            };
-            pack(kernel, columns, to, false);
-        }
-    }
 }

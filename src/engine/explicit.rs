@@ -1,10 +1,11 @@
 //! The textbook: cols is written to memory, an image and a group at a time, and multiplied by the crate
 //! `matrixmultiply`.
 
-use super::partial_sums::{PARTIALS, join};
+use super::partial_sums::{self, PARTIALS, in_parts};
 use crate::element::Element;
 use crate::gemm::textbook::{Matrix, multiply};
 use crate::kernel::Epilogue;
+use crate::numerics::PARTS;
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
 use crate::scratch::Need;
@@ -107,12 +108,12 @@ pub(crate) fn backward_data<T: Element>(
 /// Into how many chunks the sum over the images is cut, by shape alone, so that chunks can be
 /// summed at once and the bits don't depend on who summed them.
 fn chunks(shape: &Shape) -> usize {
-    shape.batch().min(8).min(PARTIALS / shape.weight_len()).max(1)
+    shape.batch().min(PARTS).min(PARTIALS / shape.weight_len()).max(1)
 }
 
 /// One group's patch matrix for each worker, and a gradient for each chunk but a lone one.
 fn weight_need(shape: &Shape) -> Need {
-    let partials = if chunks(shape) == 1 { 0 } else { chunks(shape) * shape.weight_len() };
+    let partials = partial_sums::elements(chunks(shape), shape.weight_len());
     let units = chunks(shape) * shape.groups();
     Need { units, shared: partials, piece: cols_piece(shape) }
 }
@@ -130,29 +131,24 @@ pub(crate) fn backward_weight<T: Element>(
     let need = weight_need(shape);
     let (partials, scratch) = scratch.split_at_mut(need.shared);
     let chunks = chunks(shape);
-    let alone = chunks == 1;
-    let sums = if alone { &mut *grad_weight } else { &mut *partials };
-    let keep = alone && write == Write::Accumulate;
-
-    let units = sums.chunks_mut(shape.weight_len() / shape.groups()).enumerate();
-    parallelism.for_each(need, units, scratch, |(unit, sum), cols, _: &mut ()| {
-        let group = Group { shape, index: unit % shape.groups() };
-        let chunk = unit / shape.groups();
-        let images = chunk * shape.batch() / chunks..(chunk + 1) * shape.batch() / chunks;
-        for n in images.clone() {
-            let input = image(input, n, shape.image_len());
-            im2col_channels(shape, group.channels(), input, cols);
-            let grad_output = image(grad_output, n, grad_output.len() / shape.batch());
-            let dg = group.output(&grad_output[group.output_start()..]);
-            let [outputs, patch, pixels] = group.sizes();
-            let dw = Matrix::rows(&mut *sum, patch);
-            let accumulate = keep || n > images.start;
-            multiply([outputs, pixels, patch], dg, group.cols(&*cols).t(), dw, accumulate);
-        }
+    in_parts(chunks, partials, grad_weight, write, |sums, write| {
+        let units = sums.chunks_mut(shape.weight_len() / shape.groups()).enumerate();
+        parallelism.for_each(need, units, scratch, |(unit, sum), cols, _: &mut ()| {
+            let group = Group { shape, index: unit % shape.groups() };
+            let chunk = unit / shape.groups();
+            let images = chunk * shape.batch() / chunks..(chunk + 1) * shape.batch() / chunks;
+            for n in images.clone() {
+                let input = image(input, n, shape.image_len());
+                im2col_channels(shape, group.channels(), input, cols);
+                let grad_output = image(grad_output, n, grad_output.len() / shape.batch());
+                let dg = group.output(&grad_output[group.output_start()..]);
+                let [outputs, patch, pixels] = group.sizes();
+                let dw = Matrix::rows(&mut *sum, patch);
+                let accumulate = write == Write::Accumulate || n > images.start;
+                multiply([outputs, pixels, patch], dg, group.cols(&*cols).t(), dw, accumulate);
+            }
+        });
     });
-    if !alone {
-        join(partials, shape.weight_len(), grad_weight, write);
-    }
 }
 
 /// Where the matrices of one group lie in the tensors of one image: the only place that knows

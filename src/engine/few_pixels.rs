@@ -22,7 +22,8 @@ use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Left, Right, multiply};
-use crate::kernel::{Epilogue, Kernels, Side};
+use crate::kernel::{Epilogue, Kernels, MAX_LANES, Side};
+use crate::numerics::FEW_PIXELS_TAPS;
 use crate::pass::{Pass, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Axis, Layout, Shape, flat, positions};
@@ -41,14 +42,8 @@ const MOST_DOTS: usize = 16;
 /// cache of 1 MiB.
 const TOUCHED: usize = 96 << 10;
 
-/// The longest run of taps: at 4 lanes and more, a lane of a dot product adds up at most 512.
-const TAPS: usize = 2048;
-
 /// Output channels of a unit of work.
 const CHANNELS: usize = 24;
-
-/// The most lanes of any vector.
-const MOST_LANES: usize = 16;
 
 /// The product of one pass of such a layer.
 #[derive(Debug, Clone)]
@@ -85,7 +80,7 @@ impl FewPixels {
         // The tables have offsets of 32 bits.
         let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
         let few = pixels <= MOST_PIXELS.min(shape.group_out());
-        few && shape.patch_len() >= 2 * MOST_LANES && len <= u32::MAX as usize
+        few && shape.patch_len() >= 2 * MAX_LANES && len <= u32::MAX as usize
     }
 
     /// The product of a pass; none if it [isn't possible](Self::is_possible).
@@ -100,7 +95,7 @@ impl FewPixels {
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
         let (outputs, terms) = (shape.group_out(), shape.patch_len());
         let source = Source::input(shape);
-        let taps = TAPS.min(TOUCHED / pixels);
+        let taps = FEW_PIXELS_TAPS.min(TOUCHED / pixels);
         let limits = Limits {
             pixels: MOST_PIXELS,
             taps,
@@ -119,7 +114,7 @@ impl FewPixels {
         // The lanes of the last run reach back over its own, or past the end.
         let last = patches.taps.run(patches.taps.runs() - 1).len;
         let whole = whole
-            && last >= MOST_LANES
+            && last >= MAX_LANES
             && (shape.groups() == 1 || shape.layout() == Layout::ChannelsFirst);
         if !whole {
             patches.pixels.make_table()?;
@@ -174,7 +169,7 @@ impl FewPixels {
             }
             Pass::BackwardData => {
                 let mut lanes_at_once = terms.min(256);
-                while (1..MOST_LANES).contains(&(terms % lanes_at_once)) {
+                while (1..MAX_LANES).contains(&(terms % lanes_at_once)) {
                     lanes_at_once -= 1;
                 }
                 let (sizes, run) = ([1, 1, groups, terms], [1, 1, 1, lanes_at_once]);
@@ -210,7 +205,7 @@ impl FewPixels {
     /// the input.
     fn cols_len(&self) -> usize {
         let runs = self.groups * self.patches.taps.runs();
-        if self.whole { 0 } else { runs * self.pixels * self.run + MOST_LANES }
+        if self.whole { 0 } else { runs * self.pixels * self.run + MAX_LANES }
     }
 
     /// Elements of the gradient of cols; none if that is the gradient of the input.
@@ -300,10 +295,8 @@ impl FewPixels {
         let target = &self.target;
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let cols = self.cols(layer, input, scratch);
-        let none: &mut [T] = &mut [];
         let cells = target.over(output);
-        let need = Need::of_units(target.cells());
-        layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
+        layer.parallelism.for_all(target.cells(), cells, |mut cell| {
             let (channels, pixels) = (cell.rows(), cell.lanes());
             let epilogue = Epilogue { channels: Side::Rows, ..epilogue };
             let epilogue = epilogue.of_channels(channels.range());
@@ -336,10 +329,8 @@ impl FewPixels {
         scratch: &mut [T],
     ) {
         let cols = self.cols(layer, input, scratch);
-        let none: &mut [T] = &mut [];
         let cells = self.target.over(grad_weight);
-        let need = Need::of_units(self.target.cells());
-        layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
+        layer.parallelism.for_all(self.target.cells(), cells, |mut cell| {
             let (channels, taps) = (cell.rows(), cell.lanes());
             let first = self.output_channels.place([0, 0, 0, channels.first]);
             let left = Left {
@@ -376,14 +367,12 @@ impl FewPixels {
         let shape = layer.shape;
         let grad_cols = &*grad_cols;
         let per_image = grad_cols.len() / shape.batch();
-        let none: &mut [T] = &mut [];
         let len = match shape.layout() {
             Layout::ChannelsFirst => shape.input_pixels(),
             Layout::ChannelsLast => shape.image_len(),
         };
         let parts = grad_input.chunks_mut(len).enumerate();
-        let need = Need::of_units(parts.len());
-        layer.parallelism.for_each(need, parts, none, |(index, part), _, _: &mut ()| {
+        layer.parallelism.for_all(parts.len(), parts, |(index, part)| {
             if write == Write::Overwrite {
                 part.fill(T::ZERO);
             }
@@ -419,10 +408,8 @@ impl FewPixels {
         to: &mut [T],
         write: Write,
     ) {
-        let none: &mut [T] = &mut [];
         let cells = self.target.over(to);
-        let need = Need::of_units(self.target.cells());
-        layer.parallelism.for_each(need, cells, none, |mut cell, _, _: &mut ()| {
+        layer.parallelism.for_all(self.target.cells(), cells, |mut cell| {
             let taps = cell.lanes();
             let (group, first) = (taps.start[2], taps.start[3]);
             let outputs = self.output_channels.len();

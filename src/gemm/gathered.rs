@@ -8,9 +8,10 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, End, Left, Panel, Right, SUMS, TERMS, biases, store};
+use super::{Aligned, End, Left, Panel, Right, SUMS, biases, store};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Gather, Gathering, Kernel, Multiply, are_consecutive};
+use crate::numerics::KC;
 use core::mem::MaybeUninit;
 
 /// Rows that meet one part of a panel before the next part; fewer where their sums would be more than [`SUMS`].
@@ -77,7 +78,7 @@ pub(super) unsafe fn multiply<T: Element>(
 ) {
     let Gathering { gather, by_lane, rows_of_one, .. } = *gathering;
     let together = ROWS.min(SUMS / kernel.lanes);
-    let part = TERMS.min(PART / (kernel.lanes * size_of::<T>()));
+    let part = KC.min(PART / (kernel.lanes * size_of::<T>()));
     assert!(together > 0 && part > 0);
     let (rows, lanes) = (cell.row_count(), cell.lanes().len);
     let mut sums = MaybeUninit::<Aligned<[T; SUMS]>>::uninit();

@@ -6,9 +6,10 @@
 
 use super::grid::Offsets;
 use super::target::Cell;
-use super::{Aligned, Panel, TERMS, height, store};
+use super::{Aligned, Panel, height, store};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Multiply};
+use crate::numerics::{KC, SUMMED_PIXELS};
 use core::mem::MaybeUninit;
 
 #[cfg(feature = "testing")]
@@ -19,6 +20,9 @@ const KINDS: usize = 32;
 
 /// Parts of a panel at most.
 const PARTS: usize = 8;
+
+// Panels of a block of pixels that are packed for one kernel may be met by another that is half as wide.
+const _: () = assert!(2 * SUMMED_PIXELS <= PARTS * KC);
 
 /// Bytes of the sums that there is room for.
 const ROOM: usize = 2 * FEW;
@@ -83,7 +87,7 @@ pub(crate) fn multiply<'a, T: Element>(
 ) {
     let Operands { data, rows, panels, panel_pitch } = operands;
     let (count, lanes) = (rows.all().len(), cell.lanes().len);
-    let part = TERMS * kernel.lanes;
+    let part = KC * kernel.lanes;
     let parts = panel_pitch.div_ceil(part).max(1);
     assert!(parts <= PARTS && lanes > 0);
     let last_panel = (lanes.div_ceil(kernel.lanes) - 1) * panel_pitch;

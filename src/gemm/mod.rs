@@ -27,10 +27,6 @@ use core::slice;
 use grid::Offsets;
 use target::Cell;
 
-/// The most terms that any kernel's tile adds up before the sum joins those before it. An element's error is
-/// thereby that of `TERMS + terms / TERMS` additions, not of `terms`.
-pub(crate) const TERMS: usize = 384;
-
 /// Elements of f32 in 2 KiB: places a multiple of that apart meet in the same few sets of the caches.
 pub(crate) const CROWDED: usize = 512;
 
@@ -193,7 +189,6 @@ pub(crate) fn multiply<T: Element>(
     assert!(total([right.first, past]) < usize::MAX);
     assert!(total([last.from, last.vectors * kernel.vector, most]) <= right.data.len());
     assert!(fits(&epilogue, cell));
-    assert!(kernel.rows * kernel.lanes <= MAX_TILE && (1..=TERMS).contains(&kernel.block));
 
     let beside_a = gathered::beside(kernel, steps_a);
     let swept = kernel.sweep.zip(swept::pays(kernel, cell, &right, &epilogue));

@@ -10,6 +10,7 @@ use super::target::Cell;
 use super::{CROWDED, Left, Right};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Side, Sweep};
+use crate::numerics::SWEEPS;
 
 /// Places that are read one after the other. All terms of so many are added at once, whatever the rows.
 const PLACES: usize = 16;
@@ -31,9 +32,6 @@ const LANES_AGAIN: usize = 256;
 
 /// The fewest lanes that are worth it.
 const FEWEST: usize = 256;
-
-/// How often sums grow at most, each time with a rounding (docs/numerics.md): many terms have more places at once.
-const TIMES: usize = 64;
 
 /// The panels of a product that are summed so.
 pub(super) struct Swept {
@@ -65,7 +63,8 @@ pub(super) fn pays<T: Element>(
     if !few && terms_of(kernel, steps, places) < steps.len() {
         return None;
     }
-    let places = places.max(steps.len().div_ceil(TIMES));
+    // Many terms have more places at once.
+    let places = places.max(steps.len().div_ceil(SWEEPS));
     let to_pitch = even_pitch(cell.row_offsets())?;
     Some(Swept { panels: lanes / kernel.lanes, places, to_pitch })
 }

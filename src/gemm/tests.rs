@@ -1,17 +1,19 @@
 //! Grids, targets, panels and the product of every kernel, against loops that a child could write.
 
 use super::grid::{AXES, Grid, Offsets, dense, fit_tables, run_box};
-use super::pack::{Source, pack};
 use super::target::{Order, Target};
-use super::{Left, ROWS, Right, TERMS, multiply};
+use super::{Left, ROWS, Right, multiply};
 use crate::element::Element;
 use crate::kernel::tests::{kernels, number};
 use crate::kernel::{Epilogue, Isa, Kernel, Residual, Side};
+use crate::numerics::KC;
 use crate::testing::Unit;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+mod pack;
 
 pub(crate) const TESTS: &[Unit] = &[
     (
@@ -22,7 +24,7 @@ pub(crate) const TESTS: &[Unit] = &[
     ("gemm::tables_fit_or_are_cut", tables_fit_or_are_cut),
     ("gemm::cells_are_disjoint_and_cover", cells_are_disjoint_and_cover),
     ("gemm::a_target_whose_elements_meet_is_refused", a_target_whose_elements_meet_is_refused),
-    ("gemm::panels", panels),
+    ("gemm::panels", pack::panels),
     ("gemm::rows_of_a_part_ascend", rows_of_a_part_ascend),
     ("gemm::products_around_every_edge", products_around_every_edge),
     ("gemm::products_of_many_terms", products_of_many_terms),
@@ -181,47 +183,6 @@ fn a_target_whose_elements_meet_is_refused() {
         let (rows, lanes) = (Grid::line(3, 2, 3).unwrap(), Grid::line(3, 1, 3).unwrap());
         Target::new(rows, lanes, 0, 1, Order::RowsOutside);
     });
-}
-
-/// Panels against their definition: columns along the memory and across it, forwards and
-/// backwards, in blocks, with fewer lanes than a panel has.
-fn check_pack<T: Element>() {
-    let mut rng = SmallRng::seed_from_u64(4);
-    for (isa, kernel, _) in kernels::<T>() {
-        let vector = kernel.vector;
-        for lanes in 1..=kernel.lanes {
-            for cols in [1, 2, vector - 1, vector, vector + 1, 3 * vector + 1] {
-                for (blocks, reversed, across) in
-                    [(1, false, true), (3, true, true), (2, false, false), (1, true, false)]
-                {
-                    let (cols, gap) = (cols.max(1), rng.random_range(0..3));
-                    let (lane, col) = if across { (cols + gap, 1) } else { (1, lanes + gap) };
-                    let block = if across { lanes * lane } else { cols * col } + gap;
-                    let reach = (lanes - 1) * lane + (cols - 1) * col + (blocks - 1) * block;
-                    let data: Vec<T> = (0..=reach).map(|i| T::from_f64(i as f64 + 1.0)).collect();
-                    let mut to = vec![T::from_f64(f64::NAN); blocks * cols * kernel.lanes];
-                    let source = Source { data: &data, lanes, lane, cols, col, blocks, block };
-                    pack(kernel, source, &mut to, reversed);
-                    for (i, &got) in to.iter().enumerate() {
-                        let (l, c) = (i % kernel.lanes, i / kernel.lanes % cols);
-                        let (b, c) =
-                            (i / kernel.lanes / cols, if reversed { cols - 1 - c } else { c });
-                        let place = b * block + c * col + l * lane;
-                        let expected = if l < lanes { data[place] } else { T::ZERO };
-                        assert!(
-                            got == expected,
-                            "{isa}: lane {l}, column {c}, block {b} of {lanes} x {cols}: {got}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn panels() {
-    check_pack::<f32>();
-    check_pack::<f64>();
 }
 
 /// A product to try: its sizes and how its result is finished.
@@ -405,11 +366,11 @@ fn products_around_every_edge() {
     check_edges::<f64>();
 }
 
-/// Sums that are cut into stretches of [`TERMS`].
+/// Sums that are cut into stretches of [`KC`].
 fn check_long<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(6);
     for (isa, kernel, free) in kernels::<T>() {
-        for terms in [TERMS - 1, TERMS, TERMS + 1, 2 * TERMS, 2 * TERMS + 76] {
+        for terms in [KC - 1, KC, KC + 1, 2 * KC, 2 * KC + 76] {
             for (packed, bias) in
                 [(true, Some(Side::Columns)), (false, Some(Side::Rows)), (true, None)]
             {

@@ -1,15 +1,16 @@
 //! Winograd's products and transforms, in slices: as many products of the same sizes as a tile has points, and tiles
 //! that become points, or are made of them.
 
+use super::height;
 use super::target::Cell;
-use super::{TERMS, height};
 use crate::element::Element;
 use crate::kernel::winograd::{Form, Stage, Transform};
 use crate::kernel::{Epilogue, Kernel, Kernels, Multiply, Store};
+use crate::numerics::KC;
 use core::ops::Range;
 
 /// The most rows, and the most terms, of a [`Products`].
-pub(crate) const MOST: usize = TERMS;
+pub(crate) const MOST: usize = KC;
 
 /// The sizes of products `c[p] = a[p] * b[p]`, and where their operands lie.
 #[derive(Debug, Clone, Copy)]

@@ -26,6 +26,7 @@ mod vector;
 pub(crate) mod winograd;
 
 use crate::element::{Element, ForElement};
+use crate::numerics::KC;
 use core::fmt;
 use core::ops::Range;
 
@@ -146,6 +147,7 @@ impl<T> Kernels<T> {
         self.wide.check();
         if let Some(narrow) = &self.narrow {
             narrow.check();
+            assert!(self.tall.lanes <= 2 * narrow.lanes);
         }
         assert!(self.dots.columns.len() <= DOTS);
         self
@@ -183,7 +185,8 @@ impl<T> Kernel<T> {
     /// Whether its sizes agree with each other and with what there is room for; else the table doesn't compile.
     const fn check(&self) {
         assert!(self.rows > 0 && self.row_step > 0 && self.rows.is_multiple_of(self.row_step));
-        assert!(self.vector > 0 && self.vector <= MAX_LANES && self.block > 0);
+        assert!(self.vector > 0 && self.vector <= MAX_LANES);
+        assert!(self.block > 0 && self.block <= KC);
         assert!(self.lanes.is_multiple_of(self.vector) && self.lanes / self.vector <= MAX_VECTORS);
         assert!(self.rows * self.lanes <= MAX_TILE);
         let mut index = 0;

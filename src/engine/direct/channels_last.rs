@@ -3,25 +3,23 @@
 //!
 //! The weights are turned once per call, so that the outputs of a tap lie side by side too: of the first
 //! channel of each group, then of the second. A unit
-//! of work is a line, at most [`LINE`] pixels of a row: of the output (forward), of the input
+//! of work is a line, at most [`DIRECT_LINE`] pixels of a row: of the output (forward), of the input
 //! (backward_data, which gathers). backward_weight sums part of the lines for a block of channels;
 //! the parts are cut by shape and added up in their order.
 
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
-use crate::engine::partial_sums::PARTIALS;
+use crate::engine::partial_sums::{PARTIALS, join};
 use crate::engine::{Layer, Weights};
 use crate::error::Error;
-use crate::kernel::stencil::{Channels, MOST_TERMS, Row, Stencil};
+use crate::kernel::stencil::{Channels, Row, Stencil};
 use crate::kernel::{Epilogue, Kernels};
+use crate::numerics::{DIRECT_LINE, DIRECT_PARTS, DIRECT_TERMS};
 use crate::pass::{Pass, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
 use core::ops::Range;
-
-/// The most pixels of a line: a sum over one stays in a register.
-const LINE: usize = 256;
 
 /// The most channels whose gradients are summed by one unit of work.
 const BLOCK: usize = 64;
@@ -31,8 +29,7 @@ fn block([_, outputs]: [usize; 2]) -> usize {
     BLOCK / outputs * outputs
 }
 
-/// The most parts of a sum over all pixels, and the fewest pixels that are worth a part.
-const PARTS: usize = 16;
+/// The fewest pixels that are worth a part of a sum over all of them.
 const WORTH: usize = 1024;
 
 /// The stencils of a layer with few channels to a filter, channels last. An element of theirs is a pixel.
@@ -44,8 +41,8 @@ pub(crate) struct ChannelsLast {
     /// Every input element meets a tap.
     fills: bool,
     /// Of the output, which forward and backward_weight sum over those of the input.
-    channels: Channels,
-    taps: usize,
+    pub(in crate::engine) channels: Channels,
+    pub(in crate::engine) taps: usize,
     /// Of backward_weight's sum.
     parts: usize,
 }
@@ -65,7 +62,7 @@ struct Lines {
 
 impl Lines {
     fn per_row(self) -> usize {
-        self.sizes[2].div_ceil(LINE)
+        self.sizes[2].div_ceil(DIRECT_LINE)
     }
 
     fn per_image(self) -> usize {
@@ -75,7 +72,7 @@ impl Lines {
     fn get(self, index: usize) -> Line {
         let [_, rows, columns] = self.sizes;
         let (row, part) = (index / self.per_row(), index % self.per_row());
-        let x = part * LINE..columns.min((part + 1) * LINE);
+        let x = part * DIRECT_LINE..columns.min((part + 1) * DIRECT_LINE);
         Line {
             image: row / (rows * self.sizes[0]),
             at: [row / rows % self.sizes[0], row % rows],
@@ -90,7 +87,7 @@ impl Lines {
         channels: usize,
     ) -> impl Iterator<Item = (usize, &mut [T])> + Send {
         let rows = tensor.chunks_mut(self.sizes[2] * channels);
-        rows.flat_map(move |row| row.chunks_mut(LINE * channels)).enumerate()
+        rows.flat_map(move |row| row.chunks_mut(DIRECT_LINE * channels)).enumerate()
     }
 }
 
@@ -103,8 +100,8 @@ impl ChannelsLast {
     ) -> Result<Option<Self>, Error> {
         let (taps, group) = (shape.kernel_taps(), [shape.group_in(), shape.group_out()]);
         // As for channels first: sums stay blocked.
-        let blocked = taps.saturating_mul(group[0].max(group[1])) <= MOST_TERMS
-            && shape.batch() / MOST_TERMS <= shape.output_pixels();
+        let blocked = taps.saturating_mul(group[0].max(group[1])) <= DIRECT_TERMS
+            && shape.batch() / DIRECT_TERMS <= shape.output_pixels();
         let few = shape.groups() > 1 && Channels::fit(group, kernels.stencils.lanes);
         if !few || !blocked || shape.layout() != Layout::ChannelsLast {
             return Ok(None);
@@ -124,12 +121,12 @@ impl ChannelsLast {
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
         let channels = Channels { count: shape.out_channels(), group };
         let sums = channels.count.next_multiple_of(block(group)).saturating_mul(taps * group[0]);
-        let parts = PARTS.min(pixels / WORTH).min(PARTIALS / sums).max(1);
+        let parts = DIRECT_PARTS.min(pixels / WORTH).min(PARTIALS / sums).max(1);
         Ok(Some(Self { forward, backward_data, fills, channels, taps, parts }))
     }
 
     /// The channels of the input, which backward_data sums over those of the output.
-    fn inputs(&self) -> Channels {
+    pub(in crate::engine) fn inputs(&self) -> Channels {
         let Channels { count, group: [inputs, outputs] } = self.channels;
         Channels { count: self.channels.sources(count), group: [outputs, inputs] }
     }
@@ -163,27 +160,6 @@ impl ChannelsLast {
         Need { units, shared, piece: 0 }
     }
 
-    /// Turns the weights for a pass. A filter has the inputs of a tap side by side.
-    pub(crate) fn pack<T: Element>(&self, pass: Pass, weight: &[T], packed: &mut [T]) {
-        let Channels { count, group } = self.channels;
-        let filter = self.taps * group[0];
-        if pass != Pass::BackwardData || group == [1, 1] {
-            for (row, packed) in packed.chunks_mut(count).enumerate() {
-                let filters = weight.chunks(filter);
-                packed.iter_mut().zip(filters).for_each(|(to, filter)| *to = filter[row]);
-            }
-            return;
-        }
-        let Channels { count, group: [outputs, inputs] } = self.inputs();
-        for (row, packed) in packed.chunks_mut(count).enumerate() {
-            let (tap, output) = (row / outputs, row % outputs);
-            let filters = weight.chunks(filter).skip(output).step_by(outputs);
-            for (to, filter) in packed.chunks_mut(inputs).zip(filters) {
-                to.copy_from_slice(&filter[tap * inputs..][..inputs]);
-            }
-        }
-    }
-
     /// The weights as turned before, or now.
     fn packed<'a, T: Element>(
         &self,
@@ -213,10 +189,8 @@ impl ChannelsLast {
     ) {
         let weight = self.packed(Pass::Forward, weights, scratch);
         let lines = Lines { sizes: self.forward.outputs() };
-        let need = Need { shared: 0, ..self.need(shape, Pass::Forward) };
         let units = lines.cut(output, self.channels.count);
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, units, none, |(index, output), _, _: &mut ()| {
+        parallelism.for_all(self.need(shape, Pass::Forward).units, units, |(index, output)| {
             let Line { image, at, x } = lines.get(index);
             let sources = [&input[image * shape.image_len()..][..shape.image_len()], weight];
             let row = Row { at, x };
@@ -239,23 +213,25 @@ impl ChannelsLast {
         let weight = self.packed(Pass::BackwardData, weights, scratch);
         let channels = self.inputs();
         let lines = Lines { sizes: shape.axes3().map(|axis| axis.input) };
-        let need = Need { shared: 0, ..self.need(shape, Pass::BackwardData) };
         let units = lines.cut(grad_input, channels.count);
         let per_image = shape.output_pixels() * self.channels.count;
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, units, none, |(index, grad_input), _, _: &mut ()| {
-            let line = lines.get(index);
-            if write == Write::Overwrite && !self.fills {
-                grad_input.fill(T::ZERO);
-            }
-            let sources = [&grad_output[line.image * per_image..][..per_image], weight];
-            let epilogue = Epilogue::new(write == Write::Accumulate);
-            for s in &self.backward_data {
-                let Some((row, first)) = within(s, lines.sizes, &line) else { continue };
-                let stencils = &kernels.stencils;
-                stencils.apply_row(s, row, channels, sources, grad_input, first, epilogue);
-            }
-        });
+        parallelism.for_all(
+            self.need(shape, Pass::BackwardData).units,
+            units,
+            |(index, grad_input)| {
+                let line = lines.get(index);
+                if write == Write::Overwrite && !self.fills {
+                    grad_input.fill(T::ZERO);
+                }
+                let sources = [&grad_output[line.image * per_image..][..per_image], weight];
+                let epilogue = Epilogue::new(write == Write::Accumulate);
+                for s in &self.backward_data {
+                    let Some((row, first)) = within(s, lines.sizes, &line) else { continue };
+                    let stencils = &kernels.stencils;
+                    stencils.apply_row(s, row, channels, sources, grad_input, first, epilogue);
+                }
+            },
+        );
     }
 
     /// The errors of each filter, summed over the pixels of every image.
@@ -276,9 +252,7 @@ impl ChannelsLast {
         let count = shape.batch() * lines.per_image();
         let each = count.div_ceil(parts);
         let [_, rows, columns] = lines.sizes;
-        let none: &mut [T] = &mut [];
-        let need = Need { shared: 0, ..need };
-        parallelism.for_each(need, units, none, |(index, sums), _, _: &mut ()| {
+        parallelism.for_all(need.units, units, |(index, sums)| {
             let (first, part) = (index / parts * block, index % parts);
             let width = block.min(channels - first);
             let source = self.channels.sources(first);
@@ -296,10 +270,7 @@ impl ChannelsLast {
         let blocks = grad_weight.chunks_mut(block * taps * inputs);
         for (grads, parts) in blocks.zip(partials.chunks_mut(parts * self.sums())) {
             let width = grads.len() / (taps * inputs);
-            let (sums, others) = parts.split_at_mut(self.sums());
-            for other in others.chunks(self.sums()) {
-                sums.iter_mut().zip(other).for_each(|(sum, &other)| *sum += other);
-            }
+            let sums = join(parts, self.sums());
             // Filters have the inputs of a tap side by side.
             for (channel, filter) in grads.chunks_mut(taps * inputs).enumerate() {
                 for (term, to) in filter.iter_mut().enumerate() {

@@ -4,15 +4,14 @@
 //! has the others. A unit of work is a plane: an output channel of an image (forward), an input
 //! channel of an image (backward_data), a filter (backward_weight).
 
-use super::STENCIL_TERMS;
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
 use crate::engine::Layer;
 use crate::error::Error;
 use crate::kernel::Epilogue;
 use crate::kernel::stencil::Stencil;
+use crate::numerics::DIRECT_TERMS;
 use crate::pass::{Pass, Write};
-use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
 
@@ -31,8 +30,8 @@ impl Depthwise {
     /// The layer's stencils for one pass, if it is one filter per channel.
     pub(crate) fn new(shape: &Shape, pass: Pass) -> Result<Option<Self>, Error> {
         // Larger filters, and many images of few pixels, would be sums without blocks.
-        let blocked = shape.kernel_taps() <= STENCIL_TERMS
-            && shape.batch() / STENCIL_TERMS <= shape.output_pixels();
+        let blocked = shape.kernel_taps() <= DIRECT_TERMS
+            && shape.batch() / DIRECT_TERMS <= shape.output_pixels();
         let depthwise = shape.group_in() == 1 && shape.groups() > 1;
         if !depthwise || !blocked || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
@@ -63,9 +62,7 @@ impl Depthwise {
         let (outputs, many) = (shape.output_pixels(), shape.group_out());
         let together = self.together(shape);
         let blocks = blocks(output, [shape.out_channels(), outputs], together);
-        let none: &mut [T] = &mut [];
-        let need = Need::of_units(self.units(shape));
-        parallelism.for_each(need, blocks, none, |(n, k, output), _, _: &mut ()| {
+        parallelism.for_all(self.units(shape), blocks, |(n, k, output)| {
             let channel = n * shape.in_channels() + k / many;
             let sources = [&input[channel * pixels..], &weight[k * taps..]];
             // All filters of a block have one channel, or each has its own.
@@ -105,26 +102,28 @@ impl Depthwise {
         let (inputs, many) = (shape.input_pixels(), shape.group_out());
         let together = if many == 1 { self.together(shape) } else { 1 };
         let blocks = blocks(grad_input, [shape.in_channels(), inputs], together);
-        let need = Need::of_units(shape.batch() * shape.in_channels().div_ceil(together));
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, blocks, none, |(n, c, grad_input), _, _: &mut ()| {
-            if write == Write::Overwrite && !self.fills {
-                grad_input.fill(T::ZERO);
-            }
-            let planes = grad_input.len() / inputs;
-            for k in c * many..(c + 1) * many {
-                let start = (n * shape.out_channels() + k) * pixels;
-                let sources = [&grad_output[start..], &weight[k * taps..]];
-                let accumulate = write == Write::Accumulate || k > c * many;
-                let epilogue = Epilogue::new(accumulate);
-                let pitches = [pixels, taps, inputs];
-                for [first, twin] in &self.backward_data {
-                    let both = [first.as_ref(), twin.as_ref()];
-                    let stencils = &kernels.stencils;
-                    stencils.apply(both, planes, pitches, sources, grad_input, epilogue);
+        parallelism.for_all(
+            shape.batch() * shape.in_channels().div_ceil(together),
+            blocks,
+            |(n, c, grad_input)| {
+                if write == Write::Overwrite && !self.fills {
+                    grad_input.fill(T::ZERO);
                 }
-            }
-        });
+                let planes = grad_input.len() / inputs;
+                for k in c * many..(c + 1) * many {
+                    let start = (n * shape.out_channels() + k) * pixels;
+                    let sources = [&grad_output[start..], &weight[k * taps..]];
+                    let accumulate = write == Write::Accumulate || k > c * many;
+                    let epilogue = Epilogue::new(accumulate);
+                    let pitches = [pixels, taps, inputs];
+                    for [first, twin] in &self.backward_data {
+                        let both = [first.as_ref(), twin.as_ref()];
+                        let stencils = &kernels.stencils;
+                        stencils.apply(both, planes, pitches, sources, grad_input, epilogue);
+                    }
+                }
+            },
+        );
     }
 
     /// The errors of each filter, summed over its plane of every image.
@@ -139,9 +138,7 @@ impl Depthwise {
         let (taps, many) = (shape.kernel_taps(), shape.group_out());
         let together = self.together(shape);
         let blocks = grad_weight.chunks_mut(together * taps).enumerate();
-        let need = Need::of_units(blocks.len());
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, blocks, none, |(block, grad_weight), _, _: &mut ()| {
+        parallelism.for_all(blocks.len(), blocks, |(block, grad_weight)| {
             let (k, filters) = (block * together, grad_weight.len() / taps);
             let sources = [&input[k / many * inputs..], &grad_output[k * outputs..]];
             let pitches = [if many == 1 { inputs } else { 0 }, outputs, taps];

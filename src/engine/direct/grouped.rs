@@ -6,13 +6,13 @@
 //! (backward_data), in a band of the rows of one plane of one image. Along the outermost of three
 //! axes, and over many channels of the source, its sums are made in several goes.
 
-use super::STENCIL_TERMS;
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
 use crate::engine::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::stencil::{MOST_BLOCK, Planes, Stencil};
 use crate::kernel::{Epilogue, Kernels};
+use crate::numerics::DIRECT_TERMS;
 use crate::scratch::{Need, room};
 use crate::shape::{Layout, Shape};
 use alloc::vec::Vec;
@@ -29,20 +29,20 @@ const ENOUGH_UNITS: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Grouped {
     /// Those whose outputs alternate along a row are twins.
-    stencils: Vec<[Option<Stencil>; 2]>,
-    groups: usize,
+    pub(in crate::engine) stencils: Vec<[Option<Stencil>; 2]>,
+    pub(in crate::engine) groups: usize,
     /// Channels of a group in the source and in the destination.
-    inputs: usize,
-    outputs: usize,
+    pub(in crate::engine) inputs: usize,
+    pub(in crate::engine) outputs: usize,
     /// Outputs that are summed together.
-    block: usize,
+    pub(in crate::engine) block: usize,
     /// Elements of a channel of the source.
     source: usize,
     /// Planes, rows and columns of the destination, and rows of a unit.
     sizes: [usize; 3],
     band: usize,
     /// Weights between neighbouring channels of the source and of the destination.
-    pitches: [usize; 2],
+    pub(in crate::engine) pitches: [usize; 2],
     taps: usize,
     /// Every element of the destination meets a tap.
     fills: bool,
@@ -102,7 +102,7 @@ impl Grouped {
         stencils: impl FnOnce() -> Result<Vec<[Option<Stencil>; 2]>, Error>,
     ) -> Result<Option<Self>, Error> {
         let taps = shape.kernel_taps();
-        if taps > STENCIL_TERMS || shape.layout() != Layout::ChannelsFirst {
+        if taps > DIRECT_TERMS || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
         }
         let stencils = stencils()?;
@@ -151,7 +151,7 @@ impl Grouped {
     }
 
     /// Blocks of a group.
-    fn blocks(&self) -> usize {
+    pub(in crate::engine) fn blocks(&self) -> usize {
         self.outputs.div_ceil(self.block)
     }
 
@@ -166,7 +166,7 @@ impl Grouped {
     }
 
     /// Elements of the packed weights of a block: those of each stencil in turn.
-    fn panel(&self) -> usize {
+    pub(in crate::engine) fn panel(&self) -> usize {
         self.inputs * self.taps * self.block
     }
 
@@ -186,43 +186,6 @@ impl Grouped {
         let Self { block, inputs, band, .. } = self;
         write!(f, "few channels: lanes lie along the rows of the image as it lies, {inputs} ")?;
         write!(f, "channels to blocks of {block} filters, {band} rows at a time")
-    }
-
-    /// Packs the weights of every block.
-    pub(crate) fn pack<T: Element>(
-        &self,
-        &Layer { parallelism, .. }: &Layer<'_, T>,
-        weight: &[T],
-        packed: &mut [T],
-    ) {
-        let &Self { block, inputs, .. } = self;
-        let panels = packed.chunks_mut(self.panel()).enumerate();
-        let none: &mut [T] = &mut [];
-        let of_group = weight.len() / self.groups;
-        let need = Need::of_units(panels.len());
-        parallelism.for_each(need, panels, none, |(index, mut panel), _, _: &mut ()| {
-            let (group, first) = (index / self.blocks(), index % self.blocks() * block);
-            let weight = &weight[group * of_group..];
-            for s in self.stencils.iter().flatten().flatten() {
-                let tap = |axis: usize, at: usize| at as isize * s.tap_pitches[axis];
-                for plane in 0..s.walks[0].taps {
-                    for input in 0..inputs {
-                        for col in 0..s.walks[2].taps {
-                            let place = s.tap_base as isize + tap(0, plane) + tap(2, col);
-                            for row in 0..s.walks[1].taps {
-                                let place =
-                                    (place + tap(1, row)) as usize + input * self.pitches[0];
-                                let Some(to) = panel.split_off_mut(..block) else { return };
-                                for (k, to) in (first..).zip(to) {
-                                    let weight = || weight[place + k * self.pitches[1]];
-                                    *to = if k < self.outputs { weight() } else { T::ZERO };
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        });
     }
 
     /// Runs the pass; `bias` has an element for each channel of the destination.
@@ -249,9 +212,7 @@ impl Grouped {
             .flat_map(|group| group.chunks_mut(self.block * self.plane()))
             .enumerate()
             .flat_map(|(block, planes)| self.units(block, planes));
-        let need = Need { shared: 0, ..self.need(shape) };
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, units, none, |mut unit, _, _: &mut ()| {
+        parallelism.for_all(self.need(shape).units, units, |mut unit| {
             let (group, block) = (unit.block / self.blocks(), unit.block % self.blocks());
             let source = &source[group * self.inputs * self.source..];
             let group = group % self.groups;
@@ -352,7 +313,7 @@ impl Grouped {
 
     /// Channels of the source that are summed in one go.
     fn chunk(&self, s: &Stencil) -> usize {
-        (STENCIL_TERMS / (s.walks[1].taps * s.walks[2].taps)).clamp(1, self.inputs)
+        (DIRECT_TERMS / (s.walks[1].taps * s.walks[2].taps)).clamp(1, self.inputs)
     }
 }
 

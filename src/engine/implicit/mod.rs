@@ -32,14 +32,13 @@ use core::fmt;
 
 mod sizes;
 mod terms;
-mod weights;
 
 /// Elements of the largest panel that a worker packs for itself.
 const OWN_PANEL: usize = 96 << 10;
 
 /// Where the weights that the kernels read come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
+pub(super) enum Packing {
     /// The weights as they lie.
     None,
     /// Packed once for all cells, by all workers.
@@ -50,7 +49,7 @@ enum Packing {
 
 /// Which pass gathers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Forward,
     BackwardData,
 }
@@ -58,16 +57,16 @@ enum Direction {
 /// All products of a pass, and how their weights are packed.
 #[derive(Debug, Clone)]
 pub(crate) struct Gathering {
-    direction: Direction,
-    schedule: Schedule,
-    packing: Packing,
+    pub(super) direction: Direction,
+    pub(super) schedule: Schedule,
+    pub(super) packing: Packing,
     groups: usize,
     /// Channels of the destination in one group.
-    channels: usize,
+    pub(super) channels: usize,
     /// Terms of one channel's weights, over all products.
     terms: usize,
     /// Channels that are packed together: the lanes of a panel, or 1.
-    width: usize,
+    pub(super) width: usize,
     /// There is only one product.
     alone: bool,
     products: Vec<Product>,
@@ -209,7 +208,7 @@ impl Gathering {
     }
 
     /// The kernel of the panels.
-    fn kernel<'a, T>(&self, kernels: &'a Kernels<T>) -> &'a Kernel<T> {
+    pub(super) fn kernel<'a, T>(&self, kernels: &'a Kernels<T>) -> &'a Kernel<T> {
         kernels.of_panels(self.width).unwrap_or(&kernels.tall)
     }
 
@@ -295,12 +294,12 @@ impl Gathering {
     }
 
     /// Panels of one group.
-    fn per_group(&self) -> usize {
+    pub(super) fn per_group(&self) -> usize {
         self.channels.div_ceil(self.width)
     }
 
     /// Elements of one panel.
-    fn panel(&self) -> usize {
+    pub(super) fn panel(&self) -> usize {
         self.terms.saturating_mul(self.width)
     }
 

@@ -9,10 +9,8 @@ use crate::engine::steps::Steps;
 use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::Offsets;
 use crate::gemm::target::Cell;
+use crate::numerics::DOT_TAPS;
 use crate::view::cols::Held;
-
-/// Terms of a sum between two visits of the destination: its lanes add them up one after the other (docs/numerics.md).
-const TERMS: usize = 4096;
 
 impl Gathering {
     /// Fills a cell whose rows are pixels, and whose lanes are a few channels.
@@ -38,11 +36,11 @@ impl Gathering {
                 patches.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
             let place = rows.place(channels.start) + weights_base + weights.run(run).base;
             // As many whole steps at once as there may be terms, or a part of one.
-            let at_once = (TERMS / len).max(1);
+            let at_once = (DOT_TAPS / len).max(1);
             let both = of_view.all().chunks(at_once).zip(of_weights.all().chunks(at_once));
             let last = both.len() - 1;
             for (part, (of_view, of_weights)) in both.enumerate() {
-                for from in (0..len).step_by(TERMS) {
+                for from in (0..len).step_by(DOT_TAPS) {
                     let left = Operand {
                         data: &image[first + from..],
                         rows: patches.pixels.offsets(pixels.len),
@@ -53,9 +51,9 @@ impl Gathering {
                         rows: rows.offsets(channels.len),
                         steps: Offsets::new(of_weights),
                     };
-                    let is_last = run + 1 == runs && part == last && len - from <= TERMS;
+                    let is_last = run + 1 == runs && part == last && len - from <= DOT_TAPS;
                     let epilogue = epilogue.part(is_first, is_last);
-                    let len = TERMS.min(len - from);
+                    let len = DOT_TAPS.min(len - from);
                     dots(call.kernels, &mut cell, [left, right], len, *tile, epilogue);
                     is_first = false;
                 }

@@ -11,7 +11,7 @@ use crate::axis::Walk;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
 use crate::engine::Layer;
-use crate::engine::partial_sums::{PARTIALS, join};
+use crate::engine::partial_sums::{self, PARTIALS, in_parts};
 use crate::error::Error;
 use crate::gemm::grid::Grid;
 use crate::gemm::target::{Cell, Order, Target};
@@ -144,11 +144,7 @@ impl Filter {
     /// Elements of partial sums.
     fn partials(&self) -> usize {
         let of_depth = |target: &Target| target.rows().len() * target.lanes().len();
-        if self.parts == 1 {
-            0
-        } else {
-            self.parts * self.targets.iter().map(of_depth).sum::<usize>()
-        }
+        partial_sums::elements(self.parts, self.targets.iter().map(of_depth).sum())
     }
 
     /// One line: how the pass is computed.
@@ -170,28 +166,21 @@ impl Filter {
     ) {
         let need = self.need(layer.kernels);
         let (partials, scratch) = scratch.split_at_mut(need.shared);
-        let alone = self.parts == 1;
         let len = grad_weight.len();
-        let sums = if alone { &mut *grad_weight } else { &mut *partials };
-        for (depth, target) in self.targets.iter().enumerate() {
-            let need = Need { units: target.cells() * self.parts, ..need };
-            let parts = sums.chunks_exact_mut(len).enumerate();
-            let cells =
-                parts.flat_map(|(part, sums)| target.over(sums).map(move |cell| (part, cell)));
-            layer.parallelism.for_each(
-                need,
-                cells,
-                scratch,
-                |(part, cell), scratch, _: &mut ()| {
-                    let accumulate = alone && write == Write::Accumulate;
+        in_parts(self.parts, partials, grad_weight, write, |sums, write| {
+            let accumulate = write == Write::Accumulate;
+            for (depth, target) in self.targets.iter().enumerate() {
+                let need = Need { units: target.cells() * self.parts, ..need };
+                let parts = sums.chunks_exact_mut(len).enumerate();
+                let cells =
+                    parts.flat_map(|(part, sums)| target.over(sums).map(move |cell| (part, cell)));
+                let work = |(part, cell), scratch: &mut [T], _: &mut ()| {
                     let unit = Unit { depth, part: self.part(part), accumulate };
                     self.unit(layer, sources, unit, cell, scratch);
-                },
-            );
-        }
-        if !alone {
-            join(partials, len, grad_weight, write);
-        }
+                };
+                layer.parallelism.for_each(need, cells, scratch, work);
+            }
+        });
     }
 
     /// The boxes of a part.

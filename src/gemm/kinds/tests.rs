@@ -2,11 +2,11 @@
 
 use super::{KINDS, Kind, Operands, PARTS, Room, multiply};
 use crate::element::Element;
-use crate::gemm::TERMS;
 use crate::gemm::grid::{Grid, Offsets};
 use crate::gemm::target::{Order, Target};
 use crate::kernel::tests::{kernels, number};
 use crate::kernel::{Isa, Kernel};
+use crate::numerics::KC;
 use crate::testing::Unit;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -91,8 +91,8 @@ fn each_meets_its_own_terms() {
     fn check_all<T: Element>() {
         let mut rng = SmallRng::seed_from_u64(12);
         for (isa, kernel, _) in kernels::<T>() {
-            for columns in [1, 2, 7, 40, TERMS, TERMS + 1, PARTS * TERMS] {
-                for _ in 0..if columns < TERMS { 8 } else { 2 } {
+            for columns in [1, 2, 7, 40, KC, KC + 1, PARTS * KC] {
+                for _ in 0..if columns < KC { 8 } else { 2 } {
                     check(isa, kernel, columns, &mut rng);
                 }
             }

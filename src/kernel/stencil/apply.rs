@@ -1,7 +1,8 @@
 //! Outputs from a source and a filter: forward, and the phases of backward_data.
 
 use super::strip::{Strips, is_flat};
-use super::{Apply, Stencil, Window, write};
+use super::windows::{Window, write};
+use super::{Apply, Stencil};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector, read};
 

@@ -10,19 +10,20 @@
 //! them; the gradient of the weights sums several taps at once, so that a vector of errors is.
 //! [`lanes`] has how the lanes of outputs meet those of the source.
 
-use super::{Epilogue, Stencil, write};
+use super::windows::write;
+use super::{Epilogue, Stencil};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
+use crate::numerics::DIRECT_TERMS;
 use core::marker::PhantomData;
 use core::ops::Range;
 use lanes::{Each, Places, Reach, Spread};
+use runs::{Meetings, run};
 
 mod lanes;
+mod runs;
 
 pub(crate) use lanes::Channels;
-
-/// The most taps of a filter, times the larger number of channels of a group.
-pub(crate) const MOST_TERMS: usize = 512;
 
 /// Taps whose gradients are summed at once: all of a 3x3 filter.
 const TOGETHER: usize = 9;
@@ -38,7 +39,7 @@ impl Row {
     /// # Panics
     /// If the stencil has no such row, or more taps than there may be.
     pub(super) fn check(&self, s: &Stencil) {
-        assert!(s.tap_count() <= MOST_TERMS, "{s:?}");
+        assert!(s.tap_count() <= DIRECT_TERMS, "{s:?}");
         let inside = self.at[0] < s.walks[0].outputs && self.at[1] < s.walks[1].outputs;
         assert!(inside && self.x.end <= s.walks[2].outputs, "{self:?} of {s:?}");
     }
@@ -73,64 +74,6 @@ pub(crate) struct CorrelateRow<'a, T> {
     /// Of the first pixel of the row.
     pub(super) errors: *const T,
     pub(super) sums: *mut T,
-}
-
-/// The taps that the pixels of a run meet: where each lies in the source for the first pixel, and
-/// in the weights.
-struct Meetings {
-    taps: [[usize; 2]; MOST_TERMS],
-    len: usize,
-}
-
-impl Meetings {
-    /// Of the run from output `x` on, with the taps `cols` of each row of taps; a pixel has so many
-    /// elements, and a tap.
-    #[inline(always)]
-    fn find(
-        &mut self,
-        s: &Stencil,
-        [z, y]: [usize; 2],
-        x: usize,
-        cols: &Range<usize>,
-        [pixel, weights]: [usize; 2],
-    ) {
-        let [_, height, columns] = s.sources();
-        self.len = 0;
-        for tap_z in 0..s.walks[0].taps {
-            let Some(from_z) = s.walks[0].meet(z, tap_z) else { continue };
-            for tap_y in 0..s.walks[1].taps {
-                let Some(from_y) = s.walks[1].meet(y, tap_y) else { continue };
-                let line = (from_z * height + from_y) * columns;
-                let taps = s.tap_base as isize
-                    + tap_z as isize * s.tap_pitches[0]
-                    + tap_y as isize * s.tap_pitches[1];
-                for tap_x in cols.start..cols.end {
-                    let from = s.walks[2].at(x, tap_x);
-                    let tap = (taps + tap_x as isize * s.tap_pitches[2]) as usize;
-                    self.taps[self.len] = [(line + from as usize) * pixel, tap * weights];
-                    self.len += 1;
-                }
-            }
-        }
-    }
-}
-
-/// The outputs from `x` on that meet the same taps, and these taps.
-#[inline(always)]
-fn run(s: &Stencil, inner: &Range<usize>, x: usize, end: usize) -> (usize, Range<usize>) {
-    if inner.start <= x && x < inner.end {
-        return (inner.end.min(end) - x, 0..s.walks[2].taps);
-    }
-    let taps = s.walks[2].taps_of(x);
-    let mut len = 1;
-    while x + len < end && x + len != inner.start {
-        let other = s.walks[2].taps_of(x + len);
-        if (other.start, other.end) != (taps.start, taps.end) {
-            break;
-        }
-        len += 1;
-    }
-    (len, taps)
 }
 
 /// What is done for the outputs of one vector after the other.
@@ -270,7 +213,7 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
     let (step, weights) =
         (s.walks[2].stride.wrapping_mul(pixel), channels.count * channels.group[0]);
     let inner = s.walks[2].whole();
-    let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
+    let mut meetings = Meetings::new();
     // Pixels of groups are kept in registers from term to term.
     let most = match places {
         _ if const { V::FEW_FORMS } => 4,
@@ -281,7 +224,7 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
     while x < end {
         let (mut left, cols) = run(s, &inner, x, end);
         meetings.find(s, job.row.at, x, &cols, [pixel, weights]);
-        let taps = &meetings.taps[..meetings.len];
+        let taps = meetings.taps();
         let mut source = job.source;
         // As even as may be.
         let together = left.div_ceil(left.div_ceil(most));
@@ -403,12 +346,12 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
     let pixel = if places.is_some() { channels.sources(channels.count) } else { channels.count };
     let (step, weights) = (s.walks[2].stride.wrapping_mul(pixel), job.width * channels.group[0]);
     let inner = s.walks[2].whole();
-    let mut meetings = Meetings { taps: [[0; 2]; MOST_TERMS], len: 0 };
+    let mut meetings = Meetings::new();
     let (mut x, end) = (job.row.x.start, job.row.x.end);
     while x < end {
         let (len, cols) = run(s, &inner, x, end);
         meetings.find(s, job.row.at, x, &cols, [pixel, weights]);
-        let mut taps = &meetings.taps[..meetings.len];
+        let mut taps = meetings.taps();
         let errors = job.errors.wrapping_add((x - job.row.x.start) * channels.count);
         // As even as may be.
         let together = taps.len().div_ceil(taps.len().div_ceil(TOGETHER).max(1));

@@ -1,15 +1,11 @@
 //! The gradient of a filter from a source and the outputs' errors.
 
-use super::{Correlate, Ends, Stencil, Window, Windows, shifted};
+use super::windows::{Ends, Window, Windows, shifted};
+use super::{Correlate, Stencil};
 use crate::axis::Walk;
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
-
-/// Rows of outputs that are walked together: their part of the source stays in the L1 cache.
-const BAND: usize = 32;
-
-/// Rows after which, at the end of a band, a lane's sum joins those before it.
-const STEPS: usize = 256;
+use crate::numerics::{DIRECT_BAND, DIRECT_STEPS};
 
 /// The body of [`Stencils::correlate`](super::Stencils).
 ///
@@ -165,8 +161,8 @@ unsafe fn sum_taps<
                 let Some(from_z) = s.walks[0].meet(z, tap_z) else { continue };
                 let source = job_source.add(plane * job.source_pitch + from_z * height * width);
                 let output = plane * job.output_pitch + s.output_base + z * s.output_pitches[0];
-                for top in (0..s.walks[1].outputs).step_by(BAND) {
-                    let bottom = s.walks[1].outputs.min(top + BAND);
+                for top in (0..s.walks[1].outputs).step_by(DIRECT_BAND) {
+                    let bottom = s.walks[1].outputs.min(top + DIRECT_BAND);
                     for x in (0..s.walks[2].outputs).step_by(V::LANES) {
                         let count = (s.walks[2].outputs - x).min(V::LANES);
                         let made;
@@ -191,7 +187,7 @@ unsafe fn sum_taps<
                             column.add::<V, ROWS, COLS, STEP, false>(windows, &mut sums);
                         }
                         steps += bottom - top;
-                        if steps >= STEPS {
+                        if steps >= DIRECT_STEPS {
                             for row in 0..ROWS {
                                 for col in 0..COLS {
                                     totals[row][col] = totals[row][col].add(sums[row][col]);

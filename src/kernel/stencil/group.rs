@@ -6,7 +6,8 @@
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for ISAs with masks"))]
 
-use super::{Group, Stencil, Window, shifted, write};
+use super::windows::{Window, shifted, write};
+use super::{Group, Stencil};
 use crate::axis::Walk;
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector, read};

@@ -4,7 +4,8 @@
 //! taps at once: the sums of the rows of outputs that use it move along with the walk, and each
 //! is written when its last row has passed.
 
-use super::{Apply, Ends, Plane, Stencil, Window, Windows, shifted, write};
+use super::windows::{Ends, Window, Windows, shifted, write};
+use super::{Apply, Plane, Stencil};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
 use core::hint::black_box;

@@ -1,12 +1,12 @@
 //! The weights as the kernels read them: in panels whose lanes are channels, or turned for
 //! backward_data.
 
-use super::{Direction, Gathering, Layer, Packing};
 use crate::choose::schedule::Corner;
 use crate::element::Element;
+use crate::engine::Layer;
+use crate::engine::implicit::{Direction, Gathering, Packing};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::kernel::Kernel;
-use crate::scratch::Need;
 use crate::shape::{Layout, Shape};
 
 impl Gathering {
@@ -22,23 +22,19 @@ impl Gathering {
             return;
         }
         let panels = packed.chunks_mut(self.panel()).enumerate();
-        let need = Need::of_units(panels.len());
-        let none: &mut [T] = &mut [];
-        parallelism.for_each(need, panels, none, |(index, panel), _, _: &mut ()| {
-            match self.schedule.lanes {
-                Corner::Channels => {
-                    let kernel = self.kernel(kernels);
-                    self.pack_panel(shape, kernel, weight, index, panel);
-                }
-                Corner::Pixels => self.flip(shape, weight, index, panel),
-                Corner::Taps => self.turn(shape, weight, index, panel),
+        parallelism.for_all(panels.len(), panels, |(index, panel)| match self.schedule.lanes {
+            Corner::Channels => {
+                let kernel = self.kernel(kernels);
+                self.pack_panel(shape, kernel, weight, index, panel);
             }
+            Corner::Pixels => self.flip(shape, weight, index, panel),
+            Corner::Taps => self.turn(shape, weight, index, panel),
         });
     }
 
     /// Packs panel `index`. Forward: terms lie as in the weight. Backward_data: terms are output
     /// channels with the taps of each last to first.
-    pub(super) fn pack_panel<T: Element>(
+    pub(in crate::engine) fn pack_panel<T: Element>(
         &self,
         shape: &Shape,
         kernel: &Kernel<T>,
