@@ -23,8 +23,8 @@ pub(crate) const DOT_TAPS: usize = 4096;
 /// Taps of a block where there are few pixels, and forward is made of dot products.
 pub(crate) const FEW_PIXELS_TAPS: usize = 2048;
 
-/// How often a sum grows in its place in the destination, each time with a rounding (`gemm/swept.rs`).
-pub(crate) const SWEEPS: usize = 64;
+/// How often a sum grows in its place in the destination, each time with a rounding (`gemm/streaming.rs`).
+pub(crate) const STREAMED_TIMES: usize = 64;
 
 /// Partial sums of backward_weight, which join in a tree.
 pub(crate) const PARTS: usize = 8;

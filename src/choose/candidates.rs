@@ -4,11 +4,11 @@ use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
 use crate::axis::{Phases, Walk, phase_count};
 use crate::element::Element;
 use crate::engine::backward_weight::is_pointwise;
-use crate::engine::classes::Inside;
+use crate::engine::classes::Classes;
 use crate::engine::few_pixels::FewPixels;
 use crate::engine::regions::Cut;
 use crate::error::Error;
-use crate::gemm::gathered::ROWS_OF_CELL;
+use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::kernel::stencil::{Channels, MOST_BLOCK};
 use crate::kernel::{Isa, Kernels};
 use crate::numerics::{DIRECT_TERMS, DOT_PIXELS, PARTS, SUMMED_PIXELS, TAPS};
@@ -134,7 +134,7 @@ impl<'a, T: Element> Question<'a, T> {
         };
         self.direct(&mut add);
         match self.pass {
-            Pass::Forward | Pass::BackwardData => self.gathered(&mut add),
+            Pass::Forward | Pass::BackwardData => self.packed_b(&mut add),
             Pass::BackwardWeight => self.summed(&mut add),
         }
         if FewPixels::is_possible(&self.shape) {
@@ -198,7 +198,7 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// Products of forward and backward_data.
-    fn gathered(&self, add: &mut impl FnMut(Schedule)) {
+    fn packed_b(&self, add: &mut impl FnMut(Schedule)) {
         let Some(first) = self.sources.first() else { return };
         let inside = self.sources.iter().any(|s| s.walks.iter().all(Walk::is_inside));
         let padded = self.cuts.iter().any(|&cut| cut < 1.0);
@@ -260,7 +260,7 @@ impl<'a, T: Element> Question<'a, T> {
         let others = batch.saturating_mul(planes).saturating_mul(self.shape.groups());
         let kept = match shallow {
             true => PIXELS,
-            false if self.channels < ROWS_OF_CELL && terms >= few_taps(self.kernels.isa) => {
+            false if self.channels < ROWS_OF_BLOCK && terms >= few_taps(self.kernels.isa) => {
                 w * h.div_ceil(PLANE_BLOCKS.div_ceil(others))
             }
             false => 0,
@@ -305,7 +305,7 @@ impl<'a, T: Element> Question<'a, T> {
                 if cols == Staging::Copied || inside {
                     add(self.panels(width, Padding::Zeros, cols));
                 }
-                if kernel.is_some_and(|kernel| Inside::is_possible(source, kernel)) {
+                if kernel.is_some_and(|kernel| Classes::is_possible(source, kernel)) {
                     add(self.panels(width, Padding::Skipped, cols));
                 }
                 if pointwise {

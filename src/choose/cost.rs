@@ -10,7 +10,7 @@ use crate::axis::Walk;
 use crate::element::{Element, ceil};
 use crate::engine::steps::side_by_side;
 use crate::engine::winograd::form;
-use crate::gemm::CROWDED;
+use crate::gemm::SET_CONFLICT;
 use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
 use crate::pass::Pass;
@@ -123,7 +123,7 @@ impl<'a, T: Element> Costs<'a, T> {
 
     /// What the reads of an image as it lies take more where they meet in a few sets of the cache.
     fn conflicts(&self, s: &Schedule, source: &Source) -> f64 {
-        let meet = source.is_crowded() && self.is_in_place(s, source, Beside::None);
+        let meet = source.has_set_conflicts() && self.is_in_place(s, source, Beside::None);
         if meet { self.machine.conflict } else { 1.0 }
     }
 
@@ -159,7 +159,7 @@ impl<'a, T: Element> Costs<'a, T> {
     fn packing(&self, vectors: f64, pitch: usize, straight: bool) -> f64 {
         let m = self.machine;
         let each = if straight { m.packed_straight } else { m.packed };
-        let meet = pitch.is_multiple_of(CROWDED) && !straight;
+        let meet = pitch.is_multiple_of(SET_CONFLICT) && !straight;
         vectors * if meet { each * m.packed_conflict } else { each }
     }
 
@@ -183,7 +183,7 @@ impl<'a, T: Element> Costs<'a, T> {
             Pass::BackwardData => shape.input_pixels(),
             _ => shape.output_pixels(),
         };
-        let meet = rows > 1.0 && plane.is_multiple_of(CROWDED);
+        let meet = rows > 1.0 && plane.is_multiple_of(SET_CONFLICT);
         let scattered = self.q.pass == Pass::BackwardData && shape.axes3()[2].stride > 1;
         let each = if scattered { m.stored_apart } else { m.stored_of_pixels };
         each + if meet { m.stored_conflict } else { 0.0 }
@@ -208,8 +208,8 @@ impl<'a, T: Element> Costs<'a, T> {
         let q = self.q;
         let Some(kernel) = q.kernels.of_panels(s.width) else { return f64::INFINITY };
         let row = q.sources.first().map_or(1, |source| source.walks[2].outputs);
-        let stretches = kernel.stretches.iter().any(|[len, _]| row.is_multiple_of(*len));
-        let lanes = self.lanes(kernel, q.channels, self.first && stretches);
+        let neighbours = kernel.neighbours.iter().any(|[len, _]| row.is_multiple_of(*len));
+        let lanes = self.lanes(kernel, q.channels, self.first && neighbours);
         let vectors = ceil(self.n / self.v);
         let stored = self.stored(self.first);
         let mut cycles = 0.0;
@@ -263,7 +263,7 @@ impl<'a, T: Element> Costs<'a, T> {
 
     /// Writing the weights of backward_data element by element in another order.
     fn turning(&self, elements: f64) -> f64 {
-        let meet = self.q.shape.patch_len().is_multiple_of(CROWDED);
+        let meet = self.q.shape.patch_len().is_multiple_of(SET_CONFLICT);
         elements * self.machine.moved * if meet { self.machine.packed_conflict } else { 1.0 }
     }
 
@@ -343,9 +343,9 @@ impl<'a, T: Element> Costs<'a, T> {
         let Some(source) = q.sources.first() else { return f64::INFINITY };
         let of = Sizes::of(source);
         let skipped = s.padding == Padding::Skipped;
-        let stretch =
-            |taps: usize| kernel.stretches.iter().any(|[len, _]| taps.is_multiple_of(*len));
-        let beside = source.walks[2].dilation == 1 && stretch(source.walks[2].taps);
+        let neighbours =
+            |taps: usize| kernel.neighbours.iter().any(|[len, _]| taps.is_multiple_of(*len));
+        let beside = source.walks[2].dilation == 1 && neighbours(source.walks[2].taps);
         let lanes = self.lanes(kernel, q.channels, !skipped && (beside || !self.first));
         let channels = source.channels as f64;
         let (rows, kept) = match skipped {
@@ -364,13 +364,13 @@ impl<'a, T: Element> Costs<'a, T> {
             false => self.tiles(kernel, of.k, self.n, pixels / blocks),
         };
         let packing = self.packing(pixels * vectors, q.shape.output_pixels(), !self.first);
-        let cells = ceil(self.n / (8 * kernel.lanes) as f64);
+        let blocks = ceil(self.n / (8 * kernel.lanes) as f64);
         self.groups
             * (rows * pixels * kept * lanes * self.conflicts(s, source)
                 + blocks * tiles
                 + blocks * of.k * vectors * self.machine.stored_across
                 + packing * again)
-            + cells * self.copying(s, source, Beside::None)
+            + blocks * self.copying(s, source, Beside::None)
     }
 
     /// Backward_weight of pointwise layers: rows are output channels, lanes are channels of the image.

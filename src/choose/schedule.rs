@@ -8,7 +8,7 @@ use core::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
-    /// A matrix product over the view of the patches, which are never written down as a whole.
+    /// A matrix product over the view of the cols, which are never written down as a whole.
     Implicit,
     /// A direct convolution: a group has too few channels for a matrix.
     Direct,

@@ -8,32 +8,32 @@
 //! the image is the one that is transposed if it has at most half as many channels.
 
 use super::Layer;
-use super::classes::Inside;
+use super::classes::Classes;
 use super::pack::pack_channels;
 use super::partial_sums::{self, PARTIALS, in_parts};
 use super::steps::Steps;
 use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::element::Element;
 use crate::error::Error;
+use crate::gemm::classes::{self, Operands};
 use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::{Grid, dense, fit_tables};
-use crate::gemm::kinds::{self, Operands};
-use crate::gemm::target::{Cell, Order, Target};
+use crate::gemm::target::{CBlock, Order, Target};
 use crate::gemm::{Left, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels};
 use crate::pass::Write;
 use crate::scratch::{Need, aligned};
 use crate::shape::{Axis, Layout, Shape};
-use crate::view::cols::{Held, Limits, Patches};
+use crate::view::cols::{Cols, Held, Limits};
 use crate::view::source::{Beside, Source, pixel_pitches};
 use core::fmt;
 /// Units of work that a layer should have, where it can.
-const CELLS: usize = 8;
+const BLOCKS: usize = 8;
 
 /// The product, its view and its destination.
 #[derive(Debug, Clone)]
-pub(crate) struct Scatter {
-    patches: Patches,
+pub(crate) struct BackwardWeight {
+    cols: Cols,
     target: Target,
     sums: Sums,
     /// Parts of the sum over the pixels that are summed by themselves, as the shape decides.
@@ -54,7 +54,7 @@ enum Sums {
         /// The view is of the errors, and rows are output channels: lanes are the image's channels.
         turned: bool,
         /// What each tap meets, where that is worth looking at.
-        inside: Option<Inside>,
+        inside: Option<Classes>,
     },
     /// Rows are output channels, columns are taps, and rows of pixels are steps.
     Dots {
@@ -74,7 +74,7 @@ enum Sums {
     },
 }
 
-impl Scatter {
+impl BackwardWeight {
     /// Backward_weight; none if the schedule isn't possible for this layer.
     pub(crate) fn new<T: Element>(
         shape: &Shape,
@@ -125,21 +125,21 @@ impl Scatter {
             false => (shape.group_out(), shape.patch_len(), dense(source.tap_sizes())),
         };
         let inside = schedule.padding == Padding::Skipped;
-        if inside && !Inside::is_possible(&source, kernel) {
+        if inside && !Classes::is_possible(&source, kernel) {
             return Ok(None);
         }
         let in_place = if turned { schedule.other } else { schedule.cols } == Staging::InPlace;
         let taps = match inside {
-            true => Inside::taps_of_run(&source, kernel, schedule.taps),
+            true => Classes::taps_of_run(&source, kernel, schedule.taps),
             false => schedule.taps,
         };
         let limits = Limits { taps, in_place, ..limits(schedule, Beside::None) };
         let width = kernel.lanes;
-        let mut patches = Patches::new(source, limits, &[], &[]);
-        let run = patches.pixels.run_len();
+        let mut cols = Cols::new(source, limits, &[], &[]);
+        let run = cols.pixels.block_len();
         let mut errors = Grid::untabled([1, 1, 1, run], [0, 0, 0, width], [1, 1, 1, run]);
         let inside = match inside {
-            true => Some(Inside::new(&source, &mut patches, width, in_place)?),
+            true => Some(Classes::new(&source, &mut cols, width, in_place)?),
             false => None,
         };
         if matches!(inside, Some(None)) {
@@ -148,15 +148,15 @@ impl Scatter {
         let inside = inside.flatten();
         // Else each tap has terms of its own.
         if inside.is_none() {
-            patches.pixels.make_table()?;
-            patches.taps.make_table()?;
+            cols.pixels.make_table()?;
+            cols.taps.make_table()?;
             errors.make_table()?;
         }
-        let taps = &patches.taps;
-        let rows = Grid::new(source.tap_sizes(), rows, taps.run_sizes())?;
-        // Enough cells for many threads, as long as they have panels of their own.
+        let taps = &cols.taps;
+        let rows = Grid::new(source.tap_sizes(), rows, taps.block_sizes())?;
+        // Enough blocks for many threads, as long as they have panels of their own.
         let mut lanes = count.next_multiple_of(width).min(8 * width);
-        while lanes > width && rows.runs() * shape.groups() * count.div_ceil(lanes) < CELLS {
+        while lanes > width && rows.blocks() * shape.groups() * count.div_ceil(lanes) < BLOCKS {
             lanes = (lanes / 2).next_multiple_of(width);
         }
         let channels = Grid::untabled(
@@ -165,9 +165,9 @@ impl Scatter {
             [1, 1, 1, lanes.min(count)],
         );
         let target = Target::new(rows, channels, 0, pitch, Order::RowsOutside);
-        let parts = parts(shape, &target, &patches, schedule);
+        let parts = parts(shape, &target, &cols, schedule);
         let sums = Sums::Panels { errors, width, lanes, turned, inside };
-        Ok(Some(Self { patches, target, sums, parts }))
+        Ok(Some(Self { cols, target, sums, parts }))
     }
 
     /// The product in dot products, of channels-first tensors.
@@ -177,21 +177,21 @@ impl Scatter {
         let pixels = shape.output_pixels();
         let [n, d, h, w] = source.pixel_sizes();
         let pitches = pixel_pitches([n, d, h, w], shape.out_channels() * pixels, 1);
-        let mut patches = Patches::new(source, limits, &[pitches], &[]);
-        patches.taps.make_table()?;
+        let mut cols = Cols::new(source, limits, &[pitches], &[]);
+        cols.taps.make_table()?;
         // A step is a row of pixels.
-        let [images, depths, heights, _] = patches.pixels.run_sizes();
+        let [images, depths, heights, _] = cols.pixels.block_sizes();
         let run = [images, depths, heights, 1];
         let rows = |pitches| Grid::new([n, d, h, 1], pitches, run);
-        let (target, channels) = outputs_by_taps(shape, &patches, pixels)?;
-        let parts = parts(shape, &target, &patches, schedule);
+        let (target, channels) = outputs_by_taps(shape, &cols, pixels)?;
+        let parts = parts(shape, &target, &cols, schedule);
         let sums = Sums::Dots {
-            tile: Tile::of(columns, channels.run_offsets(), patches.taps.run_offsets()),
+            tile: Tile::of(columns, channels.block_offsets(), cols.taps.block_offsets()),
             channels,
             errors: rows(pitches)?,
-            pixels: rows(patches.pixels.pitches())?,
+            pixels: rows(cols.pixels.pitches())?,
         };
-        Ok(Some(Self { patches, target, sums, parts }))
+        Ok(Some(Self { cols, target, sums, parts }))
     }
 
     /// The product of few output channels with the image as it lies, channels last; none if a run of taps may have a
@@ -202,41 +202,41 @@ impl Scatter {
         let of_all = shape.out_channels();
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
         let pitches = pixel_pitches(pixel_sizes, of_all * shape.output_pixels(), of_all);
-        let mut patches = Patches::new(source, limits, &[pitches], &[]);
-        let run = patches.taps.run_sizes();
-        let steps = Steps::new(run, [patches.taps.pitches(), dense(tap_sizes)])?;
+        let mut cols = Cols::new(source, limits, &[pitches], &[]);
+        let run = cols.taps.block_sizes();
+        let steps = Steps::new(run, [cols.taps.pitches(), dense(tap_sizes)])?;
         if steps.least(tap_sizes) < vector {
             return Ok(None);
         }
-        patches.pixels.make_table()?;
-        let (target, channels) = outputs_by_taps(shape, &patches, 1)?;
-        let parts = parts(shape, &target, &patches, schedule);
+        cols.pixels.make_table()?;
+        let (target, channels) = outputs_by_taps(shape, &cols, 1)?;
+        let parts = parts(shape, &target, &cols, schedule);
         let sums = Sums::Rows {
             channels,
-            errors: Grid::new(pixel_sizes, pitches, patches.pixels.run_sizes())?,
+            errors: Grid::new(pixel_sizes, pitches, cols.pixels.block_sizes())?,
             steps,
         };
-        Ok(Some(Self { patches, target, sums, parts }))
+        Ok(Some(Self { cols, target, sums, parts }))
     }
 
     /// Elements of partial sums.
     fn partials(&self) -> usize {
-        partial_sums::elements(self.parts, self.target.rows().len() * self.target.lanes().len())
+        partial_sums::elements(self.parts, self.target.rows().len() * self.target.columns().len())
     }
 
     /// A copy and the panels of one run for each worker, and the partial sums.
     pub(crate) fn need(&self) -> Need {
         Need {
-            units: self.target.cells() * self.parts,
+            units: self.target.blocks() * self.parts,
             shared: self.partials(),
-            piece: self.panels_len() + self.patches.copy_len().next_multiple_of(16),
+            piece: self.panels_len() + self.cols.copy_len().next_multiple_of(16),
         }
     }
 
     /// Elements of the panels of one run, with the slack that lets them begin on a line.
     fn panels_len(&self) -> usize {
         match &self.sums {
-            Sums::Panels { errors, lanes, .. } => errors.run_len() * lanes + 16,
+            Sums::Panels { errors, lanes, .. } => errors.block_len() * lanes + 16,
             Sums::Dots { .. } | Sums::Rows { .. } => 0,
         }
     }
@@ -257,7 +257,7 @@ impl Scatter {
                 write!(f, "few output channels: lanes are rows of taps as they lie")?;
             }
         }
-        write!(f, "; {} cells in {} parts, {}", self.target.cells(), self.parts, self.patches)?;
+        write!(f, "; {} blocks in {} parts, {}", self.target.blocks(), self.parts, self.cols)?;
         if let Sums::Panels { inside: Some(inside), .. } = &self.sums {
             write!(f, "; tiles have one tap of each channel")?;
             if inside.leaves_out() {
@@ -280,36 +280,36 @@ impl Scatter {
         let (sources, len) = ([input, grad_output], grad_weight.len());
         in_parts(self.parts, partials, grad_weight, write, |sums, write| {
             let parts = sums.chunks_mut(len).enumerate();
-            let cells =
-                parts.flat_map(|(part, sums)| self.target.over(sums).map(move |cell| (part, cell)));
-            layer.parallelism.for_each(self.need(), cells, scratch, |unit, scratch, held| {
+            let blocks =
+                parts.flat_map(|(part, sums)| self.target.over(sums).map(move |c| (part, c)));
+            layer.parallelism.for_each(self.need(), blocks, scratch, |unit, scratch, held| {
                 self.fill(layer, sources, unit, write, scratch, held);
             });
         });
     }
 
-    /// Sums one part into one cell.
+    /// Sums one part into one block.
     #[allow(clippy::too_many_arguments, reason = "all that a unit of work is")]
     fn fill<T: Element>(
         &self,
         layer: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
-        (part, mut cell): (usize, Cell<'_, T>),
+        (part, mut c): (usize, CBlock<'_, T>),
         write: Write,
         scratch: &mut [T],
         held: &mut Held,
     ) {
         let shape = layer.shape;
-        let runs = self.patches.pixels.runs();
+        let runs = self.cols.pixels.blocks();
         let first = part * runs / self.parts;
         let runs = first..(part + 1) * runs / self.parts;
         let (panels, copy) = scratch.split_at_mut(self.panels_len());
         for index in runs {
-            let pixels = self.patches.pixels.run(index);
+            let pixels = self.cols.pixels.block(index);
             let accumulate = index > first || write == Write::Accumulate;
             match &self.sums {
                 Sums::Panels { errors, width, turned, inside, .. } => {
-                    let (taps, lanes) = (cell.rows(), cell.lanes());
+                    let (taps, lanes) = (c.rows(), c.columns());
                     let (view, other, all) = match turned {
                         true => (grad_output, input, shape.in_channels()),
                         false => (input, grad_output, shape.out_channels()),
@@ -326,54 +326,54 @@ impl Scatter {
                     }
                     let group = lanes.start[2];
                     let (image, first) =
-                        self.patches.part(layer.kernels, view, group, &pixels, &taps, copy, held);
+                        self.cols.part(layer.kernels, view, group, &pixels, &taps, copy, held);
                     if let Some(inside) = inside {
                         let rows = inside.channels(taps.len);
                         for (narrower, lanes) in layer.kernels.shared(kernel, lanes.len) {
                             if !lanes.is_empty() {
                                 let panels = &panels[lanes.start / width * panel_pitch..];
                                 let operands = Operands { data: image, rows, panels, panel_pitch };
-                                let kinds = inside.kinds(&pixels, first);
-                                let mut cell = cell.some_lanes(lanes);
-                                kinds::multiply(narrower, &mut cell, operands, kinds, accumulate);
+                                let classes = inside.classes(&pixels, first);
+                                let mut c = c.some_columns(lanes);
+                                classes::multiply(narrower, &mut c, operands, classes, accumulate);
                             }
                         }
                         continue;
                     }
                     let left = Left {
                         data: &image[first..],
-                        rows: self.patches.taps.offsets(taps.len),
-                        terms: self.patches.pixels.offsets(pixels.len),
+                        rows: self.cols.taps.offsets(taps.len),
+                        k: self.cols.pixels.offsets(pixels.len),
                     };
-                    let terms = errors.offsets(pixels.len);
+                    let k = errors.offsets(pixels.len);
                     let right =
-                        Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), terms };
+                        Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), k };
                     let finish = Epilogue::new(accumulate);
-                    multiply_panels(layer.kernels, kernel, &mut cell, left, right, finish);
+                    multiply_panels(layer.kernels, kernel, &mut c, left, right, finish);
                 }
                 Sums::Rows { channels, errors, steps } => {
-                    let (outputs, taps) = (cell.rows(), cell.lanes());
+                    let (outputs, taps) = (c.rows(), c.columns());
                     let place = channels.place(outputs.start) + errors.place(pixels.start);
                     let left = Left {
                         data: &grad_output[place..],
                         rows: channels.offsets(outputs.len),
-                        terms: errors.offsets(pixels.len),
+                        k: errors.offsets(pixels.len),
                     };
                     let group = outputs.start[2];
                     let (data, first) =
-                        self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
-                    let terms = self.patches.pixels.offsets(pixels.len);
+                        self.cols.part(layer.kernels, input, group, &pixels, &taps, copy, held);
+                    let k = self.cols.pixels.offsets(pixels.len);
                     let finish = Epilogue::new(accumulate);
                     let ([of_view, of_weights], len) = steps.of(&taps);
                     for (&from, &to) in of_view.all().iter().zip(of_weights.all()) {
                         let first = first + from as usize;
-                        let right = Right { data, first, panel_pitch: None, terms };
-                        let mut row = cell.some_lanes(to as usize..to as usize + len);
+                        let right = Right { data, first, panel_pitch: None, k };
+                        let mut row = c.some_columns(to as usize..to as usize + len);
                         multiply(&layer.kernels.wide, &mut row, left, right, finish);
                     }
                 }
                 Sums::Dots { channels, errors, pixels: rows, tile } => {
-                    let (lanes, taps) = (cell.rows(), cell.lanes());
+                    let (lanes, taps) = (c.rows(), c.columns());
                     let steps = pixels.len / pixels.sizes[3];
                     let [n, d, h, w] = pixels.start;
                     let place = channels.place(lanes.start) + errors.place([n, d, h, 0]) + w;
@@ -384,42 +384,38 @@ impl Scatter {
                     };
                     let group = lanes.start[2];
                     let (image, first) =
-                        self.patches.part(layer.kernels, input, group, &pixels, &taps, copy, held);
+                        self.cols.part(layer.kernels, input, group, &pixels, &taps, copy, held);
                     let right = Operand {
                         data: &image[first..],
-                        rows: self.patches.taps.offsets(taps.len),
+                        rows: self.cols.taps.offsets(taps.len),
                         steps: rows.offsets(steps),
                     };
                     let finish = Epilogue::new(accumulate);
                     let len = pixels.sizes[3];
-                    dots(layer.kernels, &mut cell, [left, right], len, *tile, finish);
+                    dots(layer.kernels, &mut c, [left, right], len, *tile, finish);
                 }
             }
         }
     }
 }
 
-/// The destination with output channels for rows and a view's taps for lanes, and where the channels of a cell lie in the
+/// The destination with output channels for rows and a view's taps for lanes, and where the channels of a block lie in the
 /// outputs' errors, `pitch` apart.
-fn outputs_by_taps(
-    shape: &Shape,
-    patches: &Patches,
-    pitch: usize,
-) -> Result<(Target, Grid), Error> {
+fn outputs_by_taps(shape: &Shape, cols: &Cols, pitch: usize) -> Result<(Target, Grid), Error> {
     let (groups, outputs, patch) = (shape.groups(), shape.group_out(), shape.patch_len());
     let pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
     let run = fit_tables([1, 1, 1, outputs], &[pitches(pitch), pitches(patch)]);
     let channels = |pitch: usize| Grid::new([1, 1, groups, outputs], pitches(pitch), run);
-    let (sizes, taps) = (Source::input(shape).tap_sizes(), &patches.taps);
-    let taps = Grid::untabled(sizes, dense(sizes), taps.run_sizes());
+    let (sizes, taps) = (Source::input(shape).tap_sizes(), &cols.taps);
+    let taps = Grid::untabled(sizes, dense(sizes), taps.block_sizes());
     let target = Target::new(channels(patch)?, taps, 0, 1, Order::RowsOutside);
     Ok((target, channels(pitch)?))
 }
 
-/// Parts that the sum is cut into: several where there are few cells, as many as have room.
-fn parts(shape: &Shape, target: &Target, patches: &Patches, schedule: Schedule) -> usize {
+/// Parts that the sum is cut into: several where there are few blocks, as many as have room.
+fn parts(shape: &Shape, target: &Target, cols: &Cols, schedule: Schedule) -> usize {
     let fits = (PARTIALS / shape.weight_len()).min(schedule.parts);
-    CELLS.div_ceil(target.cells()).min(patches.pixels.runs()).min(fits).max(1)
+    BLOCKS.div_ceil(target.blocks()).min(cols.pixels.blocks()).min(fits).max(1)
 }
 
 /// What the blocks of a view may be.

@@ -1,25 +1,25 @@
 //! Which pixels each tap meets inside the image: its products with padding are left out.
 //!
-//! What [`bands`](super::bands) are where terms are taps, this is for backward_weight, where they are
+//! What [`regions`](super::regions) are where terms are taps, this is for backward_weight, where they are
 //! pixels: the first tap of a padded 3x3 filter meets neither the first row of outputs nor the first column. So each
 //! tap has terms of its own, those of all channels are multiplied together, and as nobody reads the padding, the image
 //! needs no copy that has it.
 
 use crate::axis::Walk;
 use crate::error::Error;
-use crate::gemm::grid::{AXES, Boxes, Offsets, Run, Table, dense};
-use crate::gemm::kinds::{Kind, Room};
+use crate::gemm::classes::{Class, Room};
+use crate::gemm::grid::{AXES, Block, Boxes, Offsets, Table, dense};
 use crate::kernel::Kernel;
 use crate::scratch::room;
 use crate::shape::{Layout, MAX_AXES};
-use crate::view::cols::Patches;
+use crate::view::cols::Cols;
 use crate::view::source::Source;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The pixels of a run that each tap of a channel meets.
 #[derive(Debug, Clone)]
-pub(crate) struct Inside {
+pub(crate) struct Classes {
     source: Source,
     /// The axis of pixels that runs have a part of: they have one position of those outside it, and all of those
     /// within it. The last, if they have one of each.
@@ -32,10 +32,10 @@ pub(crate) struct Inside {
     channels: Table,
     taps: Table,
     /// What taps of the axes within `cut` meet in all steps of it, in the view and in a panel.
-    terms: Boxes,
+    k: Boxes,
 }
 
-impl Inside {
+impl Classes {
     /// Whether each tap can have terms of its own: channels first, and there is room for the sums of all taps.
     pub(crate) fn is_possible<T>(source: &Source, kernel: &Kernel<T>) -> bool {
         let taps = source.walks.iter().fold(1, |taps: usize, walk| taps.saturating_mul(walk.taps));
@@ -59,20 +59,20 @@ impl Inside {
     /// Those of a view whose padding nobody else reads; none if its runs of taps haven't all of each channel.
     pub(super) fn new(
         source: &Source,
-        patches: &mut Patches,
+        cols: &mut Cols,
         width: usize,
         in_place: bool,
     ) -> Result<Option<Self>, Error> {
         let counts = source.walks.map(|walk| walk.taps);
-        let [channels, of_run @ ..] = patches.taps.run_sizes();
+        let [channels, of_run @ ..] = cols.taps.block_sizes();
         if of_run != counts {
             return Ok(None);
         }
         if in_place {
-            patches.in_place();
+            cols.in_place();
         }
-        patches.without_padding([true; 2]);
-        let run = patches.pixels.run_sizes();
+        cols.without_padding([true; 2]);
+        let run = cols.pixels.block_sizes();
         let cut = run.iter().position(|&size| size > 1).unwrap_or(AXES - 1);
         let mut lens = [const { Vec::new() }; MAX_AXES];
         for (a, (lens, walk)) in lens.iter_mut().zip(&source.walks).enumerate() {
@@ -84,8 +84,8 @@ impl Inside {
                 false => lens.push(run[a + 1]),
             }
         }
-        let pitches = [patches.pixels.pitches(), dense(run).map(|pitch| pitch * width)];
-        let of_taps = patches.taps.pitches();
+        let pitches = [cols.pixels.pitches(), dense(run).map(|pitch| pitch * width)];
+        let of_taps = cols.taps.pitches();
         Ok(Some(Self {
             source: *source,
             cut,
@@ -93,7 +93,7 @@ impl Inside {
             pitches,
             channels: Table::of_box([channels, 1, 1, 1], of_taps)?,
             taps: Table::of_box([1, of_run[0], of_run[1], of_run[2]], of_taps)?,
-            terms: Boxes::new(lens, pitches, |[d, h, w]| [run[0], d, h, w])?,
+            k: Boxes::new(lens, pitches, |[d, h, w]| [run[0], d, h, w])?,
         }))
     }
 
@@ -103,7 +103,7 @@ impl Inside {
     }
 
     /// What each tap of a channel meets in a run of pixels, which lies in the view from `first` on, modulo a word.
-    pub(super) fn kinds(&self, pixels: &Run, first: usize) -> impl Iterator<Item = Kind<'_>> {
+    pub(super) fn classes(&self, pixels: &Block, first: usize) -> impl Iterator<Item = Class<'_>> {
         let walks = &self.source.walks;
         let (cut, [_, h, w]) = (self.cut, walks.map(|walk| walk.taps));
         self.taps.all().iter().enumerate().map(move |(tap, &place)| {
@@ -126,10 +126,10 @@ impl Inside {
                 self.pitches.map(|p| start.iter().zip(p).map(|(start, p)| start * p).sum());
             let [of_view, of_panel]: [usize; 2] = places;
             let within = |axis: usize| if axis > cut { sizes[axis] } else { self.run[axis] };
-            let terms = self.terms.of([1, 2, 3].map(within));
-            Kind {
+            let k = self.k.of([1, 2, 3].map(within));
+            Class {
                 first: [first.wrapping_add(place as usize + of_view), of_panel],
-                terms: terms.each_ref().map(|table| table.first(len)),
+                k: k.each_ref().map(|table| table.first(len)),
             }
         })
     }

@@ -75,7 +75,7 @@ fn add_bias<T: Element>(shape: &Shape, bias: &[T], output: &mut [T]) {
     }
 }
 
-/// `dV = col2im(dG·W)`: multiplies, then sums the patches back. A unit of work is an image.
+/// `dV = col2im(dG·W)`: multiplies, then sums the cols back. A unit of work is an image.
 pub(crate) fn backward_data<T: Element>(
     shape: &Shape,
     parallelism: Parallelism,

@@ -18,8 +18,8 @@ use super::{Layer, Weights};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
-use crate::gemm::gathered::ROWS_OF_CELL;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
+use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Left, Right, multiply};
 use crate::kernel::{Epilogue, Kernels, MAX_LANES, Side};
@@ -27,7 +27,7 @@ use crate::numerics::FEW_PIXELS_TAPS;
 use crate::pass::{Pass, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Axis, Layout, Shape, flat, positions};
-use crate::view::cols::{Limits, Patches};
+use crate::view::cols::{Cols, Limits};
 use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
@@ -49,12 +49,12 @@ const CHANNELS: usize = 24;
 #[derive(Debug, Clone)]
 pub(crate) struct FewPixels {
     /// cols, in runs of taps.
-    patches: Patches,
+    cols: Cols,
     /// A patch is the image, so cols is the input.
     whole: bool,
     groups: usize,
     pixels: usize,
-    terms: usize,
+    k: usize,
     /// Taps of a run.
     run: usize,
     /// Where pixels and output channels lie in the outputs, output channels in the weights.
@@ -93,7 +93,7 @@ impl FewPixels {
             return Ok(None);
         }
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
-        let (outputs, terms) = (shape.group_out(), shape.patch_len());
+        let (outputs, k) = (shape.group_out(), shape.patch_len());
         let source = Source::input(shape);
         let taps = FEW_PIXELS_TAPS.min(TOUCHED / pixels);
         let limits = Limits {
@@ -102,9 +102,9 @@ impl FewPixels {
             touched: usize::MAX,
             kept: 0,
             beside: Beside::None,
-            in_place: !source.is_crowded(),
+            in_place: !source.has_set_conflicts(),
         };
-        let mut patches = Patches::new(source, limits, &[], &[]);
+        let mut cols = Cols::new(source, limits, &[], &[]);
         let whole = shape.axes3().iter().all(|axis| {
             axis.output == 1
                 && axis.kernel == axis.input
@@ -112,15 +112,15 @@ impl FewPixels {
                 && axis.dilation == 1
         });
         // The lanes of the last run reach back over its own, or past the end.
-        let last = patches.taps.run(patches.taps.runs() - 1).len;
+        let last = cols.taps.block(cols.taps.blocks() - 1).len;
         let whole = whole
             && last >= MAX_LANES
             && (shape.groups() == 1 || shape.layout() == Layout::ChannelsFirst);
         if !whole {
-            patches.pixels.make_table()?;
-            patches.taps.make_table()?;
+            cols.pixels.make_table()?;
+            cols.taps.make_table()?;
         }
-        let run = patches.taps.run_len();
+        let run = cols.taps.block_len();
         let groups = shape.groups();
         let (channels, per_image) = (shape.out_channels(), shape.output_pixels());
         let (pixel, channel) = match shape.layout() {
@@ -138,54 +138,54 @@ impl FewPixels {
         };
         let of_channels = [1, 1, groups, outputs];
         let channel_pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
-        // Where panels of cols are copied for a cell, it has rows enough to pay for that.
-        let at_once = match kernels.wide.gathering {
-            Some(_) if pixels > MOST_DOTS && pass != Pass::Forward => ROWS_OF_CELL,
+        // Where panels of cols are copied for a block, it has rows enough to pay for that.
+        let at_once = match kernels.wide.packed_b {
+            Some(_) if pixels > MOST_DOTS && pass != Pass::Forward => ROWS_OF_BLOCK,
             _ => CHANNELS,
         };
         let run_of_channels = fit_tables(
             [1, 1, 1, at_once.min(outputs)],
-            &[channel_pitches(channel), channel_pitches(terms)],
+            &[channel_pitches(channel), channel_pitches(k)],
         );
         let channel_grid =
             |pitch: usize| Grid::new(of_channels, channel_pitches(pitch), run_of_channels);
-        let weights = channel_grid(terms)?;
+        let weights = channel_grid(k)?;
         // A row of dcols has all groups.
-        let row = groups.saturating_mul(terms);
+        let row = groups.saturating_mul(k);
         let rows = Grid::line(pixels, if whole { row } else { run }, pixels)?;
         let (target, tile) = match pass {
             Pass::Forward => {
                 let lanes = Grid::untabled(sizes, places, lanes);
-                let (columns, cols) = (kernels.dots.columns, rows.offsets(lanes.run_len()));
-                let tile = Tile::of(columns, weights.run_offsets(), cols);
+                let (columns, cols) = (kernels.dots.columns, rows.offsets(lanes.block_len()));
+                let tile = Tile::of(columns, weights.block_offsets(), cols);
                 let channels = channel_grid(channel)?;
                 (Target::new(channels, lanes, 0, pitch, Order::RowsOutside), Some(tile))
             }
             Pass::BackwardWeight => {
                 let tap_sizes = source.tap_sizes();
-                let run = patches.taps.run_sizes();
+                let run = cols.taps.block_sizes();
                 let taps = Grid::untabled(tap_sizes, dense(tap_sizes), run);
-                (Target::new(channel_grid(terms)?, taps, 0, 1, Order::LanesOutside), None)
+                (Target::new(channel_grid(k)?, taps, 0, 1, Order::ColumnsOutside), None)
             }
             Pass::BackwardData => {
-                let mut lanes_at_once = terms.min(256);
-                while (1..MAX_LANES).contains(&(terms % lanes_at_once)) {
+                let mut lanes_at_once = k.min(256);
+                while (1..MAX_LANES).contains(&(k % lanes_at_once)) {
                     lanes_at_once -= 1;
                 }
-                let (sizes, run) = ([1, 1, groups, terms], [1, 1, 1, lanes_at_once]);
-                let taps = Grid::untabled(sizes, [0, 0, terms, 1], run);
+                let (sizes, run) = ([1, 1, groups, k], [1, 1, 1, lanes_at_once]);
+                let taps = Grid::untabled(sizes, [0, 0, k, 1], run);
                 let pixels = Grid::line(pixels, row, pixels)?;
-                (Target::new(pixels, taps, 0, 1, Order::LanesOutside), None)
+                (Target::new(pixels, taps, 0, 1, Order::ColumnsOutside), None)
             }
         };
-        let scattered = pass == Pass::BackwardData && !whole;
+        let by_col2im = pass == Pass::BackwardData && !whole;
         Ok(Some(Self {
             whole,
-            filters: Grid::line(outputs, terms, outputs)?,
-            meetings: if scattered { meetings(shape, row)? } else { Vec::new() },
+            filters: Grid::line(outputs, k, outputs)?,
+            meetings: if by_col2im { meetings(shape, row)? } else { Vec::new() },
             groups,
             pixels,
-            terms,
+            k,
             run,
             output_pixels: Grid::new(sizes, places, sizes)?,
             output_channels: Grid::new(
@@ -195,7 +195,7 @@ impl FewPixels {
             )?,
             weights,
             rows,
-            patches,
+            cols,
             target,
             tile,
         }))
@@ -204,21 +204,21 @@ impl FewPixels {
     /// Elements of cols, with what the last vector of lanes reads past its end; none if cols is
     /// the input.
     fn cols_len(&self) -> usize {
-        let runs = self.groups * self.patches.taps.runs();
+        let runs = self.groups * self.cols.taps.blocks();
         if self.whole { 0 } else { runs * self.pixels * self.run + MAX_LANES }
     }
 
     /// Elements of the gradient of cols; none if that is the gradient of the input.
     fn grad_cols_len(&self) -> usize {
-        if self.whole { 0 } else { self.pixels * self.groups * self.terms }
+        if self.whole { 0 } else { self.pixels * self.groups * self.k }
     }
 
     /// What the pass wants.
     pub(crate) fn need(&self, pass: Pass) -> Need {
-        let units = self.target.cells();
+        let units = self.target.blocks();
         match pass {
             Pass::Forward | Pass::BackwardWeight => {
-                Need { units, shared: self.cols_len(), piece: self.patches.copy_len() }
+                Need { units, shared: self.cols_len(), piece: self.cols.copy_len() }
             }
             Pass::BackwardData => Need { units, shared: self.grad_cols_len(), piece: 0 },
         }
@@ -226,16 +226,13 @@ impl FewPixels {
 
     /// One line: how a pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pixels, terms, .. } = self;
+        let Self { pixels, k, .. } = self;
         let cols = if self.whole { "the image itself" } else { "written out" };
-        write!(
-            f,
-            "few pixels, so weights are read as they lie; cols, {pixels} by {terms}, is {cols}"
-        )
+        write!(f, "few pixels, so weights are read as they lie; cols, {pixels} by {k}, is {cols}")
     }
 
     /// Writes cols, and returns it: run after run of taps, each a matrix of pixels by taps.
-    fn cols<'a, T: Element>(
+    fn write_cols<'a, T: Element>(
         &self,
         layer: &Layer<'_, T>,
         input: &'a [T],
@@ -245,26 +242,19 @@ impl FewPixels {
             return input;
         }
         let (cols, scratch) = scratch.split_at_mut(self.cols_len());
-        let (runs, len) = (self.patches.taps.runs(), self.pixels * self.run);
+        let (runs, len) = (self.cols.taps.blocks(), self.pixels * self.run);
         let blocks = cols.chunks_exact_mut(len).enumerate();
-        let need = Need { units: blocks.len(), shared: 0, piece: self.patches.copy_len() };
+        let need = Need { units: blocks.len(), shared: 0, piece: self.cols.copy_len() };
         layer.parallelism.for_each(need, blocks, scratch, |(block, cols), copy, held| {
-            let taps = self.patches.taps.run(block % runs);
-            for index in 0..self.patches.pixels.runs() {
-                let pixels = self.patches.pixels.run(index);
-                let (data, first) = self.patches.part(
-                    layer.kernels,
-                    input,
-                    block / runs,
-                    &pixels,
-                    &taps,
-                    copy,
-                    held,
-                );
+            let taps = self.cols.taps.block(block % runs);
+            for index in 0..self.cols.pixels.blocks() {
+                let pixels = self.cols.pixels.block(index);
+                let (data, first) =
+                    self.cols.part(layer.kernels, input, block / runs, &pixels, &taps, copy, held);
                 let rows = cols[pixels.first * self.run..].chunks_mut(self.run);
-                for (row, &pixel) in rows.zip(&self.patches.pixels.table()[..pixels.len]) {
+                for (row, &pixel) in rows.zip(&self.cols.pixels.table()[..pixels.len]) {
                     let data = &data[first + pixel as usize..];
-                    for (col, &tap) in row.iter_mut().zip(&self.patches.taps.table()[..taps.len]) {
+                    for (col, &tap) in row.iter_mut().zip(&self.cols.taps.table()[..taps.len]) {
                         *col = data[tap as usize];
                     }
                 }
@@ -276,9 +266,9 @@ impl FewPixels {
     /// Where a run of taps of a group begins in cols.
     fn block(&self, group: usize, run: usize) -> usize {
         if self.whole {
-            return group * self.terms + self.patches.taps.run(run).first;
+            return group * self.k + self.cols.taps.block(run).first;
         }
-        (group * self.patches.taps.runs() + run) * self.pixels * self.run
+        (group * self.cols.taps.blocks() + run) * self.pixels * self.run
     }
 
     /// `Y[k][p] = W[k][..] · cols[p][..]`.
@@ -294,15 +284,15 @@ impl FewPixels {
         let Some(tile) = self.tile else { return };
         let target = &self.target;
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
-        let cols = self.cols(layer, input, scratch);
-        let cells = target.over(output);
-        layer.parallelism.for_all(target.cells(), cells, |mut cell| {
-            let (channels, pixels) = (cell.rows(), cell.lanes());
+        let cols = self.write_cols(layer, input, scratch);
+        let blocks = target.over(output);
+        layer.parallelism.for_all(target.blocks(), blocks, |mut c| {
+            let (channels, pixels) = (c.rows(), c.columns());
             let epilogue = Epilogue { channels: Side::Rows, ..epilogue };
             let epilogue = epilogue.of_channels(channels.range());
-            let last = self.patches.taps.runs() - 1;
+            let last = self.cols.taps.blocks() - 1;
             for run in 0..=last {
-                let taps = self.patches.taps.run(run);
+                let taps = self.cols.taps.block(run);
                 let weight = Operand {
                     data: &weight[self.weights.place(channels.start) + taps.first..],
                     rows: self.weights.offsets(channels.len),
@@ -314,7 +304,7 @@ impl FewPixels {
                     steps: Offsets::new(&[0]),
                 };
                 let epilogue = epilogue.part(run == 0, run == last);
-                dots(layer.kernels, &mut cell, [weight, cols], taps.len, tile, epilogue);
+                dots(layer.kernels, &mut c, [weight, cols], taps.len, tile, epilogue);
             }
         });
     }
@@ -328,25 +318,25 @@ impl FewPixels {
         write: Write,
         scratch: &mut [T],
     ) {
-        let cols = self.cols(layer, input, scratch);
-        let cells = self.target.over(grad_weight);
-        layer.parallelism.for_all(self.target.cells(), cells, |mut cell| {
-            let (channels, taps) = (cell.rows(), cell.lanes());
+        let cols = self.write_cols(layer, input, scratch);
+        let blocks = self.target.over(grad_weight);
+        layer.parallelism.for_all(self.target.blocks(), blocks, |mut c| {
+            let (channels, taps) = (c.rows(), c.columns());
             let first = self.output_channels.place([0, 0, 0, channels.first]);
             let left = Left {
                 data: &grad_output[first..],
                 rows: self.output_channels.offsets(channels.len),
-                terms: self.output_pixels.offsets(self.pixels),
+                k: self.output_pixels.offsets(self.pixels),
             };
             let right = Right {
                 data: &cols[self.block(channels.start[2], taps.index)..],
                 first: 0,
                 panel_pitch: None,
-                terms: self.rows.offsets(self.pixels),
+                k: self.rows.offsets(self.pixels),
             };
             let accumulate = write == Write::Accumulate;
             let epilogue = Epilogue::new(accumulate);
-            multiply(&layer.kernels.wide, &mut cell, left, right, epilogue);
+            multiply(&layer.kernels.wide, &mut c, left, right, epilogue);
         });
     }
 
@@ -388,7 +378,7 @@ impl FewPixels {
                     let channels = shape.group_in();
                     for &[pixel, col] in &self.meetings {
                         for group in 0..self.groups {
-                            let col = index * per_image + group * self.terms + col as usize;
+                            let col = index * per_image + group * self.k + col as usize;
                             let pixel = (pixel as usize * self.groups + group) * channels;
                             let cols = &grad_cols[col..][..channels];
                             let pixels = &mut part[pixel..][..channels];
@@ -408,26 +398,26 @@ impl FewPixels {
         to: &mut [T],
         write: Write,
     ) {
-        let cells = self.target.over(to);
-        layer.parallelism.for_all(self.target.cells(), cells, |mut cell| {
-            let taps = cell.lanes();
+        let blocks = self.target.over(to);
+        layer.parallelism.for_all(self.target.blocks(), blocks, |mut c| {
+            let taps = c.columns();
             let (group, first) = (taps.start[2], taps.start[3]);
             let outputs = self.output_channels.len();
             let channel = self.output_channels.place([0, 0, 0, group * outputs]);
             let left = Left {
                 data: &grad_output[channel..],
                 rows: self.output_pixels.offsets(self.pixels),
-                terms: self.output_channels.offsets(outputs),
+                k: self.output_channels.offsets(outputs),
             };
             let right = Right {
-                data: &weight[group * outputs * self.terms + first..],
+                data: &weight[group * outputs * self.k + first..],
                 first: 0,
                 panel_pitch: None,
-                terms: self.filters.offsets(outputs),
+                k: self.filters.offsets(outputs),
             };
             let accumulate = write == Write::Accumulate;
             let epilogue = Epilogue::new(accumulate);
-            multiply(&layer.kernels.wide, &mut cell, left, right, epilogue);
+            multiply(&layer.kernels.wide, &mut c, left, right, epilogue);
         });
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Layer<'a, T: 'static> {
     pub(crate) parallelism: Parallelism<'a>,
 }
 
-/// The weights of a gathering pass.
+/// The weights of a product pass.
 #[derive(Clone, Copy)]
 pub(crate) enum Weights<'a, T> {
     /// As the caller's tensor.

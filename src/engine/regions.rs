@@ -7,7 +7,7 @@
 use crate::axis::{Region, Walk};
 use crate::error::Error;
 use crate::gemm::ROWS;
-use crate::gemm::grid::{Boxes, Grid, Offsets, Run};
+use crate::gemm::grid::{Block, Boxes, Grid, Offsets};
 use crate::scratch::room;
 use crate::shape::Layout;
 use crate::view::source::Source;
@@ -17,10 +17,10 @@ use core::ops::Range;
 /// The cheapest cut has to save one part in so many: tables grow with it.
 const SAVED: f64 = 1.0 / 50.0;
 
-/// Terms of all bands that a plan may have for one product.
+/// Terms of all regions that a plan may have for one product.
 const MOST_TERMS: f64 = 262144.0;
 
-/// Multiplications for each term of all bands, as many taps once: making a plan takes little beside a pass.
+/// Multiplications for each term of all regions, as many taps once: making a plan takes little beside a pass.
 const WORTH: f64 = 1000.0;
 
 /// A tile with fewer rows takes as long as one with these: its sums wait for themselves, or for the
@@ -38,10 +38,10 @@ const GAPS: f64 = 17.0;
 
 /// The regions of the three axes, and the tables of terms where they meet.
 #[derive(Debug, Clone)]
-pub(super) struct Bands {
+pub(super) struct Regions {
     axes: [Vec<Region>; 3],
     /// The taps of regions that meet, from the first of them on: where they lie in both operands.
-    terms: Boxes,
+    k: Boxes,
     /// In both, elements between neighbouring taps of each axis.
     pitches: [[usize; 3]; 2],
     /// Taps of a channel.
@@ -68,7 +68,7 @@ impl Cut {
     }
 
     /// The cheapest for a view, to so many channels, `pixels` of which are multiplied in one go by a
-    /// kernel with so many rows. Bands with fewer pixels than rows fill no tile, so cutting may cost more
+    /// kernel with so many rows. Regions with fewer pixels than rows fill no tile, so cutting may cost more
     /// than it saves.
     pub(crate) fn best(
         source: &Source,
@@ -152,7 +152,7 @@ impl Cut {
         let all = source.walks.map(|walk| walk.taps);
         // A run of taps that hasn't all of a channel's has other rows; channels last, so has one of some
         // channels.
-        let whole = match (source.layout, taps.run_sizes()) {
+        let whole = match (source.layout, taps.block_sizes()) {
             (Layout::ChannelsFirst, [_, kernel @ ..]) => kernel == all,
             (Layout::ChannelsLast, run) => run == source.tap_sizes(),
         };
@@ -168,8 +168,8 @@ fn lengths(axis: &[Region]) -> f64 {
     axis.iter().enumerate().filter(is_first).map(|(_, region)| region.taps.len() as f64).sum()
 }
 
-impl Bands {
-    /// The bands of a cut that [is taken](Cut::is_taken); `taps` and `weights` are the grids that a whole product
+impl Regions {
+    /// The regions of a cut that [is taken](Cut::is_taken); `taps` and `weights` are the grids that a whole product
     /// of the view multiplies.
     pub(super) fn new(
         cut: Cut,
@@ -187,11 +187,11 @@ impl Bands {
             *lens = room(axis.len())?;
             lens.extend(axis.iter().map(|region| region.taps.len()));
         }
-        let (channels, _) = source.split_layout(taps.run_sizes());
+        let (channels, _) = source.split_layout(taps.block_sizes());
         let pitches = [taps.pitches(), weights.pitches()];
         Ok(Self {
             axes,
-            terms: Boxes::new(lens, pitches, |taps| source.by_layout(channels, taps))?,
+            k: Boxes::new(lens, pitches, |taps| source.by_layout(channels, taps))?,
             pitches: pitches.map(|pitches| source.split_layout(pitches).1),
             taps: source.walks.map(|walk| walk.taps).iter().product(),
         })
@@ -202,7 +202,7 @@ impl Bands {
     /// from there on all of the first `taps` lie that they meet. Pixels come in multiples of `step`, but for the last of each kind.
     pub(super) fn for_each(
         &self,
-        pixels: &Run,
+        pixels: &Block,
         taps: usize,
         step: usize,
         mut multiply: impl FnMut(&[u32], [usize; 2], [Offsets<'_>; 2]),
@@ -225,7 +225,7 @@ impl Bands {
                     let met = [&plane.taps, &row.taps, &column.taps];
                     let lens = met.map(|taps| taps.len());
                     let len = channels * lens.iter().product::<usize>();
-                    let terms = self.terms.of(lens).each_ref().map(|places| places.first(len));
+                    let k = self.k.of(lens).each_ref().map(|places| places.first(len));
                     let start =
                         |pitches: &[usize; 3]| (0..3).map(|a| met[a].start * pitches[a]).sum();
                     let place = self.pitches.each_ref().map(start);
@@ -241,14 +241,14 @@ impl Bands {
                                 numbers[filled] = number as u32;
                                 filled += 1;
                                 if filled == most {
-                                    multiply(&numbers[..filled], place, terms);
+                                    multiply(&numbers[..filled], place, k);
                                     filled = 0;
                                 }
                             }
                         }
                     }
                     if filled > 0 {
-                        multiply(&numbers[..filled], place, terms);
+                        multiply(&numbers[..filled], place, k);
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! row of taps, too, where the pixels of the view do.
 
 use crate::error::Error;
-use crate::gemm::grid::{AXES, Offsets, Run, Table};
+use crate::gemm::grid::{AXES, Block, Offsets, Table};
 
 /// The taps of a run, in steps of elements that lie side by side in two operands.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Steps {
     }
 
     /// Where the steps of a run begin in both operands, and how many elements each has.
-    pub(super) fn of(&self, taps: &Run) -> ([Offsets<'_>; 2], usize) {
+    pub(super) fn of(&self, taps: &Block) -> ([Offsets<'_>; 2], usize) {
         let [d, h, w, depth] = taps.sizes;
         let (steps, len) = if self.rows { (d * h, w * depth) } else { (d * h * w, depth) };
         (self.places.each_ref().map(|places| places.first(steps)), len)

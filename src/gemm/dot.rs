@@ -4,8 +4,8 @@
 //! terms are many; how few rows and columns there are doesn't matter.
 
 use super::grid::Offsets;
-use super::target::Cell;
-use super::{CROWDED, fits};
+use super::target::CBlock;
+use super::{SET_CONFLICT, fits};
 use crate::element::Element;
 use crate::kernel::{DOTS, Dot, Epilogue, Kernels, Side, total};
 
@@ -20,44 +20,44 @@ pub(crate) struct Operand<'a, T> {
     pub(crate) steps: Offsets<'a>,
 }
 
-/// Fills `cell` with the products of the rows of the left operand and of the right one, which are the cell's lanes, tile by
+/// Fills `c` with the products of the rows of the left operand and of the right one, which are the block's lanes, tile by
 /// tile; every step has `len` terms.
 ///
 /// # Panics
 /// If an operand leaves its slice, or the kernel has no such tile: the caller's tables are wrong.
 pub(crate) fn dots<T: Element>(
     kernels: &Kernels<T>,
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     [left, right]: [Operand<'_, T>; 2],
     len: usize,
     tile: Tile,
     epilogue: Epilogue<'_, T>,
 ) {
     let kernel = &kernels.dots;
-    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
+    let (rows, lanes) = (c.row_count(), c.columns().len);
     assert!(len > 0 && left.steps.all().len() == right.steps.all().len());
     assert!(left.rows.all().len() == rows && right.rows.all().len() == lanes);
     for Operand { data, rows, steps } in [left, right] {
         assert!(!steps.all().is_empty() && total([rows.most(), steps.most(), len]) <= data.len());
     }
-    assert!(fits(&epilogue, cell));
+    assert!(fits(&epilogue, c));
     assert!(kernel.columns.len() <= DOTS && kernel.columns.iter().all(|&most| most <= DOTS));
     let [height, width] =
         if tile.turned { [tile.lanes, tile.rows] } else { [tile.rows, tile.lanes] };
     let most = height.checked_sub(1).and_then(|height| kernel.columns.get(height));
     assert!(most.is_some_and(|most| (1..=*most).contains(&width)), "{height} x {width}");
 
-    let offsets = cell.row_offsets();
-    assert!(cell.is_even());
-    let (start, lane_pitch) = (cell.start(), cell.lane_pitch());
+    let offsets = c.row_offsets();
+    assert!(c.is_even());
+    let (start, column_pitch) = (c.start(), c.column_pitch());
     for first_row in (0..rows).step_by(tile.rows) {
         let some_rows = tile.rows.min(rows - first_row);
         let row_pointers = pointers(left, first_row, some_rows);
         for first_lane in (0..lanes).step_by(tile.lanes) {
-            let some_lanes = tile.lanes.min(lanes - first_lane);
-            let lane_pointers = pointers(right, first_lane, some_lanes);
+            let some_columns = tile.lanes.min(lanes - first_lane);
+            let lane_pointers = pointers(right, first_lane, some_columns);
             let of_rows = (some_rows, row_pointers.as_ptr(), left.steps.all().as_ptr());
-            let of_lanes = (some_lanes, lane_pointers.as_ptr(), right.steps.all().as_ptr());
+            let of_lanes = (some_columns, lane_pointers.as_ptr(), right.steps.all().as_ptr());
             let (a, b) = if tile.turned { (of_lanes, of_rows) } else { (of_rows, of_lanes) };
             let mut sums = [T::ZERO; DOTS * DOTS];
             let job = Dot {
@@ -75,7 +75,7 @@ pub(crate) fn dots<T: Element>(
             // every row plus every step within both slices; tables have `steps` entries.
             unsafe { (kernel.sum)(&job) };
             for (r, &offset) in offsets[first_row..][..some_rows].iter().enumerate() {
-                for l in 0..some_lanes {
+                for l in 0..some_columns {
                     let (row, lane) = (first_row + r, first_lane + l);
                     let [i, j] = if tile.turned { [l, r] } else { [r, l] };
                     let mut sum = sums[i * DOTS + j];
@@ -83,10 +83,10 @@ pub(crate) fn dots<T: Element>(
                         let of_rows = epilogue.channels == Side::Rows;
                         sum = bias[if of_rows { row } else { lane }] + sum;
                     }
-                    // SAFETY: the cell alone may write its rows and lanes, which are initialised; `fits` has asked for
+                    // SAFETY: the block alone may write its rows and lanes, which are initialised; `fits` has asked for
                     // the residual.
                     unsafe {
-                        epilogue.store_one(sum, start.add(offset as usize + lane * lane_pitch));
+                        epilogue.store_one(sum, start.add(offset as usize + lane * column_pitch));
                     }
                 }
             }
@@ -94,7 +94,7 @@ pub(crate) fn dots<T: Element>(
     }
 }
 
-/// How many rows and lanes of a cell a tile has, and whether its columns are the rows.
+/// How many rows and lanes of a block a tile has, and whether its columns are the rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tile {
     turned: bool,
@@ -105,15 +105,15 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// The fastest for cells with these rows and lanes; `columns` are what the kernel has for each number of rows.
+    /// The fastest for blocks with these rows and lanes; `columns` are what the kernel has for each number of rows.
     pub(crate) fn of(columns: &[usize], rows: Offsets<'_>, lanes: Offsets<'_>) -> Self {
         // Six columns that meet in a few sets of the cache are too many, where they aren't all the same few lines.
-        let crowded = |rows: Offsets<'_>| match rows.all() {
-            &[first, second, ..] => (second.abs_diff(first) as usize).is_multiple_of(CROWDED),
+        let conflicting = |rows: Offsets<'_>| match rows.all() {
+            &[first, second, ..] => (second.abs_diff(first) as usize).is_multiple_of(SET_CONFLICT),
             _ => false,
         };
         let [of_rows, of_lanes] = [rows.all().len(), lanes.all().len()];
-        let may_turn = !crowded(rows) && (of_rows >= of_lanes || !crowded(lanes));
+        let may_turn = !conflicting(rows) && (of_rows >= of_lanes || !conflicting(lanes));
         Self::best(columns, of_rows, of_lanes, may_turn)
     }
 

@@ -3,7 +3,7 @@
 //! Every operand of our products is addressed by positions of a four-dimensional grid: the
 //! pixels of a batch, the taps of a filter. A [`Grid`] walks its positions in row-major order and
 //! cuts that order into runs of one shape, so that one small table of offsets serves them all:
-//! position `i` of a run lies at `run.base + table[i]`.
+//! position `i` of a run lies at `block.base + table[i]`.
 
 use crate::error::Error;
 use crate::kernel::{self, total};
@@ -65,7 +65,7 @@ impl Table {
     }
 }
 
-/// The tables of boxes that lie in two operands: one for each choice of the sizes of three axes, as stretches of many
+/// The tables of boxes that lie in two operands: one for each choice of the sizes of three axes, as neighbours of many
 /// taps or pixels have few different ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Boxes {
@@ -138,26 +138,26 @@ pub(crate) struct Grid {
     sizes: [usize; AXES],
     pitches: [usize; AXES],
     /// The box that a run covers: full inner axes, a part of one axis, 1 of those outside it.
-    run: [usize; AXES],
+    block: [usize; AXES],
     table: Table,
 }
 
 impl fmt::Debug for Grid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sizes, pitches, run, .. } = self;
-        write!(f, "{sizes:?} by {pitches:?} in runs of {run:?}")
+        let Self { sizes, pitches, block, .. } = self;
+        write!(f, "{sizes:?} by {pitches:?} in blocks of {block:?}")
     }
 }
 
-/// A stretch of a grid's positions in row-major order.
+/// A neighbours of a grid's positions in row-major order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct Block {
     /// The run's number among all runs: those at the ends of axes are shorter than others, so
     /// `first` doesn't tell.
     pub(crate) index: usize,
     /// The row-major number of the first position.
     pub(crate) first: usize,
-    /// Positions in the run.
+    /// Positions in the block.
     pub(crate) len: usize,
     /// Where the first position lies.
     pub(crate) base: usize,
@@ -167,7 +167,7 @@ pub(crate) struct Run {
     pub(crate) sizes: [usize; AXES],
 }
 
-impl Run {
+impl Block {
     /// The positions' row-major numbers.
     pub(crate) fn range(&self) -> Range<usize> {
         self.first..self.first + self.len
@@ -187,29 +187,29 @@ fn fits_table(sizes: [usize; AXES], pitches: [usize; AXES]) -> bool {
 }
 
 /// Cuts a run down until the offsets of all these grids fit their tables.
-pub(crate) fn fit_tables(mut run: [usize; AXES], grids: &[[usize; AXES]]) -> [usize; AXES] {
-    while let Some(outermost) = run.iter().position(|&size| size > 1) {
-        if grids.iter().all(|pitches| fits_table(run, *pitches)) {
+pub(crate) fn fit_tables(mut block: [usize; AXES], grids: &[[usize; AXES]]) -> [usize; AXES] {
+    while let Some(outermost) = block.iter().position(|&size| size > 1) {
+        if grids.iter().all(|pitches| fits_table(block, *pitches)) {
             break;
         }
-        run[outermost] = run[outermost].div_ceil(2);
+        block[outermost] = block[outermost].div_ceil(2);
     }
-    run
+    block
 }
 
-/// The largest box of at most `most` positions (at least one) that is a stretch of the row-major
+/// The largest box of at most `most` positions (at least one) that is a neighbours of the row-major
 /// order and repeats over the grid.
-pub(crate) fn run_box(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
-    let mut run = [1; AXES];
+pub(crate) fn largest_block(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
+    let mut block = [1; AXES];
     let mut left = most.max(1);
     for axis in (0..AXES).rev() {
-        run[axis] = sizes[axis].min(left);
-        if run[axis] < sizes[axis] {
+        block[axis] = sizes[axis].min(left);
+        if block[axis] < sizes[axis] {
             break;
         }
         left /= sizes[axis];
     }
-    run
+    block
 }
 
 /// Repeats the first `len` offsets until there are no more to fill, each time `step` further on.
@@ -236,13 +236,13 @@ pub(crate) fn dense(sizes: [usize; AXES]) -> [usize; AXES] {
 }
 
 impl Grid {
-    /// A grid with runs of the box `run`, as [`run_box`] makes it.
+    /// A grid with runs of the box `run`, as [`largest_block`] makes it.
     pub(crate) fn new(
         sizes: [usize; AXES],
         pitches: [usize; AXES],
-        run: [usize; AXES],
+        block: [usize; AXES],
     ) -> Result<Self, Error> {
-        let mut grid = Self::untabled(sizes, pitches, run);
+        let mut grid = Self::untabled(sizes, pitches, block);
         grid.make_table()?;
         Ok(grid)
     }
@@ -251,22 +251,22 @@ impl Grid {
     pub(crate) fn untabled(
         sizes: [usize; AXES],
         pitches: [usize; AXES],
-        run: [usize; AXES],
+        block: [usize; AXES],
     ) -> Self {
         let table = Table { offsets: Vec::new(), most: 0, ascends: true };
-        Self { sizes, pitches, run, table }
+        Self { sizes, pitches, block, table }
     }
 
     /// Makes the table of its runs.
     pub(crate) fn make_table(&mut self) -> Result<(), Error> {
-        self.table = Table::of_box(self.run, self.pitches)?;
+        self.table = Table::of_box(self.block, self.pitches)?;
         Ok(())
     }
 
     /// A line of `len` positions, `pitch` apart, in runs of at most `most`.
     pub(crate) fn line(len: usize, pitch: usize, most: usize) -> Result<Self, Error> {
         let sizes = [1, 1, 1, len];
-        Self::new(sizes, [0, 0, 0, pitch], run_box(sizes, most))
+        Self::new(sizes, [0, 0, 0, pitch], largest_block(sizes, most))
     }
 
     /// Positions in all.
@@ -279,7 +279,7 @@ impl Grid {
         &self.table.offsets
     }
 
-    /// The offsets of the first `len` positions of a run.
+    /// The offsets of the first `len` positions of a block.
     pub(crate) fn offsets(&self, len: usize) -> Offsets<'_> {
         self.table.first(len)
     }
@@ -294,19 +294,19 @@ impl Grid {
         self.sizes
     }
 
-    /// Positions of a run, those at the ends of axes apart.
-    pub(crate) fn run_len(&self) -> usize {
-        self.run.iter().product()
+    /// Positions of a block, those at the ends of axes apart.
+    pub(crate) fn block_len(&self) -> usize {
+        self.block.iter().product()
     }
 
-    /// The offsets of all positions of a run.
-    pub(crate) fn run_offsets(&self) -> Offsets<'_> {
-        self.offsets(self.run_len())
+    /// The offsets of all positions of a block.
+    pub(crate) fn block_offsets(&self) -> Offsets<'_> {
+        self.offsets(self.block_len())
     }
 
     /// The box that a run covers.
-    pub(crate) fn run_sizes(&self) -> [usize; AXES] {
-        self.run
+    pub(crate) fn block_sizes(&self) -> [usize; AXES] {
+        self.block
     }
 
     /// Elements between neighbouring positions of each axis.
@@ -315,35 +315,35 @@ impl Grid {
     }
 
     /// Runs in all.
-    pub(crate) fn runs(&self) -> usize {
-        (0..AXES).map(|axis| self.sizes[axis].div_ceil(self.run[axis])).product()
+    pub(crate) fn blocks(&self) -> usize {
+        (0..AXES).map(|axis| self.sizes[axis].div_ceil(self.block[axis])).product()
     }
 
-    /// Run number `index` in row-major order.
-    pub(crate) fn run(&self, index: usize) -> Run {
+    /// Block number `index` in row-major order.
+    pub(crate) fn block(&self, index: usize) -> Block {
         let mut start = [0; AXES];
         let mut left = index;
         for axis in (0..AXES).rev() {
-            let count = self.sizes[axis].div_ceil(self.run[axis]);
-            start[axis] = left % count * self.run[axis];
+            let count = self.sizes[axis].div_ceil(self.block[axis]);
+            start[axis] = left % count * self.block[axis];
             left /= count;
         }
-        let mut sizes = self.run;
+        let mut sizes = self.block;
         let mut first = 0;
         for axis in 0..AXES {
             sizes[axis] = sizes[axis].min(self.sizes[axis] - start[axis]);
             first = first * self.sizes[axis] + start[axis];
         }
         let (len, base) = (sizes.iter().product(), self.place(start));
-        Run { index, first, len, base, start, sizes }
+        Block { index, first, len, base, start, sizes }
     }
 
     /// Whether the positions of every run are `pitch` apart.
     pub(crate) fn is_even(&self, pitch: usize) -> bool {
         let mut expected = pitch;
         (0..AXES).rev().all(|axis| {
-            let even = self.run[axis] == 1 || self.pitches[axis] == expected;
-            expected = expected.saturating_mul(self.run[axis]);
+            let even = self.block[axis] == 1 || self.pitches[axis] == expected;
+            expected = expected.saturating_mul(self.block[axis]);
             even
         })
     }

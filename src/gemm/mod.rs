@@ -1,15 +1,15 @@
-//! Matrix products. Knows nothing of convolution: only grids of places, panels and cells.
+//! Matrix products. Knows nothing of convolution: only grids of places, panels and blocks.
 //!
-//! [`multiply`] fills one cell of a [`Target`](target::Target): panel by panel of b, up to [`ROWS`] of
+//! [`multiply`] fills one block of a [`Target`](target::Target): panel by panel of b, up to [`ROWS`] of
 //! a's rows at a time, tile after tile of which meets the same part of b before the next part.
 
+pub(crate) mod classes;
 pub(crate) mod copy;
 pub(crate) mod dot;
-pub(crate) mod gathered;
 pub(crate) mod grid;
-pub(crate) mod kinds;
 pub(crate) mod pack;
-mod swept;
+pub(crate) mod packed_b;
+mod streaming;
 pub(crate) mod target;
 #[cfg(feature = "testing")]
 pub(crate) mod tests;
@@ -25,10 +25,10 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
 use grid::Offsets;
-use target::Cell;
+use target::CBlock;
 
 /// Elements of f32 in 2 KiB: places a multiple of that apart meet in the same few sets of the caches.
-pub(crate) const CROWDED: usize = 512;
+pub(crate) const SET_CONFLICT: usize = 512;
 
 /// Begins a line of the cache.
 #[repr(align(64))]
@@ -46,7 +46,7 @@ const SUMS: usize = ROWS * MAX_LANES;
 pub(crate) struct Left<'a, T> {
     pub(crate) data: &'a [T],
     pub(crate) rows: Offsets<'a>,
-    pub(crate) terms: Offsets<'a>,
+    pub(crate) k: Offsets<'a>,
 }
 
 /// The right operand: lane `l` of panel `p` and term `t` meet at
@@ -58,7 +58,7 @@ pub(crate) struct Right<'a, T> {
     pub(crate) first: usize,
     /// Elements between panels that were packed; `None` where all lanes lie side by side.
     pub(crate) panel_pitch: Option<usize>,
-    pub(crate) terms: Offsets<'a>,
+    pub(crate) k: Offsets<'a>,
 }
 
 /// The lanes of one tile.
@@ -132,12 +132,12 @@ fn biases<'a, T>(epilogue: &Epilogue<'a, T>) -> [Option<&'a [T]>; 2] {
     }
 }
 
-/// Whether there is a bias for each row or lane of a cell, and a residual for each of its elements.
-fn fits<T: Element>(epilogue: &Epilogue<'_, T>, cell: &Cell<'_, T>) -> bool {
-    let (data, len) = cell.destination();
+/// Whether there is a bias for each row or lane of a block, and a residual for each of its elements.
+fn fits<T: Element>(epilogue: &Epilogue<'_, T>, c: &CBlock<'_, T>) -> bool {
+    let (data, len) = c.destination();
     let channels = match epilogue.channels {
-        Side::Rows => cell.row_count(),
-        Side::Columns => cell.lanes().len,
+        Side::Rows => c.row_count(),
+        Side::Columns => c.columns().len,
     };
     epilogue.bias.is_none_or(|bias| bias.len() == channels) && epilogue.covers_from(data, len)
 }
@@ -165,92 +165,92 @@ fn begin<T: Element>(
     }
 }
 
-/// Fills `cell` with the product of `left` and `right`.
+/// Fills `c` with the product of `left` and `right`.
 ///
 /// # Panics
 /// If an operand leaves its slice: the caller's tables are wrong.
 pub(crate) fn multiply<T: Element>(
     kernel: &Kernel<T>,
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
     epilogue: Epilogue<'_, T>,
 ) {
-    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
-    let most = right.terms.most();
+    let (rows, lanes) = (c.row_count(), c.columns().len);
+    let most = right.k.most();
     let end = End::new(kernel, &right, lanes, most);
     let panels = if end == End::Split { 2 } else { lanes.div_ceil(kernel.lanes) };
-    let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
+    let [row_steps, steps_a, steps_b] = [left.rows, left.k, right.k].map(Offsets::all);
     assert!(row_steps.len() == rows && steps_a.len() == steps_b.len());
-    assert!(total([left.rows.most(), left.terms.most()]) < left.data.len());
+    assert!(total([left.rows.most(), left.k.most()]) < left.data.len());
     let last = Panel::new(kernel, &right, lanes, panels - 1, end);
     // Panels before the last are whole and end before it does.
     let past = reach([(panels, right.panel_pitch.unwrap_or(0))]);
     assert!(total([right.first, past]) < usize::MAX);
     assert!(total([last.from, last.vectors * kernel.vector, most]) <= right.data.len());
-    assert!(fits(&epilogue, cell));
+    assert!(fits(&epilogue, c));
 
-    let beside_a = gathered::beside(kernel, steps_a);
-    let swept = kernel.sweep.zip(swept::pays(kernel, cell, &right, &epilogue));
-    if let Some((sweep, swept)) = &swept {
+    let beside_a = packed_b::beside(kernel, steps_a);
+    let streaming = kernel.stream.zip(streaming::pays(kernel, c, &right, &epilogue));
+    if let Some((stream, streaming)) = &streaming {
         // SAFETY: having the kernel proves its ISA, and it sweeps. The asserts above hold every row plus
         // every step within a, and every step plus all panels' vectors within b; the bias has its length.
-        unsafe { swept::multiply((kernel, *sweep), cell, left, right, epilogue, swept) };
-    } else if let Some(gathering) = gathered::pays(kernel, &left, &right, beside_a) {
+        unsafe { streaming::multiply((kernel, *stream), c, left, right, epilogue, streaming) };
+    } else if let Some(packed_b) = packed_b::pays(kernel, &left, &right, beside_a) {
         // SAFETY: as above, but that it gathers; the terms were looked at.
         unsafe {
-            gathered::multiply(kernel, gathering, cell, left, right, epilogue, (panels, end));
+            packed_b::multiply(kernel, packed_b, c, left, right, epilogue, (panels, end));
         }
         return;
     }
-    let swept = swept.map_or(0, |(_, swept)| swept.panels);
-    let stretch = kernel.stretches.iter().find(|[len, _]| are_in_stretches(row_steps, *len));
-    let height = height(rows, *stretch.unwrap_or(&[kernel.row_step, kernel.rows]));
+    let streaming = streaming.map_or(0, |(_, streaming)| streaming.panels);
+    let neighbours = kernel.neighbours.iter().find(|[len, _]| are_neighbours(row_steps, *len));
+    let height = height(rows, *neighbours.unwrap_or(&[kernel.row_step, kernel.rows]));
     // The last tile may have more rows than are wanted.
     let mut sums = MaybeUninit::<Aligned<([T; SUMS], [T; MAX_TILE])>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
-    let lane_pitch = cell.lane_pitch();
+    let column_pitch = c.column_pitch();
     let biased = epilogue.bias.is_some();
-    let terms = kernel.block;
-    let chunks = steps_a.len().div_ceil(terms).max(1);
+    let k = kernel.block;
+    let chunks = steps_a.len().div_ceil(k).max(1);
     // Lanes that lie apart are stored in lines, which are longer than a tile has rows.
-    let stored = if lane_pitch == 1 { height } else { 4 * height };
+    let stored = if column_pitch == 1 { height } else { 4 * height };
     let together =
         if chunks > 1 { ROWS.min(SUMS / kernel.lanes) / height * height } else { stored };
-    for panel in swept..panels {
+    for panel in streaming..panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;
         let tile_pitch = vectors * kernel.vector;
-        let start = cell.start().wrapping_add(cell.lane_place(first)).cast_const();
-        let offsets = cell.row_offsets();
+        let start = c.start().wrapping_add(c.column_place(first)).cast_const();
+        let offsets = c.row_offsets();
         // One job is changed from tile to tile: making it anew takes as long as 10 terms.
         let mut job = Multiply {
             count: 0,
             vectors,
             a: left.data.as_ptr(),
             rows: row_steps.as_ptr(),
-            stretch: stretch.map_or(1, |[len, _]| *len),
+            neighbours: neighbours.map_or(1, |[len, _]| *len),
             steps_a: steps_a.as_ptr(),
             beside_a,
             b: right.data[from..].as_ptr(),
             steps_b: steps_b.as_ptr(),
             packed_b: false,
-            terms: 0,
+            k: 0,
             tile: sums,
             tile_pitch,
             accumulate: biased,
             prefetch: start,
-            prefetch_pitch: lane_pitch,
+            prefetch_pitch: column_pitch,
             prefetch_lines: 0,
         };
         for first_row in (0..rows).step_by(together) {
             let some = first_row..rows.min(first_row + together);
             let mut done = some.start;
             for chunk in 0..chunks {
-                let steps = chunk * terms..steps_a.len().min((chunk + 1) * terms);
+                let steps = chunk * k..steps_a.len().min((chunk + 1) * k);
                 job.steps_a = steps_a[steps.clone()].as_ptr();
                 job.steps_b = steps_b[steps.clone()].as_ptr();
-                (job.terms, job.accumulate) = (steps.len(), chunk > 0 || biased);
+                (job.k, job.accumulate) = (steps.len(), chunk > 0 || biased);
                 for row in some.clone().step_by(height) {
                     let count = height.min(some.end - row);
                     (job.count, job.rows) = (count, row_steps[row..].as_ptr());
@@ -263,7 +263,7 @@ pub(crate) fn multiply<T: Element>(
                     // The lines of the destination are fetched while the last sums are made.
                     if chunk + 1 == chunks {
                         job.prefetch = start.wrapping_add(offsets[row] as usize);
-                        (job.prefetch_pitch, job.prefetch_lines) = match lane_pitch {
+                        (job.prefetch_pitch, job.prefetch_lines) = match column_pitch {
                             1 if count > 1 => ((offsets[row + 1] - offsets[row]) as usize, count),
                             1 => (0, 1),
                             pitch => (pitch, width),
@@ -271,9 +271,9 @@ pub(crate) fn multiply<T: Element>(
                     }
                     // SAFETY: having the kernel proves its ISA. The asserts above hold every row
                     // plus every step within a, and every step plus a panel's vectors within b;
-                    // both tables have `terms` entries; the tile is a part of `sums`, which has room
+                    // both tables have `k` entries; the tile is a part of `sums`, which has room
                     // for `together` rows and a tile more, and was written before it is accumulated to:
-                    // rows of it that aren't wanted, too. Where all rows are in stretches, so are those of
+                    // rows of it that aren't wanted, too. Where all rows are in neighbours, so are those of
                     // a tile, which has whole ones.
                     unsafe { (kernel.multiply)(&job) };
                     let end = row + count;
@@ -281,7 +281,7 @@ pub(crate) fn multiply<T: Element>(
                         let tile = sums.wrapping_add((done - some.start) * tile_pitch);
                         let rows = &offsets[done..end];
                         // SAFETY: these rows have `skip + width` lanes each, all of them summed.
-                        unsafe { store(kernel, cell, &panel, (tile, tile_pitch), rows, &epilogue) };
+                        unsafe { store(kernel, c, &panel, (tile, tile_pitch), rows, &epilogue) };
                         done = end;
                     }
                 }
@@ -296,17 +296,17 @@ pub(crate) fn multiply<T: Element>(
 pub(crate) fn multiply_panels<T: Element>(
     kernels: &Kernels<T>,
     kernel: &Kernel<T>,
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
     epilogue: Epilogue<'_, T>,
 ) {
-    for (narrower, lanes) in kernels.shared(kernel, cell.lanes().len) {
+    for (narrower, lanes) in kernels.shared(kernel, c.columns().len) {
         if !lanes.is_empty() {
             let panels = lanes.start / kernel.lanes;
             let first = right.first + panels * right.panel_pitch.unwrap_or(0);
             let (right, epilogue) = (Right { first, ..right }, epilogue.of_channels(lanes.clone()));
-            multiply(narrower, &mut cell.some_lanes(lanes), left, right, epilogue);
+            multiply(narrower, &mut c.some_columns(lanes), left, right, epilogue);
         }
     }
 }
@@ -317,28 +317,28 @@ fn height(rows: usize, [step, most]: [usize; 2]) -> usize {
 }
 
 /// Whether `len` rows lie side by side, then as many others.
-fn are_in_stretches(rows: &[u32], len: usize) -> bool {
-    let stretches = rows.chunks_exact(len);
-    stretches.remainder().is_empty() && stretches.into_iter().all(are_consecutive)
+fn are_neighbours(rows: &[u32], len: usize) -> bool {
+    let neighbours = rows.chunks_exact(len);
+    neighbours.remainder().is_empty() && neighbours.into_iter().all(are_consecutive)
 }
 
 /// Writes the lanes wanted of a tile's rows to their places, line by line.
 ///
 /// # Safety
-/// Having the kernel proves its ISA. `offsets` are of rows of the cell; the tile has a row for each,
+/// Having the kernel proves its ISA. `offsets` are of rows of the block; the tile has a row for each,
 /// `tile_pitch` elements apart, whose lanes are initialised up to the last of the panel.
 unsafe fn store<T: Element>(
     kernel: &Kernel<T>,
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     panel: &Panel,
     (tile, tile_pitch): (*const T, usize),
     offsets: &[u32],
     epilogue: &Epilogue<'_, T>,
 ) {
     let &Panel { skip, first, width, .. } = panel;
-    for lanes in cell.lines(first..first + width) {
-        // SAFETY: the cell alone may write its rows and lanes, `offsets` has an entry for each row,
-        // and the lanes of a line are `lane_pitch` apart; `over` took a `&mut [T]`, so they are
+    for lanes in c.lines(first..first + width) {
+        // SAFETY: the block alone may write its rows and lanes, `offsets` has an entry for each row,
+        // and the lanes of a line are `column_pitch` apart; `over` took a `&mut [T]`, so they are
         // initialised; `fits` has asked for the residual. The caller vouches for the tile.
         unsafe {
             (kernel.store)(&Store {
@@ -346,9 +346,9 @@ unsafe fn store<T: Element>(
                 tile_pitch,
                 rows: offsets.len(),
                 lanes: lanes.len(),
-                c: cell.start().add(cell.lane_place(lanes.start)),
+                c: c.start().add(c.column_place(lanes.start)),
                 row_offsets: offsets.as_ptr(),
-                lane_stride: cell.lane_pitch(),
+                lane_stride: c.column_pitch(),
                 epilogue,
             });
         }

@@ -52,7 +52,7 @@ pub(crate) fn pack<T: Element>(
         blocks,
         block_pitch: block,
         lanes,
-        lane_pitch: lane,
+        column_pitch: lane,
         cols,
         width,
         // SAFETY: the first row of the first block lies within `to`.

@@ -1,23 +1,23 @@
-//! Where a product is written: a matrix in a slice, cut into cells that threads may fill at once.
+//! Where a product is written: a matrix in a slice, cut into blocks that threads may fill at once.
 
-use super::grid::{AXES, Grid, Run};
+use super::grid::{AXES, Block, Grid};
 use crate::kernel::total;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// The places of a product's elements: row `r` and lane `l` meet at `base + rows(r) + lanes(l)`.
+/// The places of a product's elements: row `r` and column `l` meet at `base + rows(r) + columns(l)`.
 ///
 /// Making one proves that no two elements share a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     rows: Grid,
-    lanes: Grid,
+    columns: Grid,
     base: usize,
     lines: Lines,
     order: Order,
 }
 
-/// How the lanes of a run lie: `pitch` apart in lines of `len` lanes, which are `line_pitch` apart.
+/// How the columns of a run lie: `pitch` apart in lines of `len` columns, which are `line_pitch` apart.
 #[derive(Debug, Clone, Copy)]
 struct Lines {
     len: usize,
@@ -26,51 +26,51 @@ struct Lines {
 }
 
 impl Lines {
-    /// Those of a grid; a single line if all lanes of a run are `pitch` apart.
-    fn new(lanes: &Grid, pitch: usize) -> Self {
-        let (run, pitches) = (lanes.run_sizes(), lanes.pitches());
-        if lanes.is_even(pitch) {
+    /// Those of a grid; a single line if all columns of a run are `pitch` apart.
+    fn new(columns: &Grid, pitch: usize) -> Self {
+        let (run, pitches) = (columns.block_sizes(), columns.pitches());
+        if columns.is_even(pitch) {
             return Self { len: usize::MAX, line_pitch: 0, pitch };
         }
         // A step that is never taken may have any size.
         let pitch = if run[3] == 1 { 1 } else { pitch };
         let even = run[..2] == [1, 1] && (run[3] == 1 || pitches[3] == pitch);
-        assert!(even, "{lanes:?} are not {pitch} apart");
+        assert!(even, "{columns:?} are not {pitch} apart");
         Self { len: run[3], line_pitch: pitches[2], pitch }
     }
 
-    /// Where a lane lies from the first.
-    fn place(&self, lane: usize) -> usize {
-        lane / self.len * self.line_pitch + lane % self.len * self.pitch
+    /// Where a column lies from the first.
+    fn place(&self, column: usize) -> usize {
+        column / self.len * self.line_pitch + column % self.len * self.pitch
     }
 }
 
-/// Which runs follow each other as cells are handed out.
+/// Which runs follow each other as blocks are handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// All lanes of a run of rows, then those of the next.
+    /// All columns of a run of rows, then those of the next.
     RowsOutside,
-    /// All rows of a run of lanes, then those of the next.
-    LanesOutside,
+    /// All rows of a run of columns, then those of the next.
+    ColumnsOutside,
 }
 
 impl Target {
-    /// A matrix whose rows and lanes lie as the grids say; the lanes of a line `lane_pitch` apart.
+    /// A matrix whose rows and columns lie as the grids say; the columns of a line `column_pitch` apart.
     ///
     /// # Panics
-    /// If two elements share a place or the lanes of a line aren't evenly spaced: the caller's grids
+    /// If two elements share a place or the columns of a line aren't evenly spaced: the caller's grids
     /// are wrong.
     pub(crate) fn new(
         rows: Grid,
-        lanes: Grid,
+        columns: Grid,
         base: usize,
-        lane_pitch: usize,
+        column_pitch: usize,
         order: Order,
     ) -> Self {
-        assert!(rows.is_distinct_with(&lanes), "{rows:?} and {lanes:?} overlap");
-        let lines = Lines::new(&lanes, lane_pitch);
+        assert!(rows.is_distinct_with(&columns), "{rows:?} and {columns:?} overlap");
+        let lines = Lines::new(&columns, column_pitch);
         assert!(rows.ascends(), "rows descend");
-        Self { rows, lanes, base, lines, order }
+        Self { rows, columns, base, lines, order }
     }
 
     /// The grid of rows.
@@ -78,66 +78,68 @@ impl Target {
         &self.rows
     }
 
-    /// The grid of lanes.
-    pub(crate) fn lanes(&self) -> &Grid {
-        &self.lanes
+    /// The grid of columns.
+    pub(crate) fn columns(&self) -> &Grid {
+        &self.columns
     }
 
-    /// Cells in all: every run of rows with every run of lanes.
-    pub(crate) fn cells(&self) -> usize {
-        self.rows.runs() * self.lanes.runs()
+    /// Cells in all: every run of rows with every run of columns.
+    pub(crate) fn blocks(&self) -> usize {
+        self.rows.blocks() * self.columns.blocks()
     }
 
-    /// Hands out the cells over `data`, each once.
+    /// Hands out the blocks over `data`, each once.
     ///
     /// # Panics
     /// If `data` is too short.
     pub(crate) fn over<'a, T>(
         &'a self,
         data: &'a mut [T],
-    ) -> impl Iterator<Item = Cell<'a, T>> + Send + use<'a, T>
+    ) -> impl Iterator<Item = CBlock<'a, T>> + Send + use<'a, T>
     where
         T: Send,
     {
-        assert!(total([self.base, self.rows.reach(), self.lanes.reach()]) < data.len());
+        assert!(total([self.base, self.rows.reach(), self.columns.reach()]) < data.len());
         let data = Shared(data.as_mut_ptr(), PhantomData::<&'a mut [T]>);
-        (0..self.cells()).map(move |index| {
+        (0..self.blocks()).map(move |index| {
             let data = &data;
-            let (rows, lanes) = match self.order {
-                Order::RowsOutside => (index / self.lanes.runs(), index % self.lanes.runs()),
-                Order::LanesOutside => (index % self.rows.runs(), index / self.rows.runs()),
+            let (rows, columns) = match self.order {
+                Order::RowsOutside => {
+                    (index / self.columns.blocks(), index % self.columns.blocks())
+                }
+                Order::ColumnsOutside => (index % self.rows.blocks(), index / self.rows.blocks()),
             };
-            let (rows, lanes) = (self.rows.run(rows), self.lanes.run(lanes));
-            // A grid without a table has cells that are written by their positions alone.
+            let (rows, columns) = (self.rows.block(rows), self.columns.block(columns));
+            // A grid without a table has blocks that are written by their positions alone.
             let offsets = self.rows.table().get(..rows.len).unwrap_or(&[]);
-            Cell { target: self, data: Shared(data.0, PhantomData), rows, offsets, lanes }
+            CBlock { target: self, data: Shared(data.0, PhantomData), rows, offsets, columns }
         })
     }
 }
 
-/// A pointer that cells on many threads write through.
+/// A pointer that blocks on many threads write through.
 struct Shared<'a, T>(*mut T, PhantomData<&'a mut [T]>);
 
-// SAFETY: cells are disjoint (`Target::new` has seen to it, and each is handed out once), so
+// SAFETY: blocks are disjoint (`Target::new` has seen to it, and each is handed out once), so
 // sending one to another thread sends a part of a `&mut [T]`.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 
-/// The sole right to write one run of rows by one run of lanes of a [`Target`].
-pub(crate) struct Cell<'a, T> {
+/// The sole right to write one run of rows by one run of columns of a [`Target`].
+pub(crate) struct CBlock<'a, T> {
     target: &'a Target,
     data: Shared<'a, T>,
-    rows: Run,
+    rows: Block,
     /// Where its rows lie: the run's, or some of them.
     offsets: &'a [u32],
-    lanes: Run,
+    columns: Block,
 }
 
-impl<'a, T> Cell<'a, T> {
-    /// Some of the cell's rows, by their numbers within it; their places are kept in `offsets`.
+impl<'a, T> CBlock<'a, T> {
+    /// Some of the block's rows, by their numbers within it; their places are kept in `offsets`.
     ///
     /// # Panics
     /// If the numbers don't ascend, one is too large, or `offsets` is too short: the caller's are wrong.
-    pub(crate) fn part<'b>(&'b mut self, rows: &[u32], offsets: &'b mut [u32]) -> Cell<'b, T> {
+    pub(crate) fn part<'b>(&'b mut self, rows: &[u32], offsets: &'b mut [u32]) -> CBlock<'b, T> {
         // Otherwise a row would be there twice.
         assert!(rows.is_sorted_by(|a, b| a < b), "rows don't ascend");
         let offsets = &mut offsets[..rows.len()];
@@ -145,57 +147,60 @@ impl<'a, T> Cell<'a, T> {
             *offset = self.offsets[row as usize];
         }
         let data = Shared(self.data.0, PhantomData);
-        Cell { target: self.target, data, rows: self.rows, offsets, lanes: self.lanes }
+        CBlock { target: self.target, data, rows: self.rows, offsets, columns: self.columns }
     }
 
-    /// Some of the cell's lanes, by their numbers within it; [`lanes`](Self::lanes) says how many they are and where, its box
+    /// Some of the block's columns, by their numbers within it; [`columns`](Self::columns) says how many they are and where, its box
     /// is still the whole run's.
     ///
     /// # Panics
-    /// If it has no such lanes, or they aren't evenly spaced: the caller's are wrong.
-    pub(crate) fn some_lanes(&mut self, some: Range<usize>) -> Cell<'_, T> {
-        let mut lanes = self.lanes;
-        assert!(self.is_even() && some.start <= some.end && some.end <= lanes.len);
-        lanes.first += some.start;
-        lanes.base += some.start * self.lane_pitch();
-        lanes.len = some.len();
+    /// If it has no such columns, or they aren't evenly spaced: the caller's are wrong.
+    pub(crate) fn some_columns(&mut self, some: Range<usize>) -> CBlock<'_, T> {
+        let mut columns = self.columns;
+        assert!(self.is_even() && some.start <= some.end && some.end <= columns.len);
+        columns.first += some.start;
+        columns.base += some.start * self.column_pitch();
+        columns.len = some.len();
         let data = Shared(self.data.0, PhantomData);
-        Cell { target: self.target, data, rows: self.rows, offsets: self.offsets, lanes }
+        CBlock { target: self.target, data, rows: self.rows, offsets: self.offsets, columns }
     }
 
-    /// The run of rows that the cell has, or has a part of.
-    pub(crate) fn rows(&self) -> Run {
+    /// The run of rows that the block has, or has a part of.
+    pub(crate) fn rows(&self) -> Block {
         self.rows
     }
 
-    /// Rows of the cell.
+    /// Rows of the block.
     pub(super) fn row_count(&self) -> usize {
         self.offsets.len()
     }
 
-    /// The cell's lanes.
-    pub(crate) fn lanes(&self) -> Run {
-        self.lanes
+    /// The block's columns.
+    pub(crate) fn columns(&self) -> Block {
+        self.columns
     }
 
-    /// Elements between neighbouring lanes of a line.
-    pub(super) fn lane_pitch(&self) -> usize {
+    /// Elements between neighbouring columns of a line.
+    pub(super) fn column_pitch(&self) -> usize {
         self.target.lines.pitch
     }
 
-    /// Whether all lanes are [`lane_pitch`](Self::lane_pitch) apart.
+    /// Whether all columns are [`column_pitch`](Self::column_pitch) apart.
     pub(super) fn is_even(&self) -> bool {
         self.target.lines.len == usize::MAX
     }
 
-    /// Where a lane lies from the first.
-    pub(super) fn lane_place(&self, lane: usize) -> usize {
-        self.target.lines.place(lane)
+    /// Where a column lies from the first.
+    pub(super) fn column_place(&self, column: usize) -> usize {
+        self.target.lines.place(column)
     }
 
-    /// Some lanes, line by line: evenly spaced.
-    pub(super) fn lines(&self, lanes: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let (len, mut left) = (self.target.lines.len, lanes);
+    /// Some columns, line by line: evenly spaced.
+    pub(super) fn lines(
+        &self,
+        columns: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let (len, mut left) = (self.target.lines.len, columns);
         core::iter::from_fn(move || {
             // A division takes as long as a small tile's row.
             let within = if len == usize::MAX { 0 } else { left.start % len };
@@ -205,18 +210,18 @@ impl<'a, T> Cell<'a, T> {
         })
     }
 
-    /// The offsets of the cell's rows from [`start`](Self::start).
+    /// The offsets of the block's rows from [`start`](Self::start).
     pub(super) fn row_offsets(&self) -> &'a [u32] {
         self.offsets
     }
 
-    /// The destination of all cells: where it begins, and as many elements of it as they reach.
+    /// The destination of all blocks: where it begins, and as many elements of it as they reach.
     pub(super) fn destination(&self) -> (*const T, usize) {
-        let Target { rows, lanes, base, .. } = self.target;
-        (self.data.0, base + rows.reach() + lanes.reach() + 1)
+        let Target { rows, columns, base, .. } = self.target;
+        (self.data.0, base + rows.reach() + columns.reach() + 1)
     }
 
-    /// The place, from [`start`](Self::start), of the cell's row at a position of its box, if a box of `sizes` rows from
+    /// The place, from [`start`](Self::start), of the block's row at a position of its box, if a box of `sizes` rows from
     /// there on is within it.
     ///
     /// # Panics
@@ -230,15 +235,15 @@ impl<'a, T> Cell<'a, T> {
         self.target.rows.place(position)
     }
 
-    /// Elements between neighbouring rows along an axis of the cell's box.
+    /// Elements between neighbouring rows along an axis of the block's box.
     pub(super) fn row_pitch(&self, axis: usize) -> usize {
         self.target.rows.pitches()[axis]
     }
 
-    /// The element of the first row and lane: those of all rows and lanes of the cell are within
-    /// the slice, and no other cell has them.
+    /// The element of the first row and column: those of all rows and columns of the block are within
+    /// the slice, and no other block has them.
     pub(super) fn start(&mut self) -> *mut T {
         // SAFETY: `Target::over` has checked the reach of both grids against the slice.
-        unsafe { self.data.0.add(self.target.base + self.rows.base + self.lanes.base) }
+        unsafe { self.data.0.add(self.target.base + self.rows.base + self.columns.base) }
     }
 }

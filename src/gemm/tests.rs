@@ -1,6 +1,6 @@
 //! Grids, targets, panels and the product of every kernel, against loops that a child could write.
 
-use super::grid::{AXES, Grid, Offsets, dense, fit_tables, run_box};
+use super::grid::{AXES, Grid, Offsets, dense, fit_tables, largest_block};
 use super::target::{Order, Target};
 use super::{Left, ROWS, Right, multiply};
 use crate::element::Element;
@@ -61,14 +61,14 @@ fn runs_tile_the_grid_and_tables_agree_with_places() {
     for _ in 0..300 {
         let (sizes, pitches) = (sizes(&mut rng), [(); AXES].map(|()| rng.random_range(0..50)));
         let most = rng.random_range(0..=sizes.iter().product::<usize>() + 1);
-        let run = run_box(sizes, most);
+        let run = largest_block(sizes, most);
         assert!(run.iter().product::<usize>() <= most.max(1), "{run:?} of {sizes:?}");
         let grid = Grid::new(sizes, pitches, run).unwrap();
         assert_eq!(grid.table().len(), run.iter().product());
         let all: Vec<_> = positions(sizes).collect();
         let mut next = 0;
-        for index in 0..grid.runs() {
-            let run = grid.run(index);
+        for index in 0..grid.blocks() {
+            let run = grid.block(index);
             assert_eq!(run.range(), next..next + run.len, "{grid:?}");
             assert_eq!((run.start, run.len), (all[next], run.sizes.iter().product()), "{grid:?}");
             for (i, &position) in all[run.range()].iter().enumerate() {
@@ -118,7 +118,7 @@ fn distinct_grids_have_distinct_places() {
 impl Grid {
     /// The sizes that `run(i)` covers over all runs: those of the grid itself.
     fn run_all(&self) -> [usize; AXES] {
-        let last = self.run(self.runs() - 1);
+        let last = self.block(self.blocks() - 1);
         core::array::from_fn(|axis| last.start[axis] + last.sizes[axis])
     }
 }
@@ -133,16 +133,16 @@ fn tables_fit_or_are_cut() {
     // With 32 bits, the largest pitch is one that a table holds.
     let held = if usize::MAX == most { 2 } else { 1 };
     assert_eq!(fit_tables([2, 2, 1, 2], &[[usize::MAX; AXES]]), [1, 1, 1, held]);
-    assert_eq!(run_box([2, 3, 4, 5], 0), [1; AXES]);
-    assert_eq!(run_box([2, 3, 4, 5], 20), [1, 1, 4, 5]);
-    assert_eq!(run_box([2, 3, 4, 5], 39), [1, 1, 4, 5]);
-    assert_eq!(run_box([2, 3, 4, 5], 40), [1, 2, 4, 5]);
+    assert_eq!(largest_block([2, 3, 4, 5], 0), [1; AXES]);
+    assert_eq!(largest_block([2, 3, 4, 5], 20), [1, 1, 4, 5]);
+    assert_eq!(largest_block([2, 3, 4, 5], 39), [1, 1, 4, 5]);
+    assert_eq!(largest_block([2, 3, 4, 5], 40), [1, 2, 4, 5]);
 }
 
 /// Cells are all of the matrix and no element twice, in either order.
 fn cells_are_disjoint_and_cover() {
     let mut rng = SmallRng::seed_from_u64(3);
-    for order in [Order::RowsOutside, Order::LanesOutside] {
+    for order in [Order::RowsOutside, Order::ColumnsOutside] {
         for _ in 0..100 {
             let (row_sizes, lane_sizes) = (sizes(&mut rng), sizes(&mut rng));
             let lanes: usize = lane_sizes.iter().product();
@@ -150,8 +150,9 @@ fn cells_are_disjoint_and_cover() {
             let lane_pitches = dense(lane_sizes);
             let row_pitches = dense(row_sizes).map(|pitch| pitch * (lanes + 2));
             let row_most = rng.random_range(1..=row_sizes.iter().product());
-            let rows = Grid::new(row_sizes, row_pitches, run_box(row_sizes, row_most)).unwrap();
-            let lane_run = run_box(lane_sizes, lane_most);
+            let rows =
+                Grid::new(row_sizes, row_pitches, largest_block(row_sizes, row_most)).unwrap();
+            let lane_run = largest_block(lane_sizes, lane_most);
             let lane_grid = Grid::untabled(lane_sizes, lane_pitches, lane_run);
             let base = rng.random_range(0..5);
             let target = Target::new(rows, lane_grid, base, 1, order);
@@ -159,17 +160,17 @@ fn cells_are_disjoint_and_cover() {
             let mut data = vec![0u32; base + (count - 1) * (lanes + 2) + lanes];
             let start = data.as_mut_ptr() as usize;
             let mut touched = vec![0; data.len()];
-            let mut cells = 0;
-            for mut cell in target.over(&mut data) {
-                let place = (cell.start() as usize - start) / size_of::<u32>();
-                for &row in cell.row_offsets() {
-                    for lane in 0..cell.lanes().len {
-                        touched[place + row as usize + lane * cell.lane_pitch()] += 1;
+            let mut blocks = 0;
+            for mut block in target.over(&mut data) {
+                let place = (block.start() as usize - start) / size_of::<u32>();
+                for &row in block.row_offsets() {
+                    for lane in 0..block.columns().len {
+                        touched[place + row as usize + lane * block.column_pitch()] += 1;
                     }
                 }
-                cells += 1;
+                blocks += 1;
             }
-            assert_eq!(cells, target.cells());
+            assert_eq!(blocks, target.blocks());
             for (i, &times) in touched.iter().enumerate() {
                 let inside = i >= base && (i - base) % (lanes + 2) < lanes;
                 assert_eq!(times, u32::from(inside), "element {i} of {target:?}");
@@ -190,7 +191,7 @@ fn a_target_whose_elements_meet_is_refused() {
 struct Job {
     rows: usize,
     lanes: usize,
-    terms: usize,
+    k: usize,
     /// Lanes are neighbours in the result; otherwise rows are.
     straight: bool,
     /// b is packed in panels; otherwise its lanes lie side by side.
@@ -203,16 +204,16 @@ struct Job {
 }
 
 fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut SmallRng) {
-    let Job { rows, lanes, terms, straight, packed, .. } = job;
+    let Job { rows, lanes, k, straight, packed, .. } = job;
     // Rows and terms of a at any places, or terms side by side; terms of b in any order.
     let places = |rng: &mut SmallRng, count: usize, most: u32| -> Vec<u32> {
         (0..count).map(|_| rng.random_range(0..most)).collect()
     };
-    let (mut row_table, mut term_table) = (places(rng, rows, 300), places(rng, terms, 500));
+    let (mut row_table, mut term_table) = (places(rng, rows, 300), places(rng, k, 500));
     if rng.random() {
-        // Rows in stretches that lie side by side, or all but one of them.
-        let stretch = rng.random_range(2..=8);
-        for rows in row_table.chunks_mut(stretch) {
+        // Rows in neighbours that lie side by side, or all but one of them.
+        let neighbours = rng.random_range(2..=8);
+        for rows in row_table.chunks_mut(neighbours) {
             let first = rows[0].min(292);
             rows.iter_mut().zip(first..).for_each(|(row, place)| *row = place);
         }
@@ -221,12 +222,12 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         }
     }
     if rng.random() {
-        term_table = (7..7 + terms as u32).collect();
+        term_table = (7..7 + k as u32).collect();
     }
-    let a = numbers::<T>(rng, 300 + 7 + terms.max(500));
+    let a = numbers::<T>(rng, 300 + 7 + k.max(500));
     let panels = lanes.div_ceil(kernel.lanes);
     let (line, pitch) =
-        if packed { (kernel.lanes, terms * kernel.lanes) } else { ((lanes + 3).max(job.apart), 0) };
+        if packed { (kernel.lanes, k * kernel.lanes) } else { ((lanes + 3).max(job.apart), 0) };
     // The last vector reaches back over lanes of panels before it; where there are too few of those
     // it reads on, or before the first lane, or there are enough for a vector.
     let excess = lanes.next_multiple_of(kernel.vector) - lanes;
@@ -236,18 +237,18 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         1 if lanes >= kernel.vector => (rng.random_range(0..excess.max(1)), 0),
         _ => (0, excess.saturating_sub((panels - 1) * kernel.lanes)),
     };
-    let lines: Vec<u32> = (0..terms).map(|t| ((terms - 1 - t) * line) as u32).collect();
-    let len = if packed { panels * pitch } else { first + (terms - 1) * line + lanes + slack };
+    let lines: Vec<u32> = (0..k).map(|t| ((k - 1 - t) * line) as u32).collect();
+    let len = if packed { panels * pitch } else { first + (k - 1) * line + lanes + slack };
     let b = numbers::<T>(rng, len);
     let [lane_bias, row_bias] = [lanes, rows].map(|len| numbers::<T>(rng, len));
     // Lanes in one line, or in several with a gap between them.
     let lines_of_lanes = [2, 3, 1][rng.random_range(0..3)];
     let of_line = if lanes % lines_of_lanes == 0 { lanes / lines_of_lanes } else { lanes };
     let step = rng.random_range(1..=2);
-    let lane_pitch = if straight { step } else { rows + 2 };
-    let line_pitch = of_line * lane_pitch + 1;
-    let lane_place = |lane: usize| lane / of_line * line_pitch + lane % of_line * lane_pitch;
-    let row_pitch = if straight { lane_place(lanes - 1) + 3 } else { 1 };
+    let column_pitch = if straight { step } else { rows + 2 };
+    let line_pitch = of_line * column_pitch + 1;
+    let column_place = |lane: usize| lane / of_line * line_pitch + lane % of_line * column_pitch;
+    let row_pitch = if straight { column_place(lanes - 1) + 3 } else { 1 };
     // Rows evenly apart, or in two blocks with a gap between them.
     let blocks = if rows % 2 == 0 && straight && rng.random() { 2 } else { 1 };
     let block = rows / blocks * row_pitch + blocks - 1;
@@ -256,13 +257,13 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         Grid::new(sizes, pitches, sizes).unwrap(),
         {
             let run = [1, 1, lanes / of_line, of_line];
-            Grid::untabled(run, [0, 0, line_pitch, lane_pitch], run)
+            Grid::untabled(run, [0, 0, line_pitch, column_pitch], run)
         },
         1,
-        lane_pitch,
+        column_pitch,
         Order::RowsOutside,
     );
-    let len = 1 + (rows - 1) * row_pitch + blocks - 1 + lane_place(lanes - 1) + 2;
+    let len = 1 + (rows - 1) * row_pitch + blocks - 1 + column_place(lanes - 1) + 2;
     let old =
         if job.accumulate { numbers::<T>(rng, len) } else { vec![T::from_f64(f64::NAN); len] };
     let mut c = old.clone();
@@ -276,19 +277,18 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         clamp: job.clamp.then_some(bounds),
     };
     {
-        let mut cell = target.over(&mut c).next().unwrap();
+        let mut block = target.over(&mut c).next().unwrap();
         let [rows_of_a, terms_of_a, terms_of_b] =
             [&row_table, &term_table, &lines].map(|table| Offsets::new(table));
-        let left = Left { data: &a, rows: rows_of_a, terms: terms_of_a };
-        let right =
-            Right { data: &b, first, panel_pitch: packed.then_some(pitch), terms: terms_of_b };
-        multiply(kernel, &mut cell, left, right, epilogue);
+        let left = Left { data: &a, rows: rows_of_a, k: terms_of_a };
+        let right = Right { data: &b, first, panel_pitch: packed.then_some(pitch), k: terms_of_b };
+        multiply(kernel, &mut block, left, right, epilogue);
     }
     let mut expected = old;
     for (r, &row) in row_table.iter().enumerate() {
         for (lane, &bias) in lane_bias.iter().enumerate().take(lanes) {
             let mut sum = T::ZERO;
-            for t in 0..terms {
+            for t in 0..k {
                 let (panel, l) =
                     if packed { (lane / kernel.lanes, lane % kernel.lanes) } else { (0, lane) };
                 sum += a[row as usize + term_table[t] as usize]
@@ -300,7 +300,7 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
                 None => T::ZERO,
             };
             let [in_block, of_block] = [r % (rows / blocks), r / (rows / blocks)];
-            let place = 1 + of_block * block + in_block * row_pitch + lane_place(lane);
+            let place = 1 + of_block * block + in_block * row_pitch + column_place(lane);
             if job.accumulate {
                 sum += expected[place];
             }
@@ -323,8 +323,8 @@ fn rows_of_a_part_ascend() {
         let lanes = Grid::line(3, 1, 3).unwrap();
         let target = Target::new(rows, lanes, 0, 1, Order::RowsOutside);
         let mut data = [0.0; 12];
-        let mut cell = target.over(&mut data).next().unwrap();
-        cell.part(&[0, 2, 2], &mut [0; 4]);
+        let mut block = target.over(&mut data).next().unwrap();
+        block.part(&[0, 2, 2], &mut [0; 4]);
     });
 }
 
@@ -342,18 +342,9 @@ fn check_edges<T: Element>() {
                     let [straight, accumulate, clamp] = [(); 3].map(|()| rng.random());
                     let bias =
                         [None, Some(Side::Columns), Some(Side::Rows)][rng.random_range(0..3)];
-                    let terms = rng.random_range(1..=9);
-                    let job = Job {
-                        rows,
-                        lanes,
-                        terms,
-                        straight,
-                        packed,
-                        apart: 0,
-                        bias,
-                        accumulate,
-                        clamp,
-                    };
+                    let k = rng.random_range(1..=9);
+                    let job =
+                        Job { rows, lanes, k, straight, packed, apart: 0, bias, accumulate, clamp };
                     check_multiply(isa, kernel, job, &mut rng);
                 }
             }
@@ -366,11 +357,11 @@ fn products_around_every_edge() {
     check_edges::<f64>();
 }
 
-/// Sums that are cut into stretches of [`KC`].
+/// Sums that are cut into neighbours of [`KC`].
 fn check_long<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(6);
     for (isa, kernel, free) in kernels::<T>() {
-        for terms in [KC - 1, KC, KC + 1, 2 * KC, 2 * KC + 76] {
+        for k in [KC - 1, KC, KC + 1, 2 * KC, 2 * KC + 76] {
             for (packed, bias) in
                 [(true, Some(Side::Columns)), (false, Some(Side::Rows)), (true, None)]
             {
@@ -380,7 +371,7 @@ fn check_long<T: Element>() {
                 let job = Job {
                     rows,
                     lanes,
-                    terms,
+                    k,
                     straight,
                     packed,
                     apart: 0,
@@ -406,10 +397,10 @@ fn check_many_rows<T: Element>() {
         for (rows, chunks) in [(192, 0), (193, 0), (204, 0), (ROWS - 1, 1), (ROWS + 9, 2)] {
             for (bias, accumulate) in [(None, true), (Some(Side::Rows), false)] {
                 let lanes = if chunks == 0 { kernel.lanes } else { kernel.vector } + 1;
-                let terms = chunks * kernel.block + rng.random_range(1..=12);
+                let k = chunks * kernel.block + rng.random_range(1..=12);
                 let (straight, packed, clamp) = (rng.random(), !free, rng.random());
                 let job =
-                    Job { rows, lanes, terms, straight, packed, apart: 0, bias, accumulate, clamp };
+                    Job { rows, lanes, k, straight, packed, apart: 0, bias, accumulate, clamp };
                 check_multiply(isa, kernel, job, &mut rng);
             }
         }
@@ -431,19 +422,19 @@ fn check_swept<T: Element>() {
             (kernel.rows + 1, 3),
             (3 * kernel.rows + 2, 8),
         ]);
-        let sizes: Vec<_> = sizes.map(|(rows, terms)| (rows, terms, 0)).collect();
+        let sizes: Vec<_> = sizes.map(|(rows, k)| (rows, k, 0)).collect();
         let far = (kernel.rows + 1, 19, 60_000);
-        for (rows, terms, apart) in sizes.into_iter().chain([far]) {
+        for (rows, k, apart) in sizes.into_iter().chain([far]) {
             for finish in 0..4 {
                 let lanes = rng.random_range(256..=256 + 2 * kernel.lanes);
-                let crowded = if rng.random() { 512 } else { 0 };
+                let conflicting = if rng.random() { 512 } else { 0 };
                 let bias = (finish % 2 > 0).then_some(Side::Rows);
                 let [accumulate, clamp] = [rng.random(), finish / 2 > 0];
-                let apart = apart.max(crowded);
+                let apart = apart.max(conflicting);
                 let job = Job {
                     rows,
                     lanes,
-                    terms,
+                    k,
                     straight: true,
                     packed: false,
                     apart,

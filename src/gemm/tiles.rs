@@ -2,7 +2,7 @@
 //! that become points, or are made of them.
 
 use super::height;
-use super::target::Cell;
+use super::target::CBlock;
 use crate::element::Element;
 use crate::kernel::winograd::{Form, Stage, Transform};
 use crate::kernel::{Epilogue, Kernel, Kernels, Multiply, Store};
@@ -67,19 +67,19 @@ pub(crate) fn multiply<T: Element>(
         [(rows, of_a[1]), (terms, of_a[2]), (terms, of_b[2])].map(|(len, pitch)| table(len, pitch));
     let gathers = |by_lane: bool| !by_lane || of_a[2] == 1;
     let packed_b = of_b[2] == kernel.lanes
-        && kernel.gathering.as_ref().is_some_and(|gathering| gathers(gathering.by_lane));
+        && kernel.packed_b.as_ref().is_some_and(|packed_b| gathers(packed_b.by_lane));
     let mut job = Multiply {
         count: 0,
         vectors: kernel.lanes / kernel.vector,
         a: a.as_ptr(),
         rows: row_steps.as_ptr(),
-        stretch: 1,
+        neighbours: 1,
         steps_a: steps_a.as_ptr(),
         beside_a: of_a[2] == 1,
         b: b.as_ptr(),
         steps_b: steps_b.as_ptr(),
         packed_b,
-        terms,
+        k: terms,
         tile: c.as_mut_ptr(),
         tile_pitch: of_c[1],
         accumulate,
@@ -185,29 +185,29 @@ pub(crate) fn transform<T: Element>(
     unsafe { (kernels.transform)(&job) };
 }
 
-/// Makes outputs of a tile of points: some rows of a cell whose lanes lie side by side, from `position` of its box on.
+/// Makes outputs of a tile of points: some rows of a block whose lanes lie side by side, from `position` of its box on.
 ///
 /// # Panics
-/// If the tile leaves its slice or the cell, or the cell's lanes are apart: the caller's sizes are wrong.
+/// If the tile leaves its slice or the block, or the block's lanes are apart: the caller's sizes are wrong.
 pub(crate) fn finish<T: Element>(
     kernels: &Kernels<T>,
     kind: Kind<T>,
     (from, tile): (&[T], &Tile),
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     part: &Part,
     epilogue: &Epilogue<'_, T>,
 ) {
     let Kind { form, lanes, .. } = kind;
     let &Part { position, count, step, first_lane } = part;
     assert!(kind.stage == Stage::Output && lanes > 0 && tile.fits(lanes, from.len()));
-    assert!(cell.is_even() && cell.lane_pitch() == 1 && first_lane + lanes <= cell.lanes().len);
-    let (data, len) = cell.destination();
+    assert!(c.is_even() && c.column_pitch() == 1 && first_lane + lanes <= c.columns().len);
+    let (data, len) = c.destination();
     assert!(
         epilogue.bias.is_none_or(|bias| bias.len() == lanes) && epilogue.covers_from(data, len)
     );
     let reach = |axis: usize| (count[axis] - 1) * step[axis] + 1;
-    let row = cell.row_place(position, [1, 1, reach(0), reach(1)]);
-    let to_pitch = [cell.row_pitch(2) * step[0], cell.row_pitch(3) * step[1]];
+    let row = c.row_place(position, [1, 1, reach(0), reach(1)]);
+    let to_pitch = [c.row_pitch(2) * step[0], c.row_pitch(3) * step[1]];
     let job = Transform {
         form,
         stage: kind.stage,
@@ -215,20 +215,20 @@ pub(crate) fn finish<T: Element>(
         from: from.as_ptr().wrapping_offset(tile.start),
         from_pitch: tile.pitch,
         inside: tile.inside.clone(),
-        // SAFETY: the row is the cell's.
-        to: unsafe { cell.start().add(row + first_lane) },
+        // SAFETY: the row is the block's.
+        to: unsafe { c.start().add(row + first_lane) },
         to_pitch,
         wanted: count,
         scale: kind.scale,
         epilogue,
     };
     // SAFETY: having the kernels proves their ISA. The asserts hold every element that is read within its slice, and all
-    // rows and lanes that are written within the cell, which alone may write them; `over` took a `&mut [T]`, so they are
+    // rows and lanes that are written within the block, which alone may write them; `over` took a `&mut [T]`, so they are
     // initialised. The bias has an element for each lane.
     unsafe { (kernels.transform)(&job) };
 }
 
-/// Some rows of a cell's box: `count` along its last two axes, each `step` positions from the next, and lanes from
+/// Some rows of a block's box: `count` along its last two axes, each `step` positions from the next, and lanes from
 /// `first_lane` on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
@@ -238,39 +238,39 @@ pub(crate) struct Part {
     pub(crate) first_lane: usize,
 }
 
-/// Stores `count` rows of a tile, `pitch` elements apart, to as many rows along the last axis of a cell's box, from
-/// `position` on: `lanes` of them, from the cell's lane `first` on.
+/// Stores `count` rows of a tile, `pitch` elements apart, to as many rows along the last axis of a block's box, from
+/// `position` on: `lanes` of them, from the block's lane `first` on.
 ///
 /// # Panics
-/// If the tile leaves its slice, the rows or the lanes their cell: the caller's sizes are wrong.
+/// If the tile leaves its slice, the rows or the lanes their block: the caller's sizes are wrong.
 pub(crate) fn store<T: Element>(
     kernel: &Kernel<T>,
     (tile, pitch): (&[T], usize),
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     (position, count): ([usize; 4], usize),
     (first, lanes): (usize, usize),
     epilogue: &Epilogue<'_, T>,
 ) {
     assert!(count > 0 && lanes > 0 && lanes <= pitch && (count - 1) * pitch + lanes <= tile.len());
-    assert!(cell.is_even() && first + lanes <= cell.lanes().len && epilogue.bias.is_none());
-    let (data, len) = cell.destination();
+    assert!(c.is_even() && first + lanes <= c.columns().len && epilogue.bias.is_none());
+    let (data, len) = c.destination();
     assert!(epilogue.covers_from(data, len));
-    let start = cell.row_place(position, [1, 1, 1, count]) + cell.lane_place(first);
+    let start = c.row_place(position, [1, 1, 1, count]) + c.column_place(first);
     for row in (0..count).step_by(MOST) {
         let rows = MOST.min(count - row);
-        let offsets = table(rows, cell.row_pitch(3));
+        let offsets = table(rows, c.row_pitch(3));
         let job = Store {
             tile: tile[row * pitch..].as_ptr(),
             tile_pitch: pitch,
             rows,
             lanes,
-            // SAFETY: the row and the lane are the cell's.
-            c: unsafe { cell.start().add(start + row * cell.row_pitch(3)) },
+            // SAFETY: the row and the lane are the block's.
+            c: unsafe { c.start().add(start + row * c.row_pitch(3)) },
             row_offsets: offsets.as_ptr(),
-            lane_stride: cell.lane_pitch(),
+            lane_stride: c.column_pitch(),
             epilogue,
         };
-        // SAFETY: having the kernel proves its ISA. The cell alone may write its rows and lanes, which are initialised; the
+        // SAFETY: having the kernel proves its ISA. The block alone may write its rows and lanes, which are initialised; the
         // tile has `lanes` lanes in each of its rows, and the offsets ascend.
         unsafe { (kernel.store)(&job) };
     }

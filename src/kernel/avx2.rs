@@ -5,8 +5,7 @@ use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Grou
 use super::vector::Vector;
 use super::winograd::{self, Transform};
 use super::{
-    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Proof, Store,
-    Sweep,
+    CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, PackB, PackedB, Proof, Store, Stream,
 };
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -37,8 +36,8 @@ const fn kernels<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
             lanes,
             multiply: multiply_narrow::<V>,
             pack: pack::<V>,
-            gathering: None,
-            sweep: None,
+            packed_b: None,
+            stream: None,
             _proof: Proof,
             ..tile::<V, T>(lanes)
         }),
@@ -64,7 +63,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
     Kernel {
         rows: 6,
         row_step: 1,
-        stretches: &[],
+        neighbours: &[],
         lanes: 2 * lanes,
         vector: lanes,
         // Channels first, few of the elements that tiles read share a line: 24 KiB of b leave no room for
@@ -75,14 +74,14 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         store: store::<V>,
         // Terms that lie a plane of the image apart cost a part of a tile's time; a copied panel costs less where there
         // are several tiles of rows.
-        gathering: Some(Gathering {
-            gather: gather::<V>,
+        packed_b: Some(PackedB {
+            pack_b: pack_b::<V>,
             by_lane: false,
             rows_of_one: 6,
             fewest: [2, 3],
             _proof: Proof,
         }),
-        sweep: Some(sweep::<V>),
+        stream: Some(stream::<V>),
         _proof: Proof,
     }
 }
@@ -115,19 +114,19 @@ unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element
 }
 
 /// # Safety
-/// As [`Sweep`].
+/// As [`Stream`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<'_, V::Element>) {
+unsafe fn stream<V: Vector<Element: Element>>(job: &Stream<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::sweep::<V, 2>(job) }
+    unsafe { body::stream::<V, 2>(job) }
 }
 
 /// # Safety
-/// As [`Gather`].
+/// As [`PackB`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
+unsafe fn pack_b<V: Vector>(job: &PackB<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::gather::<V>(job) }
+    unsafe { body::pack_b::<V>(job) }
 }
 
 /// # Safety

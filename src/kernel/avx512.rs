@@ -6,8 +6,7 @@ use super::stencil::{self, Apply, ApplyRow, Correlate, CorrelateRow, Group, Grou
 use super::vector::Vector;
 use super::winograd::{self, Transform};
 use super::{
-    CopyRows, Dot, Dots, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Pack, Proof, Store,
-    Sweep,
+    CopyRows, Dot, Dots, Isa, Kernel, Kernels, Multiply, Pack, PackB, PackedB, Proof, Store, Stream,
 };
 use crate::element::Element;
 use core::arch::x86_64::*;
@@ -72,21 +71,21 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
     let single = Kernel {
         rows: 28,
         row_step: 2,
-        stretches: &[[7, 28], [5, 25], [4, 28], [3, 27]],
+        neighbours: &[[7, 28], [5, 25], [4, 28], [3, 27]],
         lanes,
         vector: lanes,
         block: 384,
         multiply: multiply_tall::<V>,
         pack: pack::<V>,
         store: store::<V>,
-        gathering: None,
-        sweep: None,
+        packed_b: None,
+        stream: None,
         _proof: Proof,
     };
     let pairs = Kernel {
         rows: 14,
         row_step: 2,
-        stretches: &[],
+        neighbours: &[],
         lanes: 2 * lanes,
         vector: lanes,
         // With more, weights that are read as they lie 2 KiB apart meet in the same few sets of the cache.
@@ -94,8 +93,8 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         multiply: multiply_pairs::<V>,
         pack: pack::<V>,
         store: store::<V>,
-        gathering: None,
-        sweep: None,
+        packed_b: None,
+        stream: None,
         _proof: Proof,
     };
     let (tall, narrow) = if two_units { (pairs, Some(single)) } else { (single, None) };
@@ -107,7 +106,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         wide: Kernel {
             rows: 6,
             row_step: 1,
-            stretches: &[],
+            neighbours: &[],
             lanes: 4 * lanes,
             vector: lanes,
             block: 192,
@@ -115,14 +114,14 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             pack: pack::<V>,
             store: store::<V>,
             // Of few terms, for then a tile is summed in its place, in a few parts at most.
-            gathering: Some(Gathering {
-                gather: gather::<V>,
+            packed_b: Some(PackedB {
+                pack_b: pack_b::<V>,
                 by_lane: false,
                 rows_of_one: 6,
                 fewest: [6, usize::MAX],
                 _proof: Proof,
             }),
-            sweep: Some(sweep::<V>),
+            stream: Some(stream::<V>),
             _proof: Proof,
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: dots::<V>, _proof: Proof },
@@ -141,7 +140,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 }
 
 /// 28 rows of one vector: 28 sums, one vector of b, and the elements of a broadcast by the
-/// multiplication itself. Fewer rows in steps of 2, or of a stretch.
+/// multiplication itself. Fewer rows in steps of 2, or of a neighbours.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -149,38 +148,38 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
 unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
-        match (job.stretch, job.count) {
-            (7, 7) => body::multiply_stretches::<V, 7, 7>(job),
-            (7, 14) => body::multiply_stretches::<V, 14, 7>(job),
-            (7, 21) => body::multiply_stretches::<V, 21, 7>(job),
-            (7, 28) => body::multiply_stretches::<V, 28, 7>(job),
-            (5, 5) => body::multiply_stretches::<V, 5, 5>(job),
-            (5, 10) => body::multiply_stretches::<V, 10, 5>(job),
-            (5, 15) => body::multiply_stretches::<V, 15, 5>(job),
-            (5, 20) => body::multiply_stretches::<V, 20, 5>(job),
-            (5, 25) => body::multiply_stretches::<V, 25, 5>(job),
-            (4, 4) => body::multiply_stretches::<V, 4, 4>(job),
-            (4, 8) => body::multiply_stretches::<V, 8, 4>(job),
-            (4, 12) => body::multiply_stretches::<V, 12, 4>(job),
-            (4, 16) => body::multiply_stretches::<V, 16, 4>(job),
-            (4, 20) => body::multiply_stretches::<V, 20, 4>(job),
-            (4, 24) => body::multiply_stretches::<V, 24, 4>(job),
-            (4, 28) => body::multiply_stretches::<V, 28, 4>(job),
-            (3, 3) => body::multiply_stretches::<V, 3, 3>(job),
-            (3, 6) => body::multiply_stretches::<V, 6, 3>(job),
-            (3, 9) => body::multiply_stretches::<V, 9, 3>(job),
-            (3, 12) => body::multiply_stretches::<V, 12, 3>(job),
-            (3, 15) => body::multiply_stretches::<V, 15, 3>(job),
-            (3, 18) => body::multiply_stretches::<V, 18, 3>(job),
-            (3, 21) => body::multiply_stretches::<V, 21, 3>(job),
-            (3, 24) => body::multiply_stretches::<V, 24, 3>(job),
-            (3, 27) => body::multiply_stretches::<V, 27, 3>(job),
+        match (job.neighbours, job.count) {
+            (7, 7) => body::multiply_neighbours::<V, 7, 7>(job),
+            (7, 14) => body::multiply_neighbours::<V, 14, 7>(job),
+            (7, 21) => body::multiply_neighbours::<V, 21, 7>(job),
+            (7, 28) => body::multiply_neighbours::<V, 28, 7>(job),
+            (5, 5) => body::multiply_neighbours::<V, 5, 5>(job),
+            (5, 10) => body::multiply_neighbours::<V, 10, 5>(job),
+            (5, 15) => body::multiply_neighbours::<V, 15, 5>(job),
+            (5, 20) => body::multiply_neighbours::<V, 20, 5>(job),
+            (5, 25) => body::multiply_neighbours::<V, 25, 5>(job),
+            (4, 4) => body::multiply_neighbours::<V, 4, 4>(job),
+            (4, 8) => body::multiply_neighbours::<V, 8, 4>(job),
+            (4, 12) => body::multiply_neighbours::<V, 12, 4>(job),
+            (4, 16) => body::multiply_neighbours::<V, 16, 4>(job),
+            (4, 20) => body::multiply_neighbours::<V, 20, 4>(job),
+            (4, 24) => body::multiply_neighbours::<V, 24, 4>(job),
+            (4, 28) => body::multiply_neighbours::<V, 28, 4>(job),
+            (3, 3) => body::multiply_neighbours::<V, 3, 3>(job),
+            (3, 6) => body::multiply_neighbours::<V, 6, 3>(job),
+            (3, 9) => body::multiply_neighbours::<V, 9, 3>(job),
+            (3, 12) => body::multiply_neighbours::<V, 12, 3>(job),
+            (3, 15) => body::multiply_neighbours::<V, 15, 3>(job),
+            (3, 18) => body::multiply_neighbours::<V, 18, 3>(job),
+            (3, 21) => body::multiply_neighbours::<V, 21, 3>(job),
+            (3, 24) => body::multiply_neighbours::<V, 24, 3>(job),
+            (3, 27) => body::multiply_neighbours::<V, 27, 3>(job),
             _ => multiply_apart::<V>(job),
         }
     }
 }
 
-/// [`multiply_tall`] of rows that aren't in stretches.
+/// [`multiply_tall`] of rows that aren't in neighbours.
 ///
 /// # Safety
 /// As [`Multiply`].
@@ -251,19 +250,19 @@ unsafe fn multiply_wide<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
 }
 
 /// # Safety
-/// As [`Sweep`].
+/// As [`Stream`].
 #[target_feature(enable = "avx512f")]
-unsafe fn sweep<V: Vector<Element: Element>>(job: &Sweep<'_, V::Element>) {
+unsafe fn stream<V: Vector<Element: Element>>(job: &Stream<'_, V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::sweep::<V, 4>(job) }
+    unsafe { body::stream::<V, 4>(job) }
 }
 
 /// # Safety
-/// As [`Gather`].
+/// As [`PackB`].
 #[target_feature(enable = "avx512f")]
-unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
+unsafe fn pack_b<V: Vector>(job: &PackB<V::Element>) {
     // SAFETY: the features are on, and the caller vouches for the job.
-    unsafe { body::gather::<V>(job) }
+    unsafe { body::pack_b::<V>(job) }
 }
 
 /// # Safety

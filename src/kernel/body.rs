@@ -8,12 +8,12 @@
 
 use super::epilogue::{AddResidual, StoredTile};
 use super::vector::{MAX_LANES, Vector, read};
-use super::{DOTS, Dot, Multiply, Sweep, are_consecutive};
+use super::{DOTS, Dot, Multiply, Stream, are_consecutive};
 use crate::element::Element;
 
 mod moves;
 
-pub(super) use moves::{copy_rows, gather, pack, store};
+pub(super) use moves::{copy_rows, pack, pack_b, store};
 
 /// Sums of the largest tile of dot products.
 const MAX_DOTS: usize = 24;
@@ -22,7 +22,7 @@ const MAX_DOTS: usize = 24;
 /// apart aren't foreseen by the processor.
 const AHEAD: usize = 16;
 
-/// Panels after which a line of b will be read that is swept once.
+/// Panels after which a line of b will be read that is streaming once.
 const PANELS_AHEAD: usize = 4;
 
 /// Elements of a cache line, or of a vector if that is longer.
@@ -158,9 +158,9 @@ pub(super) unsafe fn multiply_beside<
 /// pointer for each row, pointers would be half of what the tile loads.
 ///
 /// # Safety
-/// As [`Multiply`], for `R` rows in stretches of `S`.
+/// As [`Multiply`], for `R` rows in neighbours of `S`.
 #[inline(always)]
-pub(super) unsafe fn multiply_stretches<
+pub(super) unsafe fn multiply_neighbours<
     V: Vector<Element: Element>,
     const R: usize,
     const S: usize,
@@ -204,14 +204,14 @@ unsafe fn multiply_of<
         }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         // Not with tiles of one vector: there a second term spills a sum that the next one waits for.
-        let paired = if V::PAIRED && N > 1 { job.terms - job.terms % 2 } else { 0 };
+        let paired = if V::PAIRED && N > 1 { job.k - job.k % 2 } else { 0 };
         if const { V::PAIRED && N > 1 } {
             for term in (0..paired).step_by(2) {
                 add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
                 add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term + 1);
             }
         }
-        for term in paired..job.terms {
+        for term in paired..job.k {
             add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
         }
         for r in 0..R {
@@ -254,7 +254,7 @@ unsafe fn add_term<
         if N >= 3 && !PACKED {
             // Few rows are done before a line comes: there, that of the next panel.
             let ahead = if R > 2 {
-                let later = (term + AHEAD).min(job.terms - 1);
+                let later = (term + AHEAD).min(job.k - 1);
                 job.b.add(step(job.steps_b, later))
             } else {
                 b.wrapping_add(N * V::LANES)
@@ -287,21 +287,21 @@ unsafe fn add_term<
 /// Up to 6 rows of panels of `N` vectors, as many as the job wants.
 ///
 /// # Safety
-/// As [`Sweep`].
+/// As [`Stream`].
 #[inline(always)]
-pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(
-    job: &Sweep<'_, V::Element>,
+pub(super) unsafe fn stream<V: Vector<Element: Element>, const N: usize>(
+    job: &Stream<'_, V::Element>,
 ) {
     debug_assert!((1..=6).contains(&job.count));
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.count {
-            1 => sweep_exact::<V, 1, N>(job),
-            2 => sweep_exact::<V, 2, N>(job),
-            3 => sweep_exact::<V, 3, N>(job),
-            4 => sweep_exact::<V, 4, N>(job),
-            5 => sweep_exact::<V, 5, N>(job),
-            _ => sweep_exact::<V, 6, N>(job),
+            1 => stream_exact::<V, 1, N>(job),
+            2 => stream_exact::<V, 2, N>(job),
+            3 => stream_exact::<V, 3, N>(job),
+            4 => stream_exact::<V, 4, N>(job),
+            5 => stream_exact::<V, 5, N>(job),
+            _ => stream_exact::<V, 6, N>(job),
         }
     }
 }
@@ -309,10 +309,10 @@ pub(super) unsafe fn sweep<V: Vector<Element: Element>, const N: usize>(
 /// `R` rows of panels of `N` vectors. These wait for memory: the lines of a panel to come are fetched.
 ///
 /// # Safety
-/// As [`Sweep`], for `R` rows.
+/// As [`Stream`], for `R` rows.
 #[inline(always)]
-unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usize>(
-    job: &Sweep<'_, V::Element>,
+unsafe fn stream_exact<V: Vector<Element: Element>, const R: usize, const N: usize>(
+    job: &Stream<'_, V::Element>,
 ) {
     // SAFETY: the caller vouches for the job; what is fetched need not be good.
     unsafe {
@@ -321,7 +321,7 @@ unsafe fn sweep_exact<V: Vector<Element: Element>, const R: usize, const N: usiz
         for panel in 0..job.panels {
             let (b, to) = (job.b.add(panel * width), job.to.add(panel * width));
             let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-            for term in 0..job.terms {
+            for term in 0..job.k {
                 let step_a = step(job.steps_a, term);
                 let b = b.add(step(job.steps_b, term));
                 for line in (0..width).step_by(line_of::<V>()) {

@@ -159,7 +159,7 @@ impl<T> Kernels<T> {
         kernels.find(|kernel| kernel.lanes == lanes)
     }
 
-    /// Which lanes of a cell a tall kernel multiplies itself, and which the narrow one does: those of a last panel that
+    /// Which lanes of a block a tall kernel multiplies itself, and which the narrow one does: those of a last panel that
     /// has no more than fill a panel of its own.
     pub(crate) fn shared<'a>(
         &'a self,
@@ -190,8 +190,8 @@ impl<T> Kernel<T> {
         assert!(self.lanes.is_multiple_of(self.vector) && self.lanes / self.vector <= MAX_VECTORS);
         assert!(self.rows * self.lanes <= MAX_TILE);
         let mut index = 0;
-        while index < self.stretches.len() {
-            let [len, most] = self.stretches[index];
+        while index < self.neighbours.len() {
+            let [len, most] = self.neighbours[index];
             assert!(len > 0 && most.is_multiple_of(len) && most <= self.rows);
             index += 1;
         }
@@ -205,8 +205,8 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) rows: usize,
     /// Smaller tiles have a multiple of this many rows.
     pub(crate) row_step: usize,
-    /// [Stretches](Multiply::stretch) of rows that there are tiles of, the best first, and the rows of the largest.
-    pub(crate) stretches: &'static [[usize; 2]],
+    /// [Stretches](Multiply::neighbours) of rows that there are tiles of, the best first, and the rows of the largest.
+    pub(crate) neighbours: &'static [[usize; 2]],
     /// Lanes of the widest tile: the width of a panel.
     pub(crate) lanes: usize,
     /// Lanes of a vector; narrower tiles have a multiple of it.
@@ -221,18 +221,18 @@ pub(crate) struct Kernel<T: 'static> {
     /// Writes a tile to its place.
     pub(crate) store: unsafe fn(&Store<'_, T>),
     /// For kernels that are so much the faster with panels copied that it pays for some tiles.
-    pub(crate) gathering: Option<Gathering<T>>,
+    pub(crate) packed_b: Option<PackedB<T>>,
     /// Sums tiles side by side, each in its place.
-    pub(crate) sweep: Option<unsafe fn(&Sweep<'_, T>)>,
+    pub(crate) stream: Option<unsafe fn(&Stream<'_, T>)>,
     _proof: Proof,
 }
 
 /// What a kernel has that wants its panels copied: it also sums tiles in place, of exactly the rows
 /// wanted, at any [`tile_pitch`](Multiply::tile_pitch).
 #[derive(Debug)]
-pub(crate) struct Gathering<T: 'static> {
+pub(crate) struct PackedB<T: 'static> {
     /// Copies the lanes of a panel side by side.
-    pub(crate) gather: unsafe fn(&Gather<T>),
+    pub(crate) pack_b: unsafe fn(&PackB<T>),
     /// All of this only where the terms of a lie side by side: [`beside_a`](Multiply::beside_a).
     pub(crate) by_lane: bool,
     /// Rows of the largest tile that is one vector wide, if [`packed_b`](Multiply::packed_b).
@@ -273,13 +273,13 @@ pub(crate) struct Dot<T> {
     pub(crate) sums: *mut T,
 }
 
-/// `tile[r][lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms`.
+/// `tile[r][lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < k`.
 ///
 /// The function that takes it asks of its caller (beside the ISA, which the kernel proves):
 /// `rows` has `count > 0` entries, and `a` is good at each of them plus every step of a; `b` is good
-/// for `vectors` vectors at every step of b; both tables have `terms` entries; nothing else refers to the vectors of the
+/// for `vectors` vectors at every step of b; both tables have `k` entries; nothing else refers to the vectors of the
 /// tile's rows, which are `tile_pitch` elements apart and initialised if `accumulate`: `count` of them, or the next
-/// multiple of the kernel's `row_step` (if the kernel gathers such a product, or there are stretches, just `count`).
+/// multiple of the kernel's `row_step` (if the kernel gathers such a product, or there are neighbours, just `count`).
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them that complete a step are computed or not, as the kernel likes.
     pub(crate) count: usize,
@@ -289,9 +289,9 @@ pub(crate) struct Multiply<T> {
     pub(crate) a: *const T,
     pub(crate) rows: *const u32,
     /// So many rows lie side by side, then as many others, such as the taps of a row of a filter: 1, or one of the
-    /// kernel's stretches, of which `count` is a multiple.
+    /// kernel's neighbours, of which `count` is a multiple.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "read by AVX-512's alone"))]
-    pub(crate) stretch: usize,
+    pub(crate) neighbours: usize,
     pub(crate) steps_a: *const u32,
     /// Each step of a is one more than the one before it.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
@@ -305,7 +305,7 @@ pub(crate) struct Multiply<T> {
         allow(dead_code, reason = "read by kernels that gather")
     )]
     pub(crate) packed_b: bool,
-    pub(crate) terms: usize,
+    pub(crate) k: usize,
     pub(crate) tile: *mut T,
     /// Elements between rows of the tile, no fewer than `vectors` vectors have.
     pub(crate) tile_pitch: usize,
@@ -317,14 +317,14 @@ pub(crate) struct Multiply<T> {
     pub(crate) prefetch_lines: usize,
 }
 
-/// `to[r * to_pitch + lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < terms` and all lanes of
+/// `to[r * to_pitch + lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < k` and all lanes of
 /// `panels` panels side by side, stored as the epilogue says, whose bias is of the rows.
 ///
 /// Asked of the caller: `rows` has `count` entries, no more than the kernel's rows, and so has the bias if there is
 /// one; `a` is good at each of them plus every step of a; `b` is good for the panels at every step of b;
-/// both tables have `terms` entries; so many lanes of each of `count` rows of `to` are ours, of the residual's
+/// both tables have `k` entries; so many lanes of each of `count` rows of `to` are ours, of the residual's
 /// destination, initialised if the epilogue accumulates, and nothing else refers to them.
-pub(crate) struct Sweep<'a, T> {
+pub(crate) struct Stream<'a, T> {
     pub(crate) count: usize,
     pub(crate) panels: usize,
     pub(crate) a: *const T,
@@ -332,7 +332,7 @@ pub(crate) struct Sweep<'a, T> {
     pub(crate) steps_a: *const u32,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
-    pub(crate) terms: usize,
+    pub(crate) k: usize,
     pub(crate) to: *mut T,
     pub(crate) to_pitch: usize,
     pub(crate) epilogue: Epilogue<'a, T>,
@@ -340,21 +340,21 @@ pub(crate) struct Sweep<'a, T> {
 
 /// `to[t * vectors + lane] = from[steps[t] + lane]`, where `vectors` are as many elements.
 ///
-/// Asked of the caller: `from` is good for `vectors` vectors at each of `terms` steps, and `to`
+/// Asked of the caller: `from` is good for `vectors` vectors at each of `k` steps, and `to`
 /// has room for them all, to which nothing else refers.
 #[cfg_attr(
     not(any(target_arch = "aarch64", target_arch = "x86_64")),
     allow(dead_code, reason = "read by kernels that gather")
 )]
-pub(crate) struct Gather<T> {
+pub(crate) struct PackB<T> {
     pub(crate) from: *const T,
     pub(crate) steps: *const u32,
-    pub(crate) terms: usize,
+    pub(crate) k: usize,
     pub(crate) vectors: usize,
     pub(crate) to: *mut T,
 }
 
-/// `to[block * to_block + col * step + lane] = from[block * block_pitch + lane * lane_pitch + col]`,
+/// `to[block * to_block + col * step + lane] = from[block * block_pitch + lane * column_pitch + col]`,
 /// zeros for lanes past `lanes`.
 ///
 /// Asked of the caller: every such element of `from` is initialised; the kernel's `lanes` elements
@@ -364,7 +364,7 @@ pub(crate) struct Pack<T> {
     pub(crate) blocks: usize,
     pub(crate) block_pitch: usize,
     pub(crate) lanes: usize,
-    pub(crate) lane_pitch: usize,
+    pub(crate) column_pitch: usize,
     pub(crate) cols: usize,
     /// Lanes of the panel: whole vectors, no more than 4.
     pub(crate) width: usize,

@@ -4,7 +4,7 @@ use super::body;
 use super::stencil::{self, Stencils};
 use super::vector::{Between, Lanes, MAX_LANES, Vector, bytes_of, read, write};
 use super::winograd;
-use super::{Dots, Gathering, Isa, Kernel, Kernels, Proof};
+use super::{Dots, Isa, Kernel, Kernels, PackedB, Proof};
 use crate::element::Element;
 use core::arch::aarch64::*;
 use core::ops::Range;
@@ -30,15 +30,15 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         tall: Kernel {
             rows: 6,
             row_step: 1,
-            stretches: &[],
+            neighbours: &[],
             lanes: 4 * lanes,
             vector: lanes,
             block: 384,
             multiply: multiply_tall::<V>,
             pack: body::pack::<V>,
             store: body::store::<V>,
-            gathering: None,
-            sweep: None,
+            packed_b: None,
+            stream: None,
             _proof: Proof,
         },
         narrow: None,
@@ -48,22 +48,22 @@ const fn kernels<V: ByLane<Element = T>, T: Element>(lanes: usize) -> Kernels<T>
         wide: Kernel {
             rows: 6,
             row_step: 1,
-            stretches: &[],
+            neighbours: &[],
             lanes: 4 * lanes,
             vector: lanes,
             block: 384,
             multiply: multiply_wide::<V>,
             pack: body::pack::<V>,
             store: body::store::<V>,
-            gathering: Some(Gathering {
-                gather: body::gather::<V>,
+            packed_b: Some(PackedB {
+                pack_b: body::pack_b::<V>,
                 by_lane: true,
                 rows_of_one: 12,
                 // A copy costs some 6 instructions a term, and saves 2 in each tile.
                 fewest: [3, 3],
                 _proof: Proof,
             }),
-            sweep: Some(body::sweep::<V, 4>),
+            stream: Some(body::stream::<V, 4>),
             _proof: Proof,
         },
         dots: Dots { columns: body::DOTS_IN_32, sum: body::dots_in_32::<V>, _proof: Proof },

@@ -53,15 +53,15 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
     Kernel {
         rows: 5,
         row_step: 1,
-        stretches: &[],
+        neighbours: &[],
         lanes: 2 * lanes,
         vector: lanes,
         block: 384,
         multiply: multiply::<V>,
         pack: body::pack::<V>,
         store: body::store::<V>,
-        gathering: None,
-        sweep: Some(body::sweep::<V, 2>),
+        packed_b: None,
+        stream: Some(body::stream::<V, 2>),
         _proof: Proof,
     }
 }

@@ -3,8 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::{
-    CopyRows, Epilogue, Gather, Gathering, Isa, Kernel, Kernels, Multiply, Residual, Store,
-    kernels_of,
+    CopyRows, Epilogue, Isa, Kernel, Kernels, Multiply, PackB, PackedB, Residual, Store, kernels_of,
 };
 use crate::element::{Element, ForElement};
 use crate::testing::{Unit, nan};
@@ -99,13 +98,13 @@ fn check_identity<T: Element>() {
                         vectors,
                         a: a.as_ptr(),
                         rows: rows.as_ptr(),
-                        stretch: 1,
+                        neighbours: 1,
                         steps_a: steps_a.as_ptr(),
                         beside_a: false,
                         b: b.as_ptr(),
                         steps_b: steps_b.as_ptr(),
                         packed_b: false,
-                        terms: lanes,
+                        k: lanes,
                         tile: tile.as_mut_ptr(),
                         tile_pitch: lanes,
                         accumulate,
@@ -132,28 +131,28 @@ fn a_times_identity_is_a() {
     check_identity::<f64>();
 }
 
-/// Rows that lie side by side, all of them or in stretches, are summed as others are, and so are those that nearly do: two
+/// Rows that lie side by side, all of them or in neighbours, are summed as others are, and so are those that nearly do: two
 /// of them are one.
 fn check_beside<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(8);
     for (isa, kernel, _) in kernels::<T>() {
-        let (terms, vectors) = (37, kernel.lanes / kernel.vector);
+        let (k, vectors) = (37, kernel.lanes / kernel.vector);
         // Not an element more than the rows have.
-        let a: Vec<T> = (0..3 * terms).map(|_| number(&mut rng)).collect();
-        let b: Vec<T> = (0..terms * kernel.lanes).map(|_| number(&mut rng)).collect();
+        let a: Vec<T> = (0..3 * k).map(|_| number(&mut rng)).collect();
+        let b: Vec<T> = (0..k * kernel.lanes).map(|_| number(&mut rng)).collect();
         let apart = (1..=kernel.rows).filter(|count| count % kernel.row_step == 0);
-        let stretches = kernel.stretches.iter().flat_map(|&[stretch, most]| {
-            (stretch..=most).step_by(stretch).map(move |count| (count, stretch))
+        let neighbours = kernel.neighbours.iter().flat_map(|&[neighbours, most]| {
+            (neighbours..=most).step_by(neighbours).map(move |count| (count, neighbours))
         });
-        for (count, stretch) in apart.map(|count| (count, 1)).chain(stretches) {
+        for (count, neighbours) in apart.map(|count| (count, 1)).chain(neighbours) {
             let most = a.len() - count;
             let steps_a: Vec<u32> =
-                (0..terms).map(|t| if t == 0 { most } else { 7 * t % most } as u32).collect();
-            let steps_b: Vec<u32> = (0..terms).map(|t| (t * kernel.lanes) as u32).collect();
+                (0..k).map(|t| if t == 0 { most } else { 7 * t % most } as u32).collect();
+            let steps_b: Vec<u32> = (0..k).map(|t| (t * kernel.lanes) as u32).collect();
             let rows: Vec<u32> = (0..count as u32).collect();
             let twice = |at: usize| rows.iter().map(|&r| r - u32::from(r as usize >= at)).collect();
-            // The last of a stretch, and the first of the next.
-            let near = (1..count).filter(|at| at % stretch == 0).map(twice);
+            // The last of a neighbours, and the first of the next.
+            let near = (1..count).filter(|at| at % neighbours == 0).map(twice);
             for rows in core::iter::once(rows.clone()).chain(near) {
                 let mut tile = vec![nan::<T>(); kernel.rows * kernel.lanes];
                 let job = Multiply {
@@ -161,13 +160,13 @@ fn check_beside<T: Element>() {
                     vectors,
                     a: a.as_ptr(),
                     rows: rows.as_ptr(),
-                    stretch,
+                    neighbours,
                     steps_a: steps_a.as_ptr(),
                     beside_a: false,
                     b: b.as_ptr(),
                     steps_b: steps_b.as_ptr(),
                     packed_b: false,
-                    terms,
+                    k,
                     tile: tile.as_mut_ptr(),
                     tile_pitch: kernel.lanes,
                     accumulate: false,
@@ -182,7 +181,7 @@ fn check_beside<T: Element>() {
                         let at = (rows[r] + steps_a[t]) as usize;
                         a[at].into() * b[t * kernel.lanes + lane].into()
                     };
-                    let expected: f64 = (0..terms).map(product).sum();
+                    let expected: f64 = (0..k).map(product).sum();
                     let got = tile[r * kernel.lanes + lane].into();
                     assert_eq!(got, expected, "{isa}: {count} rows, row {r}, lane {lane}");
                 }
@@ -196,36 +195,36 @@ fn rows_side_by_side_need_one_pointer() {
     check_beside::<f64>();
 }
 
-/// A gathered panel is what was at each step, and meets terms side by side in a tile at any pitch,
+/// A packed_b panel is what was at each step, and meets terms side by side in a tile at any pitch,
 /// of which nothing else is touched: the same sums as through the tables.
 fn check_gathered<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(10);
     for (isa, kernel, _) in kernels::<T>() {
-        let Some(&Gathering { gather, rows_of_one, .. }) = kernel.gathering.as_ref() else {
+        let Some(&PackedB { pack_b, rows_of_one, .. }) = kernel.packed_b.as_ref() else {
             continue;
         };
         let whole = kernel.lanes / kernel.vector;
         let tiles = (1..=kernel.rows).flat_map(|rows| (1..=whole).map(move |n| (rows, n)));
         for (count, vectors) in tiles.chain((kernel.rows + 1..=rows_of_one).map(|rows| (rows, 1))) {
-            for terms in (1..=3 * kernel.vector + 1).chain([8 * kernel.vector - 1]) {
+            for k in (1..=3 * kernel.vector + 1).chain([8 * kernel.vector - 1]) {
                 let lanes = vectors * kernel.vector;
                 let first = rng.random_range(0..4);
-                let a: Vec<T> = (0..count * (terms + first)).map(|_| number(&mut rng)).collect();
-                let from: Vec<T> = (0..3 * terms + lanes).map(|_| number(&mut rng)).collect();
-                let rows: Vec<u32> = (0..count).map(|r| (r * (terms + first)) as u32).collect();
-                let steps_a: Vec<u32> = (first as u32..(first + terms) as u32).collect();
+                let a: Vec<T> = (0..count * (k + first)).map(|_| number(&mut rng)).collect();
+                let from: Vec<T> = (0..3 * k + lanes).map(|_| number(&mut rng)).collect();
+                let rows: Vec<u32> = (0..count).map(|r| (r * (k + first)) as u32).collect();
+                let steps_a: Vec<u32> = (first as u32..(first + k) as u32).collect();
                 let steps_b: Vec<u32> =
-                    (0..terms).map(|_| rng.random_range(0..=3 * terms) as u32).collect();
-                let mut b = vec![nan::<T>(); terms * lanes + 1];
-                let job = Gather {
+                    (0..k).map(|_| rng.random_range(0..=3 * k) as u32).collect();
+                let mut b = vec![nan::<T>(); k * lanes + 1];
+                let job = PackB {
                     from: from.as_ptr(),
                     steps: steps_b.as_ptr(),
-                    terms,
+                    k,
                     vectors,
                     to: b.as_mut_ptr(),
                 };
-                // SAFETY: `from` has `lanes` elements at each of `terms` steps, `b` room for all.
-                unsafe { gather(&job) };
+                // SAFETY: `from` has `lanes` elements at each of `k` steps, `b` room for all.
+                unsafe { pack_b(&job) };
                 assert!(b.pop().is_some_and(|x| x.into().is_nan()), "{isa}: past the panel");
                 for (t, got) in b.chunks(lanes).enumerate() {
                     assert_eq!(got, &from[steps_b[t] as usize..][..lanes], "{isa}: term {t}");
@@ -244,13 +243,13 @@ fn check_gathered<T: Element>() {
                         vectors,
                         a: a.as_ptr(),
                         rows: rows.as_ptr(),
-                        stretch: 1,
+                        neighbours: 1,
                         steps_a: steps_a.as_ptr(),
                         beside_a: true,
                         b: if packed_b { b.as_ptr() } else { from.as_ptr() },
                         steps_b: steps_b.as_ptr(),
                         packed_b,
-                        terms,
+                        k,
                         tile: tile.as_mut_ptr(),
                         tile_pitch,
                         accumulate,
@@ -258,7 +257,7 @@ fn check_gathered<T: Element>() {
                         prefetch_pitch: 0,
                         prefetch_lines: 0,
                     };
-                    // SAFETY: there are `count` rows with `terms` terms from `first` on, side by
+                    // SAFETY: there are `count` rows with `k` terms from `first` on, side by
                     // side, and `lanes` of b at each; the tile has `count` rows.
                     unsafe { (kernel.multiply)(&job) };
                     for (i, &got) in tile.iter().enumerate() {
@@ -268,12 +267,12 @@ fn check_gathered<T: Element>() {
                             continue;
                         }
                         let product = |t: usize| {
-                            let a = a[r * (terms + first) + first + t];
+                            let a = a[r * (k + first) + first + t];
                             a.into() * b[t * lanes + lane].into()
                         };
                         let old = if accumulate { 1.0 } else { 0.0 };
-                        let expected = old + (0..terms).map(product).sum::<f64>();
-                        assert_eq!(got.into(), expected, "{isa}: {count} x {lanes} x {terms}");
+                        let expected = old + (0..k).map(product).sum::<f64>();
+                        assert_eq!(got.into(), expected, "{isa}: {count} x {lanes} x {k}");
                     }
                 }
             }

@@ -7,12 +7,12 @@ use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
 use crate::choose::{ranked, winograd_allowed};
 use crate::element::Element;
 use crate::engine::around::Images;
-use crate::engine::backward_weight::Scatter;
+use crate::engine::backward_weight::BackwardWeight;
 use crate::engine::direct::channels_last::ChannelsLast;
 use crate::engine::direct::depthwise::Depthwise;
 use crate::engine::direct::grouped::Grouped;
 use crate::engine::few_pixels::FewPixels;
-use crate::engine::implicit::Gathering;
+use crate::engine::implicit::Implicit;
 use crate::engine::winograd::{Filter, Plane};
 use crate::engine::{Layer, Weights, explicit};
 use crate::error::Error;
@@ -53,9 +53,9 @@ enum Engine {
     /// The textbook: cols in memory.
     Explicit,
     /// A product over the view, to pixels.
-    Gathering(Gathering),
+    Implicit(Implicit),
     /// A product over the view, to weights.
-    Scatter(Scatter),
+    BackwardWeight(BackwardWeight),
     /// A product over a small cols that is written out.
     FewPixels(FewPixels),
     /// One filter per channel.
@@ -180,7 +180,7 @@ impl Chosen {
         let Computation { schedule, engine } = self.of(pass)?;
         let Schedule { engine: kind, lanes, width, .. } = *schedule;
         let order = match engine {
-            Engine::Gathering(_) | Engine::ChannelsLast(_) => {
+            Engine::Implicit(_) | Engine::ChannelsLast(_) => {
                 Order::Packed { engine: kind, lanes, width }
             }
             Engine::Grouped(_) if pass == Pass::BackwardData => {
@@ -190,7 +190,7 @@ impl Chosen {
             Engine::Plane(plane) => Order::Points(plane.order()),
             Engine::Nothing
             | Engine::Explicit
-            | Engine::Scatter(_)
+            | Engine::BackwardWeight(_)
             | Engine::FewPixels(_)
             | Engine::Depthwise(_)
             | Engine::Filter(_) => Order::AsGiven,
@@ -208,8 +208,8 @@ impl Chosen {
         Ok(match &self.of(pass)?.engine {
             Engine::Nothing => Need::of_units(1),
             Engine::Explicit => explicit::need(shape, pass),
-            Engine::Gathering(gathering) => gathering.need(),
-            Engine::Scatter(scatter) => scatter.need(),
+            Engine::Implicit(product) => product.need(),
+            Engine::BackwardWeight(product) => product.need(),
             Engine::FewPixels(few) => few.need(pass),
             Engine::Depthwise(_) => Need::of_units(1),
             Engine::ChannelsLast(last) => last.need(shape, pass),
@@ -228,7 +228,7 @@ impl Chosen {
     ) -> Result<AVec<T, ConstAlign<64>>, Error> {
         let engine = &self.of(pass)?.engine;
         let len = match engine {
-            Engine::Gathering(gathering) => gathering.packed_len(),
+            Engine::Implicit(product) => product.packed_len(),
             Engine::Grouped(grouped) => grouped.packed_len(),
             Engine::Plane(plane) => plane.packed_len(),
             Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => last.packed_len(),
@@ -236,7 +236,7 @@ impl Chosen {
         };
         let mut data = allocate(len)?;
         match engine {
-            Engine::Gathering(gathering) => gathering.pack(layer, weight, &mut data),
+            Engine::Implicit(product) => product.pack(layer, weight, &mut data),
             Engine::Grouped(grouped) => grouped.pack(layer, weight, &mut data),
             Engine::Plane(plane) => {
                 let mut scratch = allocate(plane.packing_len(layer))?;
@@ -273,8 +273,8 @@ impl Chosen {
             Engine::Explicit => {
                 explicit::forward(shape, parallelism, [input, weight], epilogue, output, scratch);
             }
-            Engine::Gathering(gathering) => {
-                gathering.run(layer, input, weights, output, epilogue, scratch);
+            Engine::Implicit(product) => {
+                product.run(layer, input, weights, output, epilogue, scratch);
             }
             Engine::FewPixels(few) => few.forward(layer, input, weights, epilogue, output, scratch),
             Engine::Depthwise(depthwise) => {
@@ -287,7 +287,7 @@ impl Chosen {
                 grouped.run(layer, input, weights, output, epilogue, scratch);
             }
             Engine::Plane(plane) => plane.run(layer, input, weights, output, epilogue, scratch),
-            Engine::Scatter(_) | Engine::Filter(_) => {
+            Engine::BackwardWeight(_) | Engine::Filter(_) => {
                 unreachable!("made for backward_weight alone")
             }
         }
@@ -312,7 +312,7 @@ impl Chosen {
         }
         // Only a product that stores every element once can do all of it in its store.
         let stores_once = match engine {
-            Engine::Gathering(product) => product.fills(shape),
+            Engine::Implicit(product) => product.fills(shape),
             Engine::Plane(_) => true,
             _ => false,
         };
@@ -331,11 +331,11 @@ impl Chosen {
             Engine::Explicit => {
                 explicit::backward_data(shape, parallelism, sources, grad_input, write, scratch);
             }
-            Engine::Gathering(gathering) => {
-                if !accumulate && !gathering.fills(shape) {
+            Engine::Implicit(product) => {
+                if !accumulate && !product.fills(shape) {
                     grad_input.fill(T::ZERO);
                 }
-                gathering.run(layer, grad_output, weights, grad_input, epilogue, scratch);
+                product.run(layer, grad_output, weights, grad_input, epilogue, scratch);
             }
             Engine::FewPixels(few) => few.backward_data(layer, sources, grad_input, write, scratch),
             Engine::Depthwise(depthwise) => {
@@ -350,7 +350,7 @@ impl Chosen {
             Engine::Plane(plane) => {
                 plane.run(layer, grad_output, weights, grad_input, epilogue, scratch)
             }
-            Engine::Scatter(_) | Engine::Filter(_) => {
+            Engine::BackwardWeight(_) | Engine::Filter(_) => {
                 unreachable!("made for backward_weight alone")
             }
         }
@@ -381,7 +381,9 @@ impl Chosen {
             Engine::Explicit => {
                 explicit::backward_weight(shape, parallelism, sources, grad_weight, write, scratch);
             }
-            Engine::Scatter(product) => product.run(layer, sources, grad_weight, write, scratch),
+            Engine::BackwardWeight(product) => {
+                product.run(layer, sources, grad_weight, write, scratch)
+            }
             Engine::FewPixels(few) => {
                 few.backward_weight(layer, sources, grad_weight, write, scratch);
             }
@@ -392,7 +394,7 @@ impl Chosen {
                 last.backward_weight(layer, sources, grad_weight, write, scratch);
             }
             Engine::Filter(filter) => filter.run(layer, sources, grad_weight, write, scratch),
-            Engine::Gathering(_) | Engine::Grouped(_) | Engine::Plane(_) => {
+            Engine::Implicit(_) | Engine::Grouped(_) | Engine::Plane(_) => {
                 unreachable!("made for forward and backward_data alone")
             }
         }
@@ -412,8 +414,8 @@ impl Chosen {
             match engine {
                 Engine::Nothing => f.write_str("images without elements: nothing is summed")?,
                 Engine::Explicit => f.write_str("one image and group at a time")?,
-                Engine::Gathering(gathering) => gathering.explain(f)?,
-                Engine::Scatter(scatter) => scatter.explain(f)?,
+                Engine::Implicit(product) => product.explain(f)?,
+                Engine::BackwardWeight(product) => product.explain(f)?,
                 Engine::FewPixels(few) => few.explain(f)?,
                 Engine::Depthwise(_) => {
                     f.write_str("depthwise: a stencil over each plane as it lies")?
@@ -499,14 +501,12 @@ impl Computation {
                 FewPixels::new(shape, kernels, pass)?.map(Engine::FewPixels)
             }
             (Kind::Implicit, _) => match pass {
-                Pass::Forward => {
-                    Gathering::forward(shape, kernels, schedule)?.map(Engine::Gathering)
-                }
+                Pass::Forward => Implicit::forward(shape, kernels, schedule)?.map(Engine::Implicit),
                 Pass::BackwardData => {
-                    Gathering::backward_data(shape, kernels, schedule)?.map(Engine::Gathering)
+                    Implicit::backward_data(shape, kernels, schedule)?.map(Engine::Implicit)
                 }
                 Pass::BackwardWeight => {
-                    Scatter::new(shape, kernels, schedule)?.map(Engine::Scatter)
+                    BackwardWeight::new(shape, kernels, schedule)?.map(Engine::BackwardWeight)
                 }
             },
         };

@@ -11,7 +11,7 @@ pub type Unit = (&'static str, fn());
 
 /// All of them, for `tests/units.rs` alone.
 pub fn units() -> impl Iterator<Item = Unit> {
-    let of_gemm = [gemm::tests::TESTS, gemm::kinds::tests::TESTS];
+    let of_gemm = [gemm::tests::TESTS, gemm::classes::tests::TESTS];
     let tests = of_gemm.into_iter().chain([
         axis::tests::TESTS,
         kernel::tests::TESTS,

@@ -21,14 +21,14 @@ use super::copy::Copy;
 use super::source::{Beside, Source};
 use crate::axis::Walk;
 use crate::element::Element;
-use crate::gemm::grid::{self, Grid, Run, fit_tables, run_box};
+use crate::gemm::grid::{self, Block, Grid, fit_tables, largest_block};
 use crate::kernel::Kernels;
 use core::fmt;
 
 /// The patch matrix of an image as two grids over it, or over a copy of the part that a run of
 /// pixels and a run of taps need.
 #[derive(Debug, Clone)]
-pub(crate) struct Patches {
+pub(crate) struct Cols {
     source: Source,
     /// Where each output position reads with the first tap.
     pub(crate) pixels: Grid,
@@ -39,9 +39,9 @@ pub(crate) struct Patches {
     unread: [bool; 2],
 }
 
-impl fmt::Display for Patches {
+impl fmt::Display for Cols {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pixels, taps) = (self.pixels.run_len(), self.taps.run_len());
+        let (pixels, taps) = (self.pixels.block_len(), self.taps.block_len());
         write!(f, "{pixels} pixels by {taps} taps at a time, ")?;
         match &self.copy {
             Some(copy) => write!(f, "from a copy of {} elements", copy.len),
@@ -71,7 +71,7 @@ pub(crate) struct Limits {
     pub(crate) in_place: bool,
 }
 
-impl Patches {
+impl Cols {
     /// A view whose runs keep the limits, without tables yet: not all readers want both. `with_pixels` and `with_taps` are
     /// pitches of further grids that will be cut in the same runs.
     pub(crate) fn new(
@@ -94,11 +94,11 @@ impl Patches {
         if flat {
             most_pixels = most_pixels.min(pixel_sizes[2] * pixel_sizes[3]);
         }
-        let (mut pixel_run, mut tap_run, mut copy);
+        let (mut pixel_block, mut tap_block, mut copy);
         loop {
-            pixel_run = run_box(pixel_sizes, most_pixels);
-            tap_run = run_box(tap_sizes, most_taps);
-            copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
+            pixel_block = largest_block(pixel_sizes, most_pixels);
+            tap_block = largest_block(tap_sizes, most_taps);
+            copy = Copy::new(&source, pixel_block, tap_block, limits.beside);
             // 64 by 64 is small enough whatever the strides are.
             let (pixels, taps) = (most_pixels > 64, most_taps > 64);
             if copy.len <= limits.touched || !(pixels || taps) {
@@ -106,34 +106,34 @@ impl Patches {
             }
             if pixels && (most_pixels > limits.kept || !taps) {
                 let kept = if taps { limits.kept } else { 0 };
-                most_pixels = (most_pixels.min(pixel_run.iter().product()) * 7 / 8).max(kept);
+                most_pixels = (most_pixels.min(pixel_block.iter().product()) * 7 / 8).max(kept);
             } else {
-                most_taps = most_taps.min(tap_run.iter().product()) * 7 / 8;
+                most_taps = most_taps.min(tap_block.iter().product()) * 7 / 8;
             }
         }
-        let cut = (0..4).rfind(|&axis| tap_run[axis] < tap_sizes[axis]);
+        let cut = (0..4).rfind(|&axis| tap_block[axis] < tap_sizes[axis]);
         if let Some(axis) = cut.filter(|_| flat) {
             // Else the last run is shorter, and the others touch more than they need to.
-            let parts = tap_sizes[axis].div_ceil(tap_run[axis]);
-            tap_run[axis] = tap_sizes[axis].div_ceil(parts);
+            let parts = tap_sizes[axis].div_ceil(tap_block[axis]);
+            tap_block[axis] = tap_sizes[axis].div_ceil(parts);
         }
         let (direct_pixels, direct_taps) = source.direct_pitches();
         if direct {
-            let pixel_run = fit_tables(fit_tables(pixel_run, with_pixels), &[direct_pixels]);
-            let tap_run = fit_tables(fit_tables(tap_run, with_taps), &[direct_taps]);
-            let pixels = Grid::untabled(pixel_sizes, direct_pixels, pixel_run);
-            let taps = Grid::untabled(tap_sizes, direct_taps, tap_run);
+            let pixel_block = fit_tables(fit_tables(pixel_block, with_pixels), &[direct_pixels]);
+            let tap_block = fit_tables(fit_tables(tap_block, with_taps), &[direct_taps]);
+            let pixels = Grid::untabled(pixel_sizes, direct_pixels, pixel_block);
+            let taps = Grid::untabled(tap_sizes, direct_taps, tap_block);
             return Self { source, pixels, taps, copy: None, unread: [false; 2] };
         }
-        let pixel_run = fit_tables(pixel_run, with_pixels);
-        let tap_run = fit_tables(tap_run, with_taps);
-        let copy = Copy::new(&source, pixel_run, tap_run, limits.beside);
+        let pixel_block = fit_tables(pixel_block, with_pixels);
+        let tap_block = fit_tables(tap_block, with_taps);
+        let copy = Copy::new(&source, pixel_block, tap_block, limits.beside);
         let point = |a: usize| copy.slots[a].point.saturating_mul(copy.pitches.axes[a]);
         let tap = |a: usize| copy.slots[a].tap.saturating_mul(copy.pitches.axes[a]);
         let pixel_pitches = [copy.pitches.image, point(0), point(1), point(2)];
         let tap_pitches = source.by_layout(copy.pitches.channel, [0, 1, 2].map(tap));
-        let pixels = Grid::untabled(pixel_sizes, pixel_pitches, pixel_run);
-        let taps = Grid::untabled(tap_sizes, tap_pitches, tap_run);
+        let pixels = Grid::untabled(pixel_sizes, pixel_pitches, pixel_block);
+        let taps = Grid::untabled(tap_sizes, tap_pitches, tap_block);
         Self { source, pixels, taps, copy: Some(copy), unread: [false; 2] }
     }
 
@@ -147,18 +147,18 @@ impl Patches {
     /// taps that meet padding, and what the tables count from may lie before it.
     pub(crate) fn in_place(&mut self) {
         let (pixels, taps) = self.source.direct_pitches();
-        let (pixel_run, tap_run) = (self.pixels.run_sizes(), self.taps.run_sizes());
+        let (pixel_block, tap_block) = (self.pixels.block_sizes(), self.taps.block_sizes());
         let fit = |run, pitches| fit_tables(run, &[pitches]) == run;
         // Outputs that meet nothing may lie anywhere: no pitch between them may have been cut off.
         let reach = |sizes, pitches| grid::reach(sizes, pitches).unwrap_or(usize::MAX);
         let all = reach(self.source.pixel_sizes(), pixels)
             .saturating_add(reach(self.source.tap_sizes(), taps));
         let near = all <= isize::MAX as usize;
-        if !near || !fit(pixel_run, pixels) || !fit(tap_run, taps) {
+        if !near || !fit(pixel_block, pixels) || !fit(tap_block, taps) {
             return;
         }
-        self.pixels = Grid::untabled(self.source.pixel_sizes(), pixels, pixel_run);
-        self.taps = Grid::untabled(self.source.tap_sizes(), taps, tap_run);
+        self.pixels = Grid::untabled(self.source.pixel_sizes(), pixels, pixel_block);
+        self.taps = Grid::untabled(self.source.tap_sizes(), taps, tap_block);
         self.copy = None;
     }
 
@@ -177,8 +177,8 @@ impl Patches {
         kernels: &Kernels<T>,
         image: &'a [T],
         group: usize,
-        pixels: &Run,
-        taps: &Run,
+        pixels: &Block,
+        taps: &Block,
         scratch: &'a mut [T],
         held: &mut Held,
     ) -> (&'a [T], usize) {

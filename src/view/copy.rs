@@ -4,9 +4,9 @@ use super::slots::Slots;
 use super::source::{Beside, Pitches, Source};
 use crate::axis::Walk;
 use crate::element::Element;
-use crate::gemm::CROWDED;
+use crate::gemm::SET_CONFLICT;
 use crate::gemm::copy::{Rows, copy_rows};
-use crate::gemm::grid::Run;
+use crate::gemm::grid::Block;
 use crate::kernel::Kernels;
 use crate::shape::{Layout, MAX_AXES};
 use core::ops::Range;
@@ -22,13 +22,13 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) fn new(
         source: &Source,
-        pixel_run: [usize; 4],
-        tap_run: [usize; 4],
+        pixel_block: [usize; 4],
+        tap_block: [usize; 4],
         beside: Beside,
     ) -> Self {
         let flat = beside == Beside::Planes;
-        let [images, outputs @ ..] = pixel_run;
-        let (channels, taps) = source.split_layout(tap_run);
+        let [images, outputs @ ..] = pixel_block;
+        let (channels, taps) = source.split_layout(tap_block);
         let mut slots = [0, 1, 2].map(|a| {
             let neighbours = flat || (a == 2 && beside == Beside::Rows);
             Slots::new(&source.walks[a], outputs[a], taps[a], neighbours)
@@ -51,7 +51,8 @@ impl Copy {
             }
             Layout::ChannelsLast => {
                 let apart = slots[2].point.saturating_mul(channels);
-                let pixel = if apart.is_multiple_of(CROWDED) { channels + 16 } else { channels };
+                let pixel =
+                    if apart.is_multiple_of(SET_CONFLICT) { channels + 16 } else { channels };
                 let row = w.saturating_mul(pixel);
                 let plane = h.saturating_mul(row);
                 (1, [plane, row, pixel], d.saturating_mul(plane))
@@ -71,8 +72,8 @@ impl Copy {
         unread: [bool; 2],
         kernels: &Kernels<T>,
         image: &[T],
-        pixels: &Run,
-        taps: &Run,
+        pixels: &Block,
+        taps: &Block,
         scratch: &mut [T],
     ) {
         let source = view.pitches();
@@ -139,7 +140,7 @@ impl Copy {
 /// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
 fn spread(len: usize) -> usize {
     let lines = len.saturating_add(15) & !15;
-    if lines.is_multiple_of(CROWDED) { lines.saturating_add(16) } else { lines }
+    if lines.is_multiple_of(SET_CONFLICT) { lines.saturating_add(16) } else { lines }
 }
 
 /// One axis of a copy as it is filled: pieces of evenly spaced slots.

@@ -2,7 +2,7 @@
 
 use super::slots::Slots;
 use crate::axis::Walk;
-use crate::gemm::CROWDED;
+use crate::gemm::SET_CONFLICT;
 use crate::gemm::grid;
 use crate::shape::{Layout, MAX_AXES, Shape};
 
@@ -79,7 +79,7 @@ impl Source {
 
     /// Whether what the rows of a tile read lies a multiple of 2 KiB apart, and meets in the same few sets of the
     /// L1 cache: 28 such rows run at a quarter of the speed. Rows are channels, or pixels.
-    pub(crate) fn is_crowded(&self) -> bool {
+    pub(crate) fn has_set_conflicts(&self) -> bool {
         let pitches = self.pitches();
         let apart = match self.layout {
             Layout::ChannelsFirst if self.channels > 1 => pitches.channel,
@@ -88,7 +88,7 @@ impl Source {
             }
             _ => 1,
         };
-        apart.is_multiple_of(CROWDED)
+        apart.is_multiple_of(SET_CONFLICT)
     }
 
     /// Whether rows of the image follow each other as those of the outputs do, for each tap.

@@ -22,7 +22,7 @@ use core::ops::Range;
 /// Multiplications that a unit should have.
 const UNIT_WORK: usize = 4 << 20;
 
-/// Units of one pass for which blocks aren't cut into bands.
+/// Units of one pass for which blocks aren't cut into regions.
 const ENOUGH_UNITS: usize = 16;
 
 /// The stencils of one pass over groups of few channels.
@@ -145,9 +145,9 @@ impl Grouped {
             let step = if s.walks[1].outputs > 1 { s.output_pitches[1] / width } else { 1 };
             least = least.max((10 * (s.walks[1].taps - 1)).saturating_mul(step));
         }
-        let bands = (work / UNIT_WORK).min(height / least).max(1);
-        // Three bands take two threads as long as four would.
-        height.div_ceil(if bands > 1 { bands.next_multiple_of(2) } else { 1 })
+        let regions = (work / UNIT_WORK).min(height / least).max(1);
+        // Three regions take two threads as long as four would.
+        height.div_ceil(if regions > 1 { regions.next_multiple_of(2) } else { 1 })
     }
 
     /// Blocks of a group.
@@ -155,8 +155,8 @@ impl Grouped {
         self.outputs.div_ceil(self.block)
     }
 
-    /// Bands of a plane.
-    fn bands(&self) -> usize {
+    /// Regions of a plane.
+    fn regions(&self) -> usize {
         self.sizes[1].div_ceil(self.band)
     }
 
@@ -178,7 +178,7 @@ impl Grouped {
     /// Packed weights for all workers.
     pub(crate) fn need(&self, shape: &Shape) -> Need {
         let planes = shape.batch() * self.groups * self.blocks() * self.sizes[0];
-        Need { units: planes * self.bands(), shared: self.packed_len(), piece: 0 }
+        Need { units: planes * self.regions(), shared: self.packed_len(), piece: 0 }
     }
 
     /// One line: how the pass is computed.
@@ -229,15 +229,15 @@ impl Grouped {
         block: usize,
         planes: &'a mut [T],
     ) -> impl Iterator<Item = Unit<'a, T>> + use<'a, T> {
-        let (band, bands) = (self.band, self.bands());
+        let (band, regions) = (self.band, self.regions());
         let [depth, height, width] = self.sizes;
         let count = planes.len() / self.plane();
         let mut left: [&mut [T]; MOST_BLOCK] = Default::default();
         for (left, plane) in left.iter_mut().zip(planes.chunks_mut(self.plane())) {
             *left = plane;
         }
-        (0..depth * bands).map(move |index| {
-            let (plane, first) = (index / bands, index % bands * band);
+        (0..depth * regions).map(move |index| {
+            let (plane, first) = (index / regions, index % regions * band);
             let rows = first..height.min(first + band);
             let len = rows.len() * width;
             let outputs = left.each_mut().map(|left| left.split_off_mut(..len).unwrap_or_default());

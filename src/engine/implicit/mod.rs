@@ -3,15 +3,15 @@
 //! Forward gathers, for each output pixel, the image under the filter. Backward_data gathers, for
 //! each input pixel, the outputs that it helped to make; with a stride, pixels fall into phases
 //! that meet different taps, and each phase is a product of its own. Terms are taps, read through
-//! the [`Patches`] view.
+//! the [`Cols`] view.
 //!
 //! Either operand can be the one with vectors. *Lanes are channels*: rows are pixels, broadcast
 //! from wherever they lie, and weights are packed in panels. *Lanes are pixels*: rows are
 //! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `orientation` weighs them.
-//! Channels last, both have the vectors where channels are few: *lanes are terms* (`terms`).
+//! Channels last, both have the vectors where channels are few: *lanes are terms* (`k`).
 
-use super::regions::{Bands, Cut};
+use super::regions::{Cut, Regions};
 use super::steps::Steps;
 use super::{Layer, Weights};
 use crate::axis::Phases;
@@ -20,18 +20,18 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::Tile;
 use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
-use crate::gemm::target::{Cell, Order, Target};
+use crate::gemm::target::{CBlock, Order, Target};
 use crate::gemm::{Left, ROWS, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels, Side};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
-use crate::view::cols::{Held, Limits, Patches};
+use crate::view::cols::{Cols, Held, Limits};
 use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
 
 mod sizes;
-mod terms;
+mod taps;
 
 /// Elements of the largest panel that a worker packs for itself.
 const OWN_PANEL: usize = 96 << 10;
@@ -41,10 +41,10 @@ const OWN_PANEL: usize = 96 << 10;
 pub(super) enum Packing {
     /// The weights as they lie.
     None,
-    /// Packed once for all cells, by all workers.
+    /// Packed once for all blocks, by all workers.
     Shared,
-    /// Packed by the one cell that reads them, where each panel has only one.
-    PerCell,
+    /// Packed by the one block that reads them, where each panel has only one.
+    PerBlock,
 }
 
 /// Which pass gathers.
@@ -56,7 +56,7 @@ pub(super) enum Direction {
 
 /// All products of a pass, and how their weights are packed.
 #[derive(Debug, Clone)]
-pub(crate) struct Gathering {
+pub(crate) struct Implicit {
     pub(super) direction: Direction,
     pub(super) schedule: Schedule,
     pub(super) packing: Packing,
@@ -64,7 +64,7 @@ pub(crate) struct Gathering {
     /// Channels of the destination in one group.
     pub(super) channels: usize,
     /// Terms of one channel's weights, over all products.
-    terms: usize,
+    k: usize,
     /// Channels that are packed together: the lanes of a panel, or 1.
     pub(super) width: usize,
     /// There is only one product.
@@ -75,19 +75,19 @@ pub(crate) struct Gathering {
 /// One product: its view, its destination and where the weights of each tap lie in a panel.
 #[derive(Debug, Clone)]
 struct Product {
-    patches: Patches,
+    cols: Cols,
     target: Target,
     weights: Grid,
     weights_base: usize,
-    /// Where the channels of a cell lie among the weights, where they aren't packed in panels.
+    /// Where the channels of a block lie among the weights, where they aren't packed in panels.
     rows: Grid,
     /// Where lanes are terms: those that lie side by side, and how the sums are cut.
     steps: Option<(Steps, Tile)>,
     /// Where lanes are channels: taps that meet only padding, left out.
-    bands: Option<Bands>,
+    regions: Option<Regions>,
 }
 
-impl Gathering {
+impl Implicit {
     /// The products of forward.
     ///
     /// None if the schedule isn't possible for this layer.
@@ -97,9 +97,8 @@ impl Gathering {
         schedule: Schedule,
     ) -> Result<Option<Self>, Error> {
         let source = Source::input(shape);
-        let terms = shape.patch_len();
-        let Some(mut gathering) = Self::new(shape, kernels, Direction::Forward, schedule, 1)?
-        else {
+        let k = shape.patch_len();
+        let Some(mut pass) = Self::new(shape, kernels, Direction::Forward, schedule, 1)? else {
             return Ok(None);
         };
         let (channels, pixels) = (shape.out_channels(), shape.output_pixels());
@@ -107,10 +106,10 @@ impl Gathering {
             Layout::ChannelsFirst => (1, pixels),
             Layout::ChannelsLast => (channels, 1),
         };
-        let weights = dense(source.tap_sizes()).map(|p| p.saturating_mul(gathering.width));
+        let weights = dense(source.tap_sizes()).map(|p| p.saturating_mul(pass.width));
         let places = pixel_pitches(source.pixel_sizes(), channels * pixels, pixel);
-        gathering.push(source, kernels, [0, channel], places, (weights, 0), terms)?;
-        Ok(gathering.is_possible().then_some(gathering))
+        pass.push(source, kernels, [0, channel], places, (weights, 0), k)?;
+        Ok(pass.is_possible().then_some(pass))
     }
 
     /// The products of backward_data: one for each phase that meets a tap.
@@ -123,10 +122,10 @@ impl Gathering {
         let axes = shape.axes3();
         let phases = Phases::new(axes)?;
         let (direction, count) = (Direction::BackwardData, phases.len());
-        let Some(mut gathering) = Self::new(shape, kernels, direction, schedule, count)? else {
+        let Some(mut pass) = Self::new(shape, kernels, direction, schedule, count)? else {
             return Ok(None);
         };
-        let width = gathering.width;
+        let width = pass.width;
         let kernel = dense([1, axes[0].kernel, axes[1].kernel, axes[2].kernel]);
         let (channels, pixels) = (shape.in_channels(), shape.input_pixels());
         let (pixel, channel) = match shape.layout() {
@@ -148,10 +147,10 @@ impl Gathering {
             let weights = (source.by_layout(of_channel, steps), base);
             let first = (0..MAX_AXES).map(|a| phase[a].first * strides[a]).sum();
             let [a, b, c] = [0, 1, 2].map(|a| axes[a].stride.saturating_mul(strides[a]));
-            let terms = source.tap_sizes().iter().product();
-            gathering.push(source, kernels, [first, channel], [image, a, b, c], weights, terms)?;
+            let k = source.tap_sizes().iter().product();
+            pass.push(source, kernels, [first, channel], [image, a, b, c], weights, k)?;
         }
-        Ok(gathering.is_possible().then_some(gathering))
+        Ok(pass.is_possible().then_some(pass))
     }
 
     /// A pass that will have so many products; none if the schedule isn't possible for them.
@@ -162,7 +161,7 @@ impl Gathering {
         schedule: Schedule,
         products: usize,
     ) -> Result<Option<Self>, Error> {
-        let (channels, terms) = match direction {
+        let (channels, k) = match direction {
             Direction::Forward => (shape.group_out(), shape.patch_len()),
             Direction::BackwardData => {
                 (shape.group_in(), shape.group_out().saturating_mul(shape.kernel_taps()))
@@ -171,7 +170,7 @@ impl Gathering {
         let Schedule { lanes, width, other, .. } = schedule;
         let packing = match (lanes, direction, other) {
             (Corner::Channels, _, Staging::Packed) => Packing::Shared,
-            (Corner::Channels, _, Staging::PackedPerBlock) => Packing::PerCell,
+            (Corner::Channels, _, Staging::PackedPerBlock) => Packing::PerBlock,
             (Corner::Pixels | Corner::Taps, Direction::Forward, Staging::InPlace) => Packing::None,
             (Corner::Pixels | Corner::Taps, Direction::BackwardData, Staging::Packed) => {
                 Packing::Shared
@@ -190,20 +189,20 @@ impl Gathering {
         let width = if lanes == Corner::Channels { width } else { 1 };
         let (groups, alone) = (shape.groups(), products == 1);
         let products = room(products)?;
-        let gathering =
-            Self { direction, schedule, packing, groups, channels, terms, width, alone, products };
-        Ok(Some(gathering))
+        let pass =
+            Self { direction, schedule, packing, groups, channels, k, width, alone, products };
+        Ok(Some(pass))
     }
 
     /// Whether each panel that a block packs for itself has no other block that reads it.
     fn is_possible(&self) -> bool {
-        let one_block = |product: &Product| product.patches.pixels.runs() == 1;
+        let one_block = |product: &Product| product.cols.pixels.blocks() == 1;
         // A copy of whatever a block touches would be of any size.
-        let bounded = |product: &Product| product.patches.copy_len() == 0;
+        let bounded = |product: &Product| product.cols.copy_len() == 0;
         if self.schedule.touched == 0 && !self.products.iter().all(bounded) {
             return false;
         }
-        self.packing != Packing::PerCell
+        self.packing != Packing::PerBlock
             || (self.alone && self.panel() <= OWN_PANEL && self.products.iter().all(one_block))
     }
 
@@ -221,67 +220,67 @@ impl Gathering {
         [base, channel]: [usize; 2],
         places: [usize; 4],
         (weights, weights_base): ([usize; 4], usize),
-        terms: usize,
+        k: usize,
     ) -> Result<(), Error> {
         let limits = self.limits();
-        let mut patches = Patches::new(source, limits, &[places], &[weights]);
-        let (pixel_run, tap_run) = (patches.pixels.run_sizes(), patches.taps.run_sizes());
-        let mut weights = Grid::untabled(source.tap_sizes(), weights, tap_run);
-        let pixels = patches.pixels.run_len();
-        let (mut bands, mut steps) = (None, None);
+        let mut cols = Cols::new(source, limits, &[places], &[weights]);
+        let (pixel_block, tap_block) = (cols.pixels.block_sizes(), cols.taps.block_sizes());
+        let mut weights = Grid::untabled(source.tap_sizes(), weights, tap_block);
+        let pixels = cols.pixels.block_len();
+        let (mut regions, mut steps) = (None, None);
         let lanes = self.schedule.lanes;
         if lanes == Corner::Channels && self.schedule.padding == Padding::Skipped {
             let cut = Cut::best(&source, self.channels, pixels, self.kernel(kernels).rows)?;
-            if cut.is_taken(&source, &patches.taps) {
+            if cut.is_taken(&source, &cols.taps) {
                 if cut.is_inside(&source) && self.schedule.cols == Staging::InPlace {
-                    patches.in_place();
+                    cols.in_place();
                 }
-                patches.without_padding(cut.unread());
-                bands = Some(Bands::new(cut, &source, &patches.taps, &weights)?);
+                cols.without_padding(cut.unread());
+                regions = Some(Regions::new(cut, &source, &cols.taps, &weights)?);
             }
         }
         if lanes != Corner::Pixels {
-            patches.pixels.make_table()?;
+            cols.pixels.make_table()?;
         }
-        // Bands and steps have terms of their own.
-        if bands.is_none() && lanes != Corner::Taps {
-            patches.taps.make_table()?;
+        // Regions and steps have terms of their own.
+        if regions.is_none() && lanes != Corner::Taps {
+            cols.taps.make_table()?;
             weights.make_table()?;
         }
-        let runs = patches.pixels.runs();
-        let most = self.channels_of_cell(kernels, pixels.saturating_mul(terms), runs);
+        let runs = cols.pixels.blocks();
+        let most = self.channels_of_block(kernels, pixels.saturating_mul(k), runs);
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
         let run = [1, 1, 1, most.min(self.channels)];
         let (target, rows) = match lanes {
             Corner::Channels => {
-                let pixels = Grid::new(source.pixel_sizes(), places, pixel_run)?;
+                let pixels = Grid::new(source.pixel_sizes(), places, pixel_block)?;
                 let channels = Grid::untabled(sizes, pitches(channel), run);
                 let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
                 (target, Grid::line(1, 0, 1)?)
             }
             Corner::Taps => {
-                let run = fit_tables(run, &[pitches(self.terms)]);
-                let pixels = Grid::new(source.pixel_sizes(), places, pixel_run)?;
+                let run = fit_tables(run, &[pitches(self.k)]);
+                let pixels = Grid::new(source.pixel_sizes(), places, pixel_block)?;
                 let channels = Grid::untabled(sizes, pitches(channel), run);
                 let target = Target::new(pixels, channels, base, channel, Order::RowsOutside);
-                let rows = Grid::new(sizes, pitches(self.terms), run)?;
-                let pitches = [patches.taps.pitches(), weights.pitches()];
-                let (a, b) = (patches.pixels.run_offsets(), rows.run_offsets());
+                let rows = Grid::new(sizes, pitches(self.k), run)?;
+                let pitches = [cols.taps.pitches(), weights.pitches()];
+                let (a, b) = (cols.pixels.block_offsets(), rows.block_offsets());
                 let tile = Tile::of(kernels.dots.columns, a, b);
-                steps = Some((Steps::new(tap_run, pitches)?, tile));
+                steps = Some((Steps::new(tap_block, pitches)?, tile));
                 (target, rows)
             }
             Corner::Pixels => {
-                let run = fit_tables(run, &[pitches(channel), pitches(self.terms)]);
-                let pixels = Grid::untabled(source.pixel_sizes(), places, pixel_run);
+                let run = fit_tables(run, &[pitches(channel), pitches(self.k)]);
+                let pixels = Grid::untabled(source.pixel_sizes(), places, pixel_block);
                 let channels = Grid::new(sizes, pitches(channel), run)?;
-                let rows = Grid::new(sizes, pitches(self.terms), run)?;
-                let target = Target::new(channels, pixels, base, places[3], Order::LanesOutside);
+                let rows = Grid::new(sizes, pitches(self.k), run)?;
+                let target = Target::new(channels, pixels, base, places[3], Order::ColumnsOutside);
                 (target, rows)
             }
         };
-        self.products.push(Product { patches, target, weights, weights_base, rows, steps, bands });
+        self.products.push(Product { cols, target, weights, weights_base, rows, steps, regions });
         Ok(())
     }
 
@@ -300,7 +299,7 @@ impl Gathering {
 
     /// Elements of one panel.
     pub(super) fn panel(&self) -> usize {
-        self.terms.saturating_mul(self.width)
+        self.k.saturating_mul(self.width)
     }
 
     /// Elements of all packed weights.
@@ -310,12 +309,12 @@ impl Gathering {
 
     /// What the pass wants: packed weights for all or for each worker, a copy for each worker.
     pub(crate) fn need(&self) -> Need {
-        let copy = self.products.iter().map(|product| product.patches.copy_len()).max();
+        let copy = self.products.iter().map(|product| product.cols.copy_len()).max();
         let copy = copy.unwrap_or(0).next_multiple_of(16);
         // The slack of a line lets panels begin on one.
         let shared = if self.packing == Packing::Shared { self.packed_len() + 16 } else { 0 };
-        let own = if self.packing == Packing::PerCell { self.panel() + 16 } else { 0 };
-        let units = self.products.iter().map(|product| product.target.cells()).sum();
+        let own = if self.packing == Packing::PerBlock { self.panel() + 16 } else { 0 };
+        let units = self.products.iter().map(|product| product.target.blocks()).sum();
         Need { units, shared, piece: copy.saturating_add(own).next_multiple_of(16) }
     }
 
@@ -330,15 +329,15 @@ impl Gathering {
         match self.packing {
             Packing::None => write!(f, "; weights read as they lie")?,
             Packing::Shared => write!(f, "; weights packed once for all workers")?,
-            Packing::PerCell => write!(f, "; each panel of weights packed by its one reader")?,
+            Packing::PerBlock => write!(f, "; each panel of weights packed by its one reader")?,
         }
         if products != 1 {
             write!(f, "; {products} products, one for each phase of the stride")?;
         }
         if let Some(product) = self.products.first() {
-            let cells: usize = self.products.iter().map(|product| product.target.cells()).sum();
-            write!(f, "; {cells} cells, {}", product.patches)?;
-            if product.bands.is_some() {
+            let blocks: usize = self.products.iter().map(|product| product.target.blocks()).sum();
+            write!(f, "; {blocks} blocks, {}", product.cols)?;
+            if product.regions.is_some() {
                 write!(f, "; taps that meet only padding are left out")?;
             }
         }
@@ -347,7 +346,7 @@ impl Gathering {
 
     /// Whether every element of the destination gets a sum: otherwise some are zero.
     pub(crate) fn fills(&self, shape: &Shape) -> bool {
-        let pixels = |product: &Product| product.patches.pixels.len();
+        let pixels = |product: &Product| product.cols.pixels.len();
         let filled: usize = self.products.iter().map(pixels).sum();
         filled == shape.batch() * shape.input_pixels()
     }
@@ -376,37 +375,37 @@ impl Gathering {
         };
         let call = Call { shape, kernels, image, weight, packed, epilogue };
         for product in &self.products {
-            let need = Need { units: product.target.cells(), shared: 0, piece };
-            let cells = product.target.over(destination);
-            parallelism.for_each(need, cells, scratch, |cell, scratch, held| {
+            let need = Need { units: product.target.blocks(), shared: 0, piece };
+            let blocks = product.target.over(destination);
+            parallelism.for_each(need, blocks, scratch, |c, scratch, held| {
                 match (self.schedule.lanes, &product.steps) {
                     (_, Some(steps)) => {
-                        self.terms_cell(product, steps, &call, cell, scratch, held);
+                        self.taps_block(product, steps, &call, c, scratch, held);
                     }
-                    (Corner::Pixels, _) => self.pixels_cell(product, &call, cell, scratch, held),
-                    _ => self.channels_cell(product, &call, cell, scratch, held),
+                    (Corner::Pixels, _) => self.pixels_block(product, &call, c, scratch, held),
+                    _ => self.channels_block(product, &call, c, scratch, held),
                 }
             });
         }
     }
 
-    /// Fills a cell whose rows are pixels and whose lanes are channels.
-    fn channels_cell<T: Element>(
+    /// Fills a block whose rows are pixels and whose lanes are channels.
+    fn channels_block<T: Element>(
         &self,
         product: &Product,
         call: &Call<'_, T>,
-        mut cell: Cell<'_, T>,
+        mut c: CBlock<'_, T>,
         scratch: &mut [T],
         held: &mut Held,
     ) {
-        let Product { patches, weights, weights_base, bands, .. } = product;
+        let Product { cols, weights, weights_base, regions, .. } = product;
         let kernel = self.kernel(call.kernels);
-        let (pixels, lanes) = (cell.rows(), cell.lanes());
+        let (pixels, lanes) = (c.rows(), c.columns());
         let (group, channel) = (lanes.start[2], lanes.start[3]);
-        let (copy, own) = scratch.split_at_mut(patches.copy_len().next_multiple_of(16));
+        let (copy, own) = scratch.split_at_mut(cols.copy_len().next_multiple_of(16));
         let first = group * self.per_group() + channel / self.width;
         let panels = match self.packing {
-            Packing::PerCell if !call.packed => {
+            Packing::PerBlock if !call.packed => {
                 let own = &mut aligned(own)[..self.panel()];
                 self.pack_panel(call.shape, kernel, call.weight, first, own);
                 &*own
@@ -414,27 +413,27 @@ impl Gathering {
             _ => &call.weight[first * self.panel()..],
         };
         let epilogue = call.epilogue.of_channels(lanes.range());
-        let last = patches.taps.runs() - 1;
+        let last = cols.taps.blocks() - 1;
         for chunk in 0..=last {
-            let taps = patches.taps.run(chunk);
+            let taps = cols.taps.block(chunk);
             let (image, first) =
-                patches.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
-            let panels = &panels[weights_base + weights.run(chunk).base..];
+                cols.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
+            let panels = &panels[weights_base + weights.block(chunk).base..];
             let epilogue = epilogue.part(chunk == 0, chunk == last);
             let panel_pitch = Some(self.panel());
-            let Some(bands) = bands else {
-                let terms = patches.taps.offsets(taps.len);
-                let rows = patches.pixels.offsets(pixels.len);
-                let left = Left { data: &image[first..], rows, terms };
+            let Some(regions) = regions else {
+                let k = cols.taps.offsets(taps.len);
+                let rows = cols.pixels.offsets(pixels.len);
+                let left = Left { data: &image[first..], rows, k };
                 let right =
-                    Right { data: panels, first: 0, panel_pitch, terms: weights.offsets(taps.len) };
-                multiply_panels(call.kernels, kernel, &mut cell, left, right, epilogue);
+                    Right { data: panels, first: 0, panel_pitch, k: weights.offsets(taps.len) };
+                multiply_panels(call.kernels, kernel, &mut c, left, right, epilogue);
                 continue;
             };
-            let places = patches.pixels.table();
+            let places = cols.pixels.table();
             let mut buffers = [[0; ROWS]; 2];
-            bands.for_each(&pixels, taps.len, kernel.rows, |numbers, first_taps, all_taps| {
-                let ([tap, weight], [terms, of_weights]) = (first_taps, all_taps);
+            regions.for_each(&pixels, taps.len, kernel.rows, |numbers, first_taps, all_taps| {
+                let ([tap, weight], [k, of_weights]) = (first_taps, all_taps);
                 let [rows, offsets] = &mut buffers;
                 let rows = &mut rows[..numbers.len()];
                 // Pixels ascend; where the first of these meets the first of their taps is in the image.
@@ -442,48 +441,48 @@ impl Gathering {
                 let place = |&number: &u32| places[number as usize] - pixel;
                 rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
                 let data = &image[first.wrapping_add(pixel as usize + tap)..];
-                let left = Left { data, rows: Offsets::new(rows), terms };
-                let right = Right { data: panels, first: weight, panel_pitch, terms: of_weights };
-                let mut cell = cell.part(numbers, offsets);
-                multiply_panels(call.kernels, kernel, &mut cell, left, right, epilogue);
+                let left = Left { data, rows: Offsets::new(rows), k };
+                let right = Right { data: panels, first: weight, panel_pitch, k: of_weights };
+                let mut c = c.part(numbers, offsets);
+                multiply_panels(call.kernels, kernel, &mut c, left, right, epilogue);
             });
         }
     }
 
-    /// Fills a cell whose rows are channels and whose lanes are pixels.
-    fn pixels_cell<T: Element>(
+    /// Fills a block whose rows are channels and whose lanes are pixels.
+    fn pixels_block<T: Element>(
         &self,
         product: &Product,
         call: &Call<'_, T>,
-        mut cell: Cell<'_, T>,
+        mut c: CBlock<'_, T>,
         scratch: &mut [T],
         held: &mut Held,
     ) {
-        let Product { patches, weights, weights_base, rows, .. } = product;
-        let (channels, pixels) = (cell.rows(), cell.lanes());
+        let Product { cols, weights, weights_base, rows, .. } = product;
+        let (channels, pixels) = (c.rows(), c.columns());
         let epilogue = Epilogue { channels: Side::Rows, ..call.epilogue };
         let epilogue = epilogue.of_channels(channels.range());
-        let last = patches.taps.runs() - 1;
+        let last = cols.taps.blocks() - 1;
         for chunk in 0..=last {
-            let taps = patches.taps.run(chunk);
-            let place = rows.place(channels.start) + weights_base + weights.run(chunk).base;
+            let taps = cols.taps.block(chunk);
+            let place = rows.place(channels.start) + weights_base + weights.block(chunk).base;
             let left = Left {
                 data: &call.weight[place..],
                 rows: rows.offsets(channels.len),
-                terms: weights.offsets(taps.len),
+                k: weights.offsets(taps.len),
             };
             let group = channels.start[2];
             let (data, first) =
-                patches.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
-            let terms = patches.taps.offsets(taps.len);
-            let right = Right { data, first, panel_pitch: None, terms };
+                cols.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
+            let k = cols.taps.offsets(taps.len);
+            let right = Right { data, first, panel_pitch: None, k };
             let epilogue = epilogue.part(chunk == 0, chunk == last);
-            multiply(&call.kernels.wide, &mut cell, left, right, epilogue);
+            multiply(&call.kernels.wide, &mut c, left, right, epilogue);
         }
     }
 }
 
-/// What all cells of a call share.
+/// What all blocks of a call share.
 struct Call<'a, T: 'static> {
     shape: &'a Shape,
     kernels: &'a Kernels<T>,

@@ -4,12 +4,12 @@
 use crate::choose::schedule::Corner;
 use crate::element::Element;
 use crate::engine::Layer;
-use crate::engine::implicit::{Direction, Gathering, Packing};
+use crate::engine::implicit::{Direction, Implicit, Packing};
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::kernel::Kernel;
 use crate::shape::{Layout, Shape};
 
-impl Gathering {
+impl Implicit {
     /// Packs every panel; where the kernels read the weights as they lie, copies them.
     pub(crate) fn pack<T: Element>(
         &self,

@@ -6,7 +6,7 @@ mod direct;
 mod implicit;
 
 use crate::element::Element;
-use crate::gemm::grid::Run;
+use crate::gemm::grid::Block;
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::kernel::Kernel;
 use crate::shape::{Layout, Shape};
@@ -17,7 +17,7 @@ pub(super) fn pack_channels<T: Element>(
     shape: &Shape,
     kernel: &Kernel<T>,
     (data, channels): (&[T], usize),
-    pixels: &Run,
+    pixels: &Block,
     first: usize,
     count: usize,
     to: &mut [T],

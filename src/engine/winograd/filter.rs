@@ -14,7 +14,7 @@ use crate::engine::Layer;
 use crate::engine::partial_sums::{self, PARTIALS, in_parts};
 use crate::error::Error;
 use crate::gemm::grid::Grid;
-use crate::gemm::target::{Cell, Order, Target};
+use crate::gemm::target::{CBlock, Order, Target};
 use crate::gemm::tiles::{self, Kind, MOST, Products, Tile};
 use crate::kernel::winograd::{Form, Stage};
 use crate::kernel::{Epilogue, Kernel, Kernels};
@@ -107,8 +107,8 @@ impl Filter {
         let left = (budget.saturating_sub(tiles * outputs)) / (tiles + outputs) / kernel.lanes;
         let block = [outputs, even(lanes.div_ceil(kernel.lanes), left.max(1)) * kernel.lanes];
         let targets = targets(shape, form, block)?;
-        let units: usize = targets.iter().map(Target::cells).sum();
-        let all: usize = boxes.iter().map(Grid::runs).sum();
+        let units: usize = targets.iter().map(Target::blocks).sum();
+        let all: usize = boxes.iter().map(Grid::blocks).sum();
         let fits = PARTIALS / shape.weight_len();
         let parts = UNITS.div_ceil(units).min(all).min(fits).max(1);
         let width = kernel.lanes;
@@ -125,7 +125,7 @@ impl Filter {
         let ([outputs, inputs], tiles) = (self.block, self.tiles);
         let (v, d) = (inputs, outputs.next_multiple_of(kernel.vector));
         let rows = outputs.next_multiple_of(kernel.row_step);
-        let pixels = self.boxes.iter().map(Grid::run_sizes).next().unwrap_or([1; 4]);
+        let pixels = self.boxes.iter().map(Grid::block_sizes).next().unwrap_or([1; 4]);
         let strip = self.input.strip_len(pixels, self.width);
         let strip = strip
             .max(self.form.sizes().map(|size| size.taps).iter().product::<usize>() * self.width);
@@ -137,20 +137,20 @@ impl Filter {
     pub(crate) fn need<T: Element>(&self, kernels: &Kernels<T>) -> Need {
         let Sizes { points, strip, .. } = self.sizes(kernels);
         let piece = self.form.points() * points.iter().sum::<usize>() + strip + 16;
-        let units = self.targets.iter().map(Target::cells).sum::<usize>() * self.parts;
+        let units = self.targets.iter().map(Target::blocks).sum::<usize>() * self.parts;
         Need { units, shared: self.partials(), piece: piece.next_multiple_of(16) }
     }
 
     /// Elements of partial sums.
     fn partials(&self) -> usize {
-        let of_depth = |target: &Target| target.rows().len() * target.lanes().len();
+        let of_depth = |target: &Target| target.rows().len() * target.columns().len();
         partial_sums::elements(self.parts, self.targets.iter().map(of_depth).sum())
     }
 
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tiles, [outputs, inputs]) = (self.tiles, self.block);
-        let boxes = self.boxes.iter().map(Grid::runs).sum::<usize>().div_ceil(self.parts);
+        let boxes = self.boxes.iter().map(Grid::blocks).sum::<usize>().div_ceil(self.parts);
         let words = Words { form: self.form, sum: tiles + boxes + 4 };
         write!(f, "{words}; {tiles} tiles by {outputs} by {inputs} channels")
     }
@@ -170,43 +170,43 @@ impl Filter {
         in_parts(self.parts, partials, grad_weight, write, |sums, write| {
             let accumulate = write == Write::Accumulate;
             for (depth, target) in self.targets.iter().enumerate() {
-                let need = Need { units: target.cells() * self.parts, ..need };
+                let need = Need { units: target.blocks() * self.parts, ..need };
                 let parts = sums.chunks_exact_mut(len).enumerate();
-                let cells =
-                    parts.flat_map(|(part, sums)| target.over(sums).map(move |cell| (part, cell)));
-                let work = |(part, cell), scratch: &mut [T], _: &mut ()| {
+                let blocks =
+                    parts.flat_map(|(part, sums)| target.over(sums).map(move |c| (part, c)));
+                let work = |(part, c), scratch: &mut [T], _: &mut ()| {
                     let unit = Unit { depth, part: self.part(part), accumulate };
-                    self.unit(layer, sources, unit, cell, scratch);
+                    self.unit(layer, sources, unit, c, scratch);
                 };
-                layer.parallelism.for_each(need, cells, scratch, work);
+                layer.parallelism.for_each(need, blocks, scratch, work);
             }
         });
     }
 
     /// The boxes of a part.
     fn part(&self, part: usize) -> Range<usize> {
-        let all: usize = self.boxes.iter().map(Grid::runs).sum();
+        let all: usize = self.boxes.iter().map(Grid::blocks).sum();
         part * all / self.parts..(part + 1) * all / self.parts
     }
 
     /// Box number `index`.
     fn pixels(&self, mut index: usize) -> Pixels {
         let mut phase = 0;
-        while index >= self.boxes[phase].runs() {
-            index -= self.boxes[phase].runs();
+        while index >= self.boxes[phase].blocks() {
+            index -= self.boxes[phase].blocks();
             phase += 1;
         }
-        let run = self.boxes[phase].run(index);
+        let run = self.boxes[phase].block(index);
         Pixels { phase, start: run.start, sizes: run.sizes }
     }
 
-    /// Makes a cell: all its boxes into dU, and that into weights.
+    /// Makes a block: all its boxes into dU, and that into weights.
     fn unit<T: Element>(
         &self,
         &Layer { kernels, .. }: &Layer<'_, T>,
         [input, grad_output]: [&[T]; 2],
         unit: Unit,
-        mut cell: Cell<'_, T>,
+        mut c: CBlock<'_, T>,
         scratch: &mut [T],
     ) {
         let (kernel, count) = (self.kernel(kernels), self.form.points());
@@ -214,12 +214,12 @@ impl Filter {
         let (v, rest) = aligned(scratch).split_at_mut(count * points[0]);
         let (d, rest) = rest.split_at_mut(count * points[1]);
         let (u, strip) = rest.split_at_mut(count * points[2]);
-        let (of_rows, lanes) = (cell.rows(), cell.lanes());
+        let (of_rows, lanes) = (c.rows(), c.columns());
         let [group, first, ..] = of_rows.start;
         let outputs = of_rows.sizes[1];
         let of_group = |channels: usize| group * channels;
         let first_output = of_group(self.targets[0].rows().sizes()[1]) + first;
-        let first_input = of_group(self.targets[0].lanes().sizes()[3]) + lanes.start[3];
+        let first_input = of_group(self.targets[0].columns().sizes()[3]) + lanes.start[3];
         for (number, index) in unit.part.clone().enumerate() {
             let pixels = self.pixels(index);
             let from = From { kernels, kernel, data: input };
@@ -239,14 +239,14 @@ impl Filter {
             };
             tiles::multiply(kernel, &products, [&*d, &*v], u, number > 0);
         }
-        self.finish(kernels, &mut cell, (u, [points[2], rows[2]]), strip, unit.accumulate);
+        self.finish(kernels, &mut c, (u, [points[2], rows[2]]), strip, unit.accumulate);
     }
 
-    /// Transforms dU into the weights of a cell.
+    /// Transforms dU into the weights of a block.
     fn finish<T: Element>(
         &self,
         kernels: &Kernels<T>,
-        cell: &mut Cell<'_, T>,
+        c: &mut CBlock<'_, T>,
         (u, [point, row]): (&[T], [usize; 2]),
         strip: &mut [T],
         accumulate: bool,
@@ -254,7 +254,7 @@ impl Filter {
         let (kernel, width) = (self.kernel(kernels), self.width);
         let [rows, columns] = self.form.sizes();
         let points = [rows.points(), columns.points()];
-        let (outputs, lanes) = (cell.rows().sizes[1], cell.lanes().len);
+        let (outputs, lanes) = (c.rows().sizes[1], c.columns().len);
         let scale = T::from_f64(self.form.scale());
         let epilogue = Epilogue::new(accumulate);
         let taps = rows.taps * columns.taps;
@@ -266,7 +266,7 @@ impl Filter {
                 let to = (&mut *strip, [columns.taps * width, width]);
                 tiles::transform(kernels, kind, (u, &tile), to, None);
                 let part = ([0, output, 0, 0], taps);
-                tiles::store(kernel, (&*strip, width), cell, part, (first, lanes), &epilogue);
+                tiles::store(kernel, (&*strip, width), c, part, (first, lanes), &epilogue);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::element::Element;
 use crate::engine::{Layer, Weights};
 use crate::error::Error;
 use crate::gemm::grid::Grid;
-use crate::gemm::target::{Cell, Order, Target};
+use crate::gemm::target::{CBlock, Order, Target};
 use crate::gemm::tiles::{self, Kind, MOST, Part, Products, Tile};
 use crate::kernel::winograd::{Form, Stage};
 use crate::kernel::{Epilogue, Kernel, Kernels};
@@ -154,7 +154,7 @@ impl Plane {
                 [0, 0, channels * target.channel, target.channel],
                 [1, 1, 1, block.lanes.min(channels)],
             );
-            let order = Order::LanesOutside;
+            let order = Order::ColumnsOutside;
             phases.push(Target::new(rows, lanes, phase * y, target.channel, order));
         }
         Ok(Some(Self {
@@ -209,7 +209,7 @@ impl Plane {
         let [_, v, m] = self.pitches(kernel.row_step, kernel.vector);
         let points = self.form.points();
         let piece = points * (v + m) + self.strip_len() + 48;
-        let units = self.phases.iter().map(Target::cells).sum();
+        let units = self.phases.iter().map(Target::blocks).sum();
         let piece = piece.max(self.panel_len()).next_multiple_of(16);
         Need { units, shared: self.packed_len() + 16, piece }
     }
@@ -245,24 +245,24 @@ impl Plane {
         };
         let call = Call { kernels, image, weight, epilogue };
         for (phase, target) in self.phases.iter().enumerate() {
-            let need = Need { units: target.cells(), ..need };
+            let need = Need { units: target.blocks(), ..need };
             parallelism.for_each(
                 need,
                 target.over(destination),
                 scratch,
-                |cell, scratch, _: &mut ()| {
-                    self.unit(&call, phase, cell, scratch);
+                |c, scratch, _: &mut ()| {
+                    self.unit(&call, phase, c, scratch);
                 },
             );
         }
     }
 
-    /// Makes a cell.
+    /// Makes a block.
     fn unit<T: Element>(
         &self,
         call: &Call<'_, T>,
         phase: usize,
-        mut cell: Cell<'_, T>,
+        mut c: CBlock<'_, T>,
         scratch: &mut [T],
     ) {
         let kernel = self.kernel(call.kernels);
@@ -271,13 +271,13 @@ impl Plane {
         let (v, rest) = aligned(scratch).split_at_mut(count * v_point);
         let (m, strip) = rest.split_at_mut(count * m_point);
         let memory = &mut Memory { v, m, strip };
-        let lanes = cell.lanes();
+        let lanes = c.columns();
         let (group, channel) = (lanes.start[2], lanes.start[3]);
         let computed = lanes.len.next_multiple_of(self.width);
         let mut weight = &call.weight[self.weights_start(group, channel)..];
-        let tiles = self.reader.tiling.count(cell.rows().sizes);
+        let tiles = self.reader.tiling.count(c.rows().sizes);
         let from = From { kernels: call.kernels, kernel, data: call.image };
-        let pixels = Pixels { phase, start: cell.rows().start, sizes: cell.rows().sizes };
+        let pixels = Pixels { phase, start: c.rows().start, sizes: c.rows().sizes };
         for (index, block) in self.blocks().enumerate() {
             let terms = block.terms.len();
             let first = group * self.terms + block.terms.start;
@@ -297,20 +297,20 @@ impl Plane {
             tiles::multiply(kernel, &products, [&*memory.v, weight], memory.m, index > 0);
             weight = &weight[self.block_len(computed, &block)..];
         }
-        self.output(call, &mut cell, computed, memory);
+        self.output(call, &mut c, computed, memory);
     }
 
-    /// Transforms points into the pixels of a cell.
+    /// Transforms points into the pixels of a block.
     fn output<T: Element>(
         &self,
         call: &Call<'_, T>,
-        cell: &mut Cell<'_, T>,
+        c: &mut CBlock<'_, T>,
         computed: usize,
         memory: &mut Memory<'_, T>,
     ) {
         let kernel = self.kernel(call.kernels);
         let [_, _, m_point] = self.pitches(kernel.row_step, kernel.vector);
-        let (rows, lanes) = (cell.rows(), cell.lanes());
+        let (rows, lanes) = (c.rows(), c.columns());
         let [images, planes, _, width] = rows.sizes;
         let [row_sizes, column_sizes] = self.reader.tiling.sizes;
         let points = [row_sizes.points(), column_sizes.points()];
@@ -328,7 +328,7 @@ impl Plane {
                         step: [1, self.reader.tiling.step],
                         first_lane: 0,
                     };
-                    tiles::finish(call.kernels, kind, (&*memory.m, &tile), cell, &part, &epilogue);
+                    tiles::finish(call.kernels, kind, (&*memory.m, &tile), c, &part, &epilogue);
                 }
                 continue;
             }
@@ -349,7 +349,7 @@ impl Plane {
                 for y in 0..rows.sizes[2] {
                     let tile = (&memory.strip[y * row..], self.width);
                     let part = ([n, d, y, 0], width);
-                    tiles::store(kernel, tile, cell, part, (chunk, some), &epilogue);
+                    tiles::store(kernel, tile, c, part, (chunk, some), &epilogue);
                 }
             }
         }

@@ -18,12 +18,12 @@ impl Plane {
     /// Elements of a group's.
     fn group_len(&self) -> usize {
         let lanes = self.channels.next_multiple_of(self.width);
-        let (cells, rest) = (lanes / self.block.lanes, lanes % self.block.lanes);
+        let (blocks, rest) = (lanes / self.block.lanes, lanes % self.block.lanes);
         let rest = if rest > 0 { self.cell_len(rest) } else { 0 };
-        cells * self.cell_len(self.block.lanes) + rest
+        blocks * self.cell_len(self.block.lanes) + rest
     }
 
-    /// Elements of the weights of a cell with so many lanes.
+    /// Elements of the weights of a block with so many lanes.
     fn cell_len(&self, lanes: usize) -> usize {
         self.blocks().map(|block| self.block_len(lanes, &block)).sum()
     }
@@ -38,7 +38,7 @@ impl Plane {
         lanes * block.terms.len() + LINE
     }
 
-    /// Where the weights of a cell begin: from channel `channel` of group `group` on.
+    /// Where the weights of a block begin: from channel `channel` of group `group` on.
     pub(super) fn weights_start(&self, group: usize, channel: usize) -> usize {
         group * self.group_len() + channel / self.block.lanes * self.cell_len(self.block.lanes)
     }
@@ -74,13 +74,13 @@ impl Plane {
     ) {
         let (group_len, cell_len) = (self.group_len(), self.cell_len(self.block.lanes));
         let groups = packed.chunks_exact_mut(group_len).enumerate();
-        let cells = groups.flat_map(|(group, packed)| {
+        let blocks = groups.flat_map(|(group, packed)| {
             packed
                 .chunks_mut(cell_len)
                 .enumerate()
                 .map(move |(i, packed)| (group, i * self.block.lanes, packed))
         });
-        let blocks = cells.flat_map(|(group, channel, packed)| {
+        let blocks = blocks.flat_map(|(group, channel, packed)| {
             let lanes = self.block.lanes.min(self.channels.next_multiple_of(self.width) - channel);
             let mut rest = packed;
             self.blocks().map(move |block| {

@@ -4,7 +4,7 @@
 use super::line_of;
 use crate::element::Element;
 use crate::kernel::vector::{Between, MAX_LANES, Vector};
-use crate::kernel::{CopyRows, Gather, Pack, Store};
+use crate::kernel::{CopyRows, Pack, PackB, Store};
 use core::mem::MaybeUninit;
 
 /// Writes panels: column `col` of lane `l` goes to `to[col * step + l]`, zeros where there are
@@ -30,7 +30,7 @@ pub(in crate::kernel) unsafe fn pack<V: Vector<Element: Element>>(job: &Pack<V::
     };
     let mut rows = [job.from; 4 * MAX_LANES];
     for (lane, row) in rows[..job.lanes].iter_mut().enumerate() {
-        *row = job.from.wrapping_add(lane * job.lane_pitch);
+        *row = job.from.wrapping_add(lane * job.column_pitch);
     }
     // They stay in memory: the compiler would step each of them by itself, on the stack.
     let rows = core::hint::black_box(&rows);
@@ -82,25 +82,25 @@ pub(in crate::kernel) unsafe fn pack<V: Vector<Element: Element>>(job: &Pack<V::
 /// Copies a panel, term after term.
 ///
 /// # Safety
-/// As [`Gather`].
+/// As [`PackB`].
 #[inline(always)]
-pub(in crate::kernel) unsafe fn gather<V: Vector>(job: &Gather<V::Element>) {
+pub(in crate::kernel) unsafe fn pack_b<V: Vector>(job: &PackB<V::Element>) {
     // SAFETY: the caller vouches for the job.
     unsafe {
         match job.vectors {
-            1 => gather_vectors::<V, 1>(job),
-            2 => gather_vectors::<V, 2>(job),
-            3 => gather_vectors::<V, 3>(job),
-            _ => gather_vectors::<V, 4>(job),
+            1 => pack_b_vectors::<V, 1>(job),
+            2 => pack_b_vectors::<V, 2>(job),
+            3 => pack_b_vectors::<V, 3>(job),
+            _ => pack_b_vectors::<V, 4>(job),
         }
     }
 }
 
 /// # Safety
-/// As [`Gather`], of `N` vectors.
+/// As [`PackB`], of `N` vectors.
 #[inline(always)]
-unsafe fn gather_vectors<V: Vector, const N: usize>(job: &Gather<V::Element>) {
-    let &Gather { from, steps, terms, to, .. } = job;
+unsafe fn pack_b_vectors<V: Vector, const N: usize>(job: &PackB<V::Element>) {
+    let &PackB { from, steps, k, to, .. } = job;
     let copy = |term: usize, step: u32| {
         // SAFETY: the caller vouches for `N` vectors at this step, and for room for those of all
         // terms.
@@ -114,7 +114,7 @@ unsafe fn gather_vectors<V: Vector, const N: usize>(job: &Gather<V::Element>) {
             }
         }
     };
-    let whole = terms - terms % 4;
+    let whole = k - k % 4;
     for first in (0..whole).step_by(4) {
         // Read before anything is written, these are two instructions: 6 in all for a term of four
         // vectors, 8 one by one.
@@ -124,7 +124,7 @@ unsafe fn gather_vectors<V: Vector, const N: usize>(job: &Gather<V::Element>) {
             copy(first + i, some[i]);
         }
     }
-    for term in whole..terms {
+    for term in whole..k {
         // SAFETY: as above.
         copy(term, unsafe { *steps.add(term) });
     }

@@ -94,16 +94,16 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
     job: &Multiply<V::Element>,
 ) {
     // What `in_order` might have changed would be read again.
-    let &Multiply { terms, tile, tile_pitch, accumulate, mut b, mut steps_b, .. } = job;
+    let &Multiply { k, tile, tile_pitch, accumulate, mut b, mut steps_b, .. } = job;
     // SAFETY: the caller vouches that each of the rows is good for every step of a; the
     // whole vectors of terms, and the terms after them, are so many. It vouches for N vectors at
-    // every step of b, of which there are `terms`, and for the rows of the tile.
+    // every step of b, of which there are `k`, and for the rows of the tile.
     unsafe {
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
-        if terms > 0 {
+        if k > 0 {
             // Through a table a vector at a time: so few tiles aren't worth a second in code.
             let together = if PACKED { 2 * V::LANES } else { V::LANES };
-            let whole = terms - terms % together;
+            let whole = k - k % together;
             let rows = body::starts::<_, R>(job.a.add(*job.steps_a as usize + whole), job.rows);
             // The offset from where whole vectors end is counted up to 0.
             let mut at = (whole * size_of::<V::Element>()).wrapping_neg();
@@ -119,7 +119,7 @@ unsafe fn multiply<V: ByLane, const R: usize, const N: usize, const PACKED: bool
                     at = at.wrapping_add(size_of::<V>());
                 }
             }
-            for term in 0..terms - whole {
+            for term in 0..k - whole {
                 // Row by row: all rows' elements at once would be spilled.
                 let vectors = if PACKED { b } else { b.add(read::<_, u32>(steps_b) as usize) };
                 let vectors: [V; N] = core::array::from_fn(|v| V::load(vectors.add(v * V::LANES)));
@@ -171,16 +171,16 @@ fn hidden(x: usize) -> usize {
 /// There are so many terms.
 #[inline(always)]
 unsafe fn after<V: Vector, const N: usize, const PACKED: bool>(
-    terms: usize,
+    k: usize,
     b: &mut *const V::Element,
     steps: &mut *const u32,
 ) {
     if PACKED {
         // After the last term this is the end of the panel, or past what it is part of.
-        *b = b.wrapping_add(terms * N * V::LANES);
+        *b = b.wrapping_add(k * N * V::LANES);
     } else {
         // SAFETY: the caller vouches for the entries.
-        *steps = unsafe { steps.add(terms) };
+        *steps = unsafe { steps.add(k) };
     }
 }
 

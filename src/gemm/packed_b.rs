@@ -1,4 +1,4 @@
-//! [`multiply`](super::multiply) for kernels that gather: the lanes of a panel are first copied side
+//! [`multiply`](super::multiply) for kernels that pack_b: the lanes of a panel are first copied side
 //! by side, so that no tile reads a step of b nor makes an address of it, and where the destination
 //! lets it a tile is summed in its place.
 //!
@@ -7,29 +7,29 @@
 //! tile to tile.
 
 use super::grid::Offsets;
-use super::target::Cell;
+use super::target::CBlock;
 use super::{Aligned, End, Left, Panel, Right, SUMS, biases, store};
 use crate::element::Element;
-use crate::kernel::{Epilogue, Gather, Gathering, Kernel, Multiply, are_consecutive};
+use crate::kernel::{Epilogue, Kernel, Multiply, PackB, PackedB, are_consecutive};
 use crate::numerics::KC;
 use core::mem::MaybeUninit;
 
 /// Rows that meet one part of a panel before the next part; fewer where their sums would be more than [`SUMS`].
 const ROWS: usize = 192;
 
-/// Rows that a cell should have, where there are so many: copying a panel then costs little beside the products. Also
-/// panels that are read as they lie come from the L2 cache for each cell anew.
-pub(crate) const ROWS_OF_CELL: usize = 96;
+/// Rows that a block should have, where there are so many: copying a panel then costs little beside the products. Also
+/// panels that are read as they lie come from the L2 cache for each block anew.
+pub(crate) const ROWS_OF_BLOCK: usize = 96;
 
 /// Bytes of the part of a panel that is copied at once: half of a L1 cache of 48 KiB.
 const PART: usize = 24 << 10;
 
-/// Terms up to which [`Gathering::fewest`] is the first of its two.
+/// Terms up to which [`PackedB::fewest`] is the first of its two.
 const FEW_TERMS: usize = 256;
 
 /// Tiles of rows from which on panels of so many terms are copied.
-pub(crate) fn fewest<T>(gathering: &Gathering<T>, terms: usize) -> usize {
-    gathering.fewest[usize::from(terms > FEW_TERMS)]
+pub(crate) fn fewest<T>(packed_b: &PackedB<T>, k: usize) -> usize {
+    packed_b.fewest[usize::from(k > FEW_TERMS)]
 }
 
 /// What copies the panels of this product, if it would be faster with them copied; `beside_a` is that of
@@ -39,18 +39,18 @@ pub(super) fn pays<'a, T>(
     left: &Left<'_, T>,
     right: &Right<'_, T>,
     beside_a: bool,
-) -> Option<&'a Gathering<T>> {
-    let pays = |gathering: &&Gathering<T>| {
-        let fewest = fewest(gathering, left.terms.all().len());
+) -> Option<&'a PackedB<T>> {
+    let pays = |packed_b: &&PackedB<T>| {
+        let fewest = fewest(packed_b, left.k.all().len());
         let many = left.rows.all().len().div_ceil(kernel.rows) >= fewest;
-        right.panel_pitch.is_none() && many && (!gathering.by_lane || beside_a)
+        right.panel_pitch.is_none() && many && (!packed_b.by_lane || beside_a)
     };
-    kernel.gathering.as_ref().filter(pays)
+    kernel.packed_b.as_ref().filter(pays)
 }
 
 /// Whether the kernel asks for it, and each step is one more than the one before it.
 pub(super) fn beside<T>(kernel: &Kernel<T>, steps: &[u32]) -> bool {
-    let asked = kernel.gathering.as_ref().is_some_and(|gathering| gathering.by_lane);
+    let asked = kernel.packed_b.as_ref().is_some_and(|packed_b| packed_b.by_lane);
     asked && are_consecutive(steps)
 }
 
@@ -61,43 +61,43 @@ pub(super) fn even_pitch(offsets: &[u32]) -> Option<usize> {
     offsets.windows(2).all(|pair| pitch(pair) == first).then_some(first)
 }
 
-/// Fills `cell`, in `panels` panels.
+/// Fills `c`, in `panels` panels.
 ///
 /// # Safety
-/// The machine has the ISA of the kernel, whose `gathering` this is, and which [`pays`] for these
+/// The machine has the ISA of the kernel, whose `packed_b` this is, and which [`pays`] for these
 /// operands. Every row and step of `left` is within its data, and for each panel so is every vector
-/// and step of `right`. Biases have an element for each lane or row of the cell.
+/// and step of `right`. Biases have an element for each lane or row of the block.
 pub(super) unsafe fn multiply<T: Element>(
     kernel: &Kernel<T>,
-    gathering: &Gathering<T>,
-    cell: &mut Cell<'_, T>,
+    packed_b: &PackedB<T>,
+    c: &mut CBlock<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
     epilogue: Epilogue<'_, T>,
     (panels, end): (usize, End),
 ) {
-    let Gathering { gather, by_lane, rows_of_one, .. } = *gathering;
+    let PackedB { pack_b, by_lane, rows_of_one, .. } = *packed_b;
     let together = ROWS.min(SUMS / kernel.lanes);
     let part = KC.min(PART / (kernel.lanes * size_of::<T>()));
     assert!(together > 0 && part > 0);
-    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
+    let (rows, lanes) = (c.row_count(), c.columns().len);
     let mut sums = MaybeUninit::<Aligned<[T; SUMS]>>::uninit();
     let mut packed = MaybeUninit::<Aligned<[u8; PART]>>::uninit();
     let (sums, packed) = (sums.as_mut_ptr().cast::<T>(), packed.as_mut_ptr().cast::<T>());
     let (biased, [row_bias, lane_bias]) = (epilogue.bias.is_some(), biases(&epilogue));
-    let [row_steps, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
+    let [row_steps, steps_a, steps_b] = [left.rows, left.k, right.k].map(Offsets::all);
     let chunks = steps_a.len().div_ceil(part);
     // A sum is made in its place if it is stored as it is made, and added to what was there only
     // once.
-    let in_place = cell.lane_pitch() == 1
-        && cell.is_even()
+    let in_place = c.column_pitch() == 1
+        && c.is_even()
         && epilogue.clamp.is_none()
         && epilogue.residual.is_none()
         && (!epilogue.accumulate || (chunks == 1 && !biased));
-    let pitch = even_pitch(cell.row_offsets()).filter(|_| in_place);
+    let pitch = even_pitch(c.row_offsets()).filter(|_| in_place);
     for first_row in (0..rows).step_by(together) {
         let count = together.min(rows - first_row);
-        let offsets = &cell.row_offsets()[first_row..][..count];
+        let offsets = &c.row_offsets()[first_row..][..count];
         let rows = &row_steps[first_row..][..count];
         for panel in 0..panels {
             let panel = Panel::new(kernel, &right, lanes, panel, end);
@@ -106,7 +106,7 @@ pub(super) unsafe fn multiply<T: Element>(
             // The tiles' rows are as even as may be.
             let most = if vectors == 1 { rows_of_one } else { kernel.rows };
             let height = count.div_ceil(count.div_ceil(most));
-            let start = cell.start().wrapping_add(cell.lane_place(first));
+            let start = c.start().wrapping_add(c.column_place(first));
             // Lanes before those wanted are some that were done, and become what they were; or another's.
             let done = skip <= first && !epilogue.accumulate;
             let own = skip + width == computed && (skip == 0 || done);
@@ -126,22 +126,22 @@ pub(super) unsafe fn multiply<T: Element>(
                             _ => of_row,
                         };
                         // SAFETY: the tile has `count` rows of `computed` lanes, which are ours:
-                        // those of `sums`, or lanes of the cell's rows.
+                        // those of `sums`, or lanes of the block's rows.
                         unsafe { tile.add(r * tile_pitch + lane).write(bias) };
                     }
                 }
             }
             let both = steps_a.chunks(part).zip(steps_b.chunks(part));
             for (chunk, (steps_a, steps_b)) in both.enumerate() {
-                let terms = steps_a.len();
+                let k = steps_a.len();
                 let data = &right.data[from..];
                 // SAFETY: the caller vouches for these vectors at every step. `packed` has room
                 // for `part` terms of a panel.
                 unsafe {
-                    gather(&Gather {
+                    pack_b(&PackB {
                         from: data.as_ptr(),
                         steps: steps_b.as_ptr(),
-                        terms,
+                        k,
                         vectors,
                         to: packed,
                     });
@@ -151,13 +151,13 @@ pub(super) unsafe fn multiply<T: Element>(
                     vectors,
                     a: left.data.as_ptr(),
                     rows: rows.as_ptr(),
-                    stretch: 1,
+                    neighbours: 1,
                     steps_a: steps_a.as_ptr(),
                     beside_a: by_lane,
                     b: packed,
                     steps_b: steps_b.as_ptr(),
                     packed_b: true,
-                    terms,
+                    k,
                     tile,
                     tile_pitch,
                     accumulate: chunk > 0 || biased || (in_place && epilogue.accumulate),
@@ -174,14 +174,14 @@ pub(super) unsafe fn multiply<T: Element>(
                         (job.prefetch, job.prefetch_lines) = (job.tile, job.count);
                     }
                     // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
-                    // their terms, side by side if the kernel asks for that; b was gathered. The rows of the tile
+                    // their terms, side by side if the kernel asks for that; b was packed_b. The rows of the tile
                     // are ours, and were written before they are accumulated to.
                     unsafe { (kernel.multiply)(&job) };
                 }
             }
             if !in_place {
                 // SAFETY: `sums` has `skip + width` lanes in each row, all of them summed.
-                unsafe { store(kernel, cell, &panel, (sums, tile_pitch), offsets, &epilogue) };
+                unsafe { store(kernel, c, &panel, (sums, tile_pitch), offsets, &epilogue) };
             }
         }
     }

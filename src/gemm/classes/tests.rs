@@ -1,6 +1,6 @@
-//! Products of several kinds of rows, with every kernel, against a loop over their terms.
+//! Products of several classes of rows, with every kernel, against a loop over their terms.
 
-use super::{KINDS, Kind, Operands, PARTS, Room, multiply};
+use super::{CLASSES, Class, Operands, PARTS, Room, multiply};
 use crate::element::Element;
 use crate::gemm::grid::{Grid, Offsets};
 use crate::gemm::target::{Order, Target};
@@ -14,9 +14,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 pub(crate) const TESTS: &[Unit] =
-    &[("gemm::kinds::each_meets_its_own_terms", each_meets_its_own_terms)];
+    &[("gemm::classes::each_meets_its_own_terms", each_meets_its_own_terms)];
 
-/// The terms of a kind: where it begins in both operands, and the terms' places from there.
+/// The terms of a class: where it begins in both operands, and the terms' places from there.
 struct Terms {
     first: [usize; 2],
     places: [Vec<u32>; 2],
@@ -35,18 +35,19 @@ impl Terms {
 }
 
 fn check<T: Element>(isa: Isa, kernel: &Kernel<T>, columns: usize, rng: &mut SmallRng) {
-    let most = (1..=KINDS).rev().find(|&kinds| Room::of(kernel, kinds) != Room::None).unwrap();
-    let kinds = if rng.random() { rng.random_range(1..=most) } else { most };
+    let most =
+        (1..=CLASSES).rev().find(|&classes| Room::of(kernel, classes) != Room::None).unwrap();
+    let classes = if rng.random() { rng.random_range(1..=most) } else { most };
     let (count, lanes) =
         (rng.random_range(1..=3 * kernel.rows), rng.random_range(1..=2 * kernel.lanes + 1));
-    let terms: Vec<_> = (0..kinds).map(|_| Terms::some(kernel, columns, rng)).collect();
+    let k: Vec<_> = (0..classes).map(|_| Terms::some(kernel, columns, rng)).collect();
     let rows: Vec<u32> = (0..count).map(|_| rng.random_range(0..300)).collect();
     let panel_pitch = columns * kernel.lanes;
     let a: Vec<T> = (0..50 + 500 + 300).map(|_| number(rng)).collect();
     let len = panel_pitch * lanes.div_ceil(kernel.lanes);
     let b: Vec<T> = (0..len).map(|_| number(rng)).collect();
 
-    let all = count * kinds;
+    let all = count * classes;
     let target = Target::new(
         Grid::line(all, 1, all).unwrap(),
         Grid::untabled([1, 1, 1, lanes], [0, 0, 0, all + 2], [1, 1, 1, lanes]),
@@ -57,22 +58,22 @@ fn check<T: Element>(isa: Isa, kernel: &Kernel<T>, columns: usize, rng: &mut Sma
     let accumulate = rng.random();
     let old = vec![if accumulate { T::ONE } else { T::from_f64(f64::NAN) }; lanes * (all + 2)];
     let mut c = old.clone();
-    let mut cell = target.over(&mut c).next().unwrap();
+    let mut block = target.over(&mut c).next().unwrap();
     let operands = Operands { data: &a, rows: Offsets::new(&rows), panels: &b, panel_pitch };
-    let each = terms.iter().map(|Terms { first, places }| Kind {
+    let each = k.iter().map(|Terms { first, places }| Class {
         first: *first,
-        terms: places.each_ref().map(|places| Offsets::new(places)),
+        k: places.each_ref().map(|places| Offsets::new(places)),
     });
-    multiply(kernel, &mut cell, operands, each, accumulate);
+    multiply(kernel, &mut block, operands, each, accumulate);
 
     for lane in 0..lanes {
         for r in 0..all + 2 {
             let place = lane * (all + 2) + r;
             let mut sum = old[place];
             if r < all {
-                let Terms { first, places: [left, right] } = &terms[r % kinds];
+                let Terms { first, places: [left, right] } = &k[r % classes];
                 let product = |(&left, &right): (&u32, &u32)| {
-                    let row = rows[r / kinds] as usize;
+                    let row = rows[r / classes] as usize;
                     let panel = lane / kernel.lanes * panel_pitch + lane % kernel.lanes;
                     a[first[0] + row + left as usize] * b[first[1] + panel + right as usize]
                 };

@@ -4,19 +4,19 @@
 //! So a few terms at a time are added for many panels, not all terms for one panel; the sums grow in their
 //! places in the destination. Rows of the destination are thereby written one after the other, too, not a line of each.
 
-use super::gathered::even_pitch;
 use super::grid::Offsets;
-use super::target::Cell;
-use super::{CROWDED, Left, Right};
+use super::packed_b::even_pitch;
+use super::target::CBlock;
+use super::{Left, Right, SET_CONFLICT};
 use crate::element::Element;
-use crate::kernel::{Epilogue, Kernel, Side, Sweep};
-use crate::numerics::SWEEPS;
+use crate::kernel::{Epilogue, Kernel, Side, Stream};
+use crate::numerics::STREAMED_TIMES;
 
 /// Places that are read one after the other. All terms of so many are added at once, whatever the rows.
 const PLACES: usize = 16;
 
 /// The same where they meet in the same sets of the caches, of which a line each has a way.
-const CROWDED_PLACES: usize = 8;
+const CONFLICTING_PLACES: usize = 8;
 
 /// Elements from which on the next term's is another place.
 const APART: u32 = 64;
@@ -34,7 +34,7 @@ const LANES_AGAIN: usize = 256;
 const FEWEST: usize = 256;
 
 /// The panels of a product that are summed so.
-pub(super) struct Swept {
+pub(super) struct Streaming {
     pub(super) panels: usize,
     /// Places whose terms are added at once.
     places: usize,
@@ -45,46 +45,46 @@ pub(super) struct Swept {
 /// All whole panels of this product, if it is such a one.
 pub(super) fn pays<T: Element>(
     kernel: &Kernel<T>,
-    cell: &Cell<'_, T>,
+    c: &CBlock<'_, T>,
     right: &Right<'_, T>,
     epilogue: &Epilogue<'_, T>,
-) -> Option<Swept> {
-    let (rows, lanes) = (cell.row_count(), cell.lanes().len);
+) -> Option<Streaming> {
+    let (rows, lanes) = (c.row_count(), c.columns().len);
     let rows_biased = epilogue.bias.is_none() || epilogue.channels == Side::Rows;
-    let in_place = cell.lane_pitch() == 1 && cell.is_even() && rows_biased;
-    let steps = right.terms.all();
+    let in_place = c.column_pitch() == 1 && c.is_even() && rows_biased;
+    let steps = right.k.all();
     if !in_place || right.panel_pitch.is_some() || lanes < FEWEST || steps.is_empty() {
         return None;
     }
-    let crowded = steps.windows(2).any(|pair| is_crowded(pair[1].abs_diff(pair[0])));
-    let places = if crowded { CROWDED_PLACES } else { PLACES };
+    let conflicting = steps.windows(2).any(|pair| conflicts(pair[1].abs_diff(pair[0])));
+    let places = if conflicting { CONFLICTING_PLACES } else { PLACES };
     let tiles = rows.div_ceil(kernel.rows);
     let few = tiles == 1 || (tiles == 2 && steps.len() >= MANY);
-    if !few && terms_of(kernel, steps, places) < steps.len() {
+    if !few && k_of(kernel, steps, places) < steps.len() {
         return None;
     }
     // Many terms have more places at once.
-    let places = places.max(steps.len().div_ceil(SWEEPS));
-    let to_pitch = even_pitch(cell.row_offsets())?;
-    Some(Swept { panels: lanes / kernel.lanes, places, to_pitch })
+    let places = places.max(steps.len().div_ceil(STREAMED_TIMES));
+    let to_pitch = even_pitch(c.row_offsets())?;
+    Some(Streaming { panels: lanes / kernel.lanes, places, to_pitch })
 }
 
-/// Sums these panels of `cell`, its first.
+/// Sums these panels of `c`, its first.
 ///
 /// # Safety
-/// The machine has the ISA of the kernel, whose `sweep` this is, and `swept` is what [`pays`] for this product.
+/// The machine has the ISA of the kernel, whose `stream` this is, and `streaming` is what [`pays`] for this product.
 /// Every row and step of `left` is within its data, and so is every vector of these panels at every step of
 /// `right`. A bias has an element for each row.
 pub(super) unsafe fn multiply<T: Element>(
-    (kernel, sweep): (&Kernel<T>, unsafe fn(&Sweep<'_, T>)),
-    cell: &mut Cell<'_, T>,
+    (kernel, stream): (&Kernel<T>, unsafe fn(&Stream<'_, T>)),
+    c: &mut CBlock<'_, T>,
     left: Left<'_, T>,
     right: Right<'_, T>,
     epilogue: Epilogue<'_, T>,
-    &Swept { panels, places, to_pitch }: &Swept,
+    &Streaming { panels, places, to_pitch }: &Streaming,
 ) {
-    let [rows, steps_a, steps_b] = [left.rows, left.terms, right.terms].map(Offsets::all);
-    let (offsets, start) = (cell.row_offsets(), cell.start());
+    let [rows, steps_a, steps_b] = [left.rows, left.k, right.k].map(Offsets::all);
+    let (offsets, start) = (c.row_offsets(), c.start());
     // The tiles' rows are as even as may be.
     let tiles = rows.len().div_ceil(kernel.rows);
     let height = rows.len().div_ceil(tiles);
@@ -94,11 +94,11 @@ pub(super) unsafe fn multiply<T: Element>(
         let lane = first * kernel.lanes;
         let mut done = 0;
         while done < steps_b.len() {
-            let terms = terms_of(kernel, &steps_b[done..], places);
-            let epilogue = epilogue.part(done == 0, done + terms == steps_b.len());
+            let k = k_of(kernel, &steps_b[done..], places);
+            let epilogue = epilogue.part(done == 0, done + k == steps_b.len());
             for row in (0..rows.len()).step_by(height) {
                 let count = height.min(rows.len() - row);
-                let job = Sweep {
+                let job = Stream {
                     count,
                     panels: at_once.min(panels - first),
                     a: left.data.as_ptr(),
@@ -106,27 +106,27 @@ pub(super) unsafe fn multiply<T: Element>(
                     steps_a: steps_a[done..].as_ptr(),
                     b: right.data[right.first + lane..].as_ptr(),
                     steps_b: steps_b[done..].as_ptr(),
-                    terms,
+                    k,
                     to: start.wrapping_add(offsets[row] as usize + lane),
                     to_pitch,
                     epilogue: epilogue.of_channels(row..row + count),
                 };
                 // SAFETY: the caller vouches for the ISA and the operands. The lanes of these panels are the
-                // cell's, side by side in each row; they were written before they are accumulated to.
-                unsafe { sweep(&job) };
+                // block's, side by side in each row; they were written before they are accumulated to.
+                unsafe { stream(&job) };
             }
-            done += terms;
+            done += k;
         }
     }
 }
 
 /// Whether places so far apart meet in the same sets.
-fn is_crowded(apart: u32) -> bool {
-    apart >= APART && (apart as usize).is_multiple_of(CROWDED)
+fn conflicts(apart: u32) -> bool {
+    apart >= APART && (apart as usize).is_multiple_of(SET_CONFLICT)
 }
 
 /// How many terms are added at once: the first that have no more than so many places.
-fn terms_of<T>(kernel: &Kernel<T>, steps: &[u32], places: usize) -> usize {
+fn k_of<T>(kernel: &Kernel<T>, steps: &[u32], places: usize) -> usize {
     let steps = &steps[..steps.len().min(kernel.block)];
     let is_next = |&at: &usize| steps[at].abs_diff(steps[at - 1]) >= APART;
     (1..steps.len()).filter(is_next).nth(places - 1).unwrap_or(steps.len())

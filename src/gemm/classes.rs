@@ -1,11 +1,11 @@
-//! [`multiply`](super::multiply) for rows of several kinds, each of which meets terms of its own.
+//! [`multiply`](super::multiply) for rows of several classes, each of which meets terms of its own.
 //!
-//! Row `r` is of kind `r % kinds`. A tile has rows of one kind, so that terms which only others meet cost it nothing.
-//! Its sums are kept where its rows have their places among all, and those of all kinds are written together, line
+//! Row `r` is of class `r % classes`. A tile has rows of one class, so that terms which only others meet cost it nothing.
+//! Its sums are kept where its rows have their places among all, and those of all classes are written together, line
 //! by line.
 
 use super::grid::Offsets;
-use super::target::Cell;
+use super::target::CBlock;
 use super::{Aligned, Panel, height, store};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Multiply};
@@ -16,7 +16,7 @@ use core::mem::MaybeUninit;
 pub(crate) mod tests;
 
 /// Kinds at most.
-const KINDS: usize = 32;
+const CLASSES: usize = 32;
 
 /// Parts of a panel at most.
 const PARTS: usize = 8;
@@ -27,13 +27,13 @@ const _: () = assert!(2 * SUMMED_PIXELS <= PARTS * KC);
 /// Bytes of the sums that there is room for.
 const ROOM: usize = 2 * FEW;
 
-/// No more are kept at once if they are enough for a tile of each kind: with parts of both operands, what a L1 cache holds.
+/// No more are kept at once if they are enough for a tile of each class: with parts of both operands, what a L1 cache holds.
 const FEW: usize = super::SUMS * size_of::<f32>();
 
-/// How much room there is for the sums of so many kinds.
+/// How much room there is for the sums of so many classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// For tile after tile of each kind.
+    /// For tile after tile of each class.
     ForAll,
     /// For one tile of each, though that is more than is good for the L1 cache.
     ForOneTile,
@@ -42,9 +42,9 @@ pub(crate) enum Room {
 }
 
 impl Room {
-    pub(crate) fn of<T>(kernel: &Kernel<T>, kinds: usize) -> Self {
-        let bytes = kinds.saturating_mul(kernel.rows * kernel.lanes * size_of::<T>());
-        if kinds > KINDS || bytes > ROOM {
+    pub(crate) fn of<T>(kernel: &Kernel<T>, classes: usize) -> Self {
+        let bytes = classes.saturating_mul(kernel.rows * kernel.lanes * size_of::<T>());
+        if classes > CLASSES || bytes > ROOM {
             Self::None
         } else if bytes > FEW {
             Self::ForOneTile
@@ -54,16 +54,16 @@ impl Room {
     }
 }
 
-/// The terms of one kind.
+/// The terms of one class.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind<'a> {
+pub(crate) struct Class<'a> {
     /// Where its first row begins in the left operand, and its terms in a panel.
     pub(crate) first: [usize; 2],
     /// The terms' places from there on, in both; those in a panel ascend.
-    pub(crate) terms: [Offsets<'a>; 2],
+    pub(crate) k: [Offsets<'a>; 2],
 }
 
-/// Both operands: row `r` of a kind and its term `t` meet at `data[first + rows[r] + terms[t]]`, that term and lane `l`
+/// Both operands: row `r` of a class and its term `t` meet at `data[first + rows[r] + terms[t]]`, that term and lane `l`
 /// of panel `p` at `panels[p * panel_pitch + first + terms[t] + l]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, T> {
@@ -73,29 +73,29 @@ pub(crate) struct Operands<'a, T> {
     pub(crate) panel_pitch: usize,
 }
 
-/// Fills `cell` with the products of all kinds, or adds them to it.
+/// Fills `c` with the products of all classes, or adds them to it.
 ///
 /// # Panics
-/// If an operand leaves its slice, the kinds have no [`Room`], or the cell hasn't the rows of all: the caller's tables
+/// If an operand leaves its slice, the classes have no [`Room`], or the block hasn't the rows of all: the caller's tables
 /// are wrong.
 pub(crate) fn multiply<'a, T: Element>(
     kernel: &Kernel<T>,
-    cell: &mut Cell<'_, T>,
+    c: &mut CBlock<'_, T>,
     operands: Operands<'_, T>,
-    each: impl Iterator<Item = Kind<'a>>,
+    each: impl Iterator<Item = Class<'a>>,
     accumulate: bool,
 ) {
     let Operands { data, rows, panels, panel_pitch } = operands;
-    let (count, lanes) = (rows.all().len(), cell.lanes().len);
+    let (count, lanes) = (rows.all().len(), c.columns().len);
     let part = KC * kernel.lanes;
     let parts = panel_pitch.div_ceil(part).max(1);
     assert!(parts <= PARTS && lanes > 0);
     let last_panel = (lanes.div_ceil(kernel.lanes) - 1) * panel_pitch;
-    // All kinds meet a part of a panel before the next part: each has so many terms up to where it ends.
-    let mut kinds = [None; KINDS];
+    // All classes meet a part of a panel before the next part: each has so many terms up to where it ends.
+    let mut classes = [None; CLASSES];
     let mut number = 0;
-    for kind in each {
-        let Kind { first: [a, b], terms: [left, right] } = kind;
+    for class in each {
+        let Class { first: [a, b], k: [left, right] } = class;
         let steps = right.all();
         assert!(left.all().len() == steps.len());
         if !steps.is_empty() {
@@ -108,10 +108,10 @@ pub(crate) fn multiply<'a, T: Element>(
         for (index, end) in ends[..parts - 1].iter_mut().enumerate() {
             *end = steps.partition_point(|&step| b + (step as usize) < (index + 1) * part);
         }
-        kinds[number] = Some((kind, ends));
+        classes[number] = Some((class, ends));
         number += 1;
     }
-    assert!(cell.row_count() == count * number && Room::of(kernel, number) != Room::None);
+    assert!(c.row_count() == count * number && Room::of(kernel, number) != Room::None);
     assert!(rows.most() < data.len());
     let height = height(count, [kernel.row_step, kernel.rows]);
     let tile_pitch = number * kernel.lanes;
@@ -119,10 +119,10 @@ pub(crate) fn multiply<'a, T: Element>(
     let mut sums = MaybeUninit::<Aligned<[u8; ROOM]>>::uninit();
     let sums = sums.as_mut_ptr().cast::<T>();
     let epilogue = Epilogue::new(accumulate);
-    let (row_steps, offsets) = (rows.all(), cell.row_offsets());
+    let (row_steps, offsets) = (rows.all(), c.row_offsets());
     for (index, first) in (0..lanes).step_by(kernel.lanes).enumerate() {
         let width = kernel.lanes.min(lanes - first);
-        let start = cell.start().wrapping_add(cell.lane_place(first)).cast_const();
+        let start = c.start().wrapping_add(c.column_place(first)).cast_const();
         let (from, vectors) = (index * panel_pitch, kernel.lanes / kernel.vector);
         let panel = Panel { from, vectors, skip: 0, first, width };
         // One job is changed from tile to tile.
@@ -131,18 +131,18 @@ pub(crate) fn multiply<'a, T: Element>(
             vectors,
             a: data.as_ptr(),
             rows: row_steps.as_ptr(),
-            stretch: 1,
+            neighbours: 1,
             steps_a: row_steps.as_ptr(),
             beside_a: false,
             b: panels.as_ptr(),
             steps_b: row_steps.as_ptr(),
             packed_b: false,
-            terms: 0,
+            k: 0,
             tile: sums,
             tile_pitch,
             accumulate: false,
             prefetch: start,
-            prefetch_pitch: cell.lane_pitch(),
+            prefetch_pitch: c.column_pitch(),
             prefetch_lines: 0,
         };
         for first_row in (0..count).step_by(together) {
@@ -151,39 +151,39 @@ pub(crate) fn multiply<'a, T: Element>(
             // A tile fetches as much of each line as it is wide.
             let mut fetched = places.iter().step_by(kernel.lanes);
             for part in 0..parts {
-                for (k, (kind, ends)) in kinds.iter().flatten().enumerate() {
+                for (at, (class, ends)) in classes.iter().flatten().enumerate() {
                     let begin = if part == 0 { 0 } else { ends[part - 1] };
-                    let terms = begin..ends[part];
-                    // Sums of a kind without any terms are zero.
-                    if terms.is_empty() && (begin > 0 || part + 1 < parts) {
+                    let k = begin..ends[part];
+                    // Sums of a class without any terms are zero.
+                    if k.is_empty() && (begin > 0 || part + 1 < parts) {
                         continue;
                     }
-                    let [a, b] = if terms.is_empty() { [0; 2] } else { kind.first };
+                    let [a, b] = if k.is_empty() { [0; 2] } else { class.first };
                     (job.a, job.b) = (data[a..].as_ptr(), panels[from + b..].as_ptr());
-                    let [steps_a, steps_b] = kind.terms.map(|steps| &steps.all()[terms.clone()]);
+                    let [steps_a, steps_b] = class.k.map(|steps| &steps.all()[k.clone()]);
                     (job.steps_a, job.steps_b) = (steps_a.as_ptr(), steps_b.as_ptr());
-                    (job.terms, job.accumulate) = (terms.len(), begin > 0);
+                    (job.k, job.accumulate) = (k.len(), begin > 0);
                     for row in (0..some).step_by(height) {
                         job.count = height.min(some - row);
                         job.rows = row_steps[first_row + row..].as_ptr();
-                        job.tile = sums.wrapping_add(row * tile_pitch + k * kernel.lanes);
+                        job.tile = sums.wrapping_add(row * tile_pitch + at * kernel.lanes);
                         // The lines of the destination are fetched while the last sums are made.
                         let fetched = if part + 1 == parts { fetched.next() } else { None };
                         job.prefetch_lines = if fetched.is_some() { width } else { 0 };
                         job.prefetch =
                             start.wrapping_add(fetched.map_or(0, |&place| place as usize));
                         // SAFETY: having the kernel proves its ISA. The asserts above hold every row plus every step
-                        // within a, and every step plus a panel within b, for a kind that has terms; both tables have
-                        // so many. Rows `row..row + count` of all kinds, and one more where a step of the kernel's
+                        // within a, and every step plus a panel within b, for a class that has terms; both tables have
+                        // so many. Rows `row..row + count` of all classes, and one more where a step of the kernel's
                         // rows ends with it, are fewer than `together`, or as many: `sums` has room for them.
-                        // `accumulate` says that those of this kind were written for earlier terms.
+                        // `accumulate` says that those of this class were written for earlier terms.
                         unsafe { (kernel.multiply)(&job) };
                     }
                 }
             }
-            // SAFETY: the sums of all kinds were written, for `some` rows of each with all lanes of a panel, a row after
-            // the other; `places` are those of as many rows of the cell.
-            unsafe { store(kernel, cell, &panel, (sums, kernel.lanes), places, &epilogue) };
+            // SAFETY: the sums of all classes were written, for `some` rows of each with all lanes of a panel, a row after
+            // the other; `places` are those of as many rows of the block.
+            unsafe { store(kernel, c, &panel, (sums, kernel.lanes), places, &epilogue) };
         }
     }
 }
