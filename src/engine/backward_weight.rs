@@ -1,10 +1,10 @@
 //! `taps x pixels` times `pixels x channels`: the product behind backward_weight.
 //!
-//! The same view as forward with its tables swapped: rows are taps, terms are pixels. Lanes are
-//! output channels, in panels transposed from the outputs' errors run by run. Few output channels
+//! The same view as forward with its tables swapped: rows are taps, and k are the pixels. Lanes are
+//! output channels, in panels transposed from grad_output block by block. Few output channels
 //! would leave such panels empty, and few taps wouldn't pay for them: there, pixels lie side by side in both operands, and tiles of
 //! dot products sum them. Channels last, the channels of a row of taps lie side by side: it can have the lanes, and output
-//! channels are the rows, with nothing packed. Where every pixel meets one tap, image and errors are alike, and
+//! channels are the rows, with nothing packed. Where every pixel meets one tap, image and grad_output are alike, and
 //! the image is the one that is transposed if it has at most half as many channels.
 
 use super::Layer;
@@ -17,16 +17,17 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::classes::{self, Operands};
 use crate::gemm::dot::{Operand, Tile, dots};
-use crate::gemm::grid::{Grid, dense, fit_tables};
+use crate::gemm::grid::{Block, Grid, dense, fit_tables};
 use crate::gemm::target::{CBlock, Order, Target};
 use crate::gemm::{Left, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels};
 use crate::pass::Write;
 use crate::scratch::{Need, aligned};
 use crate::shape::{Axis, Layout, Shape};
-use crate::view::cols::{Cols, Held, Limits};
+use crate::view::cols::{Cols, Held, InScratch, Limits};
 use crate::view::source::{Beside, Source, pixel_pitches};
 use core::fmt;
+
 /// Units of work that a layer should have, where it can.
 const BLOCKS: usize = 8;
 
@@ -44,34 +45,51 @@ pub(crate) struct BackwardWeight {
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "one of it to a plan")]
 enum Sums {
-    /// Rows are taps, lanes are output channels.
-    Panels {
-        /// Where each pixel of a run lies in a panel.
-        errors: Grid,
-        /// Lanes of a panel, and of the longest run of lanes.
-        width: usize,
-        lanes: usize,
-        /// The view is of the errors, and rows are output channels: lanes are the image's channels.
-        turned: bool,
-        /// What each tap meets, where that is worth looking at.
-        inside: Option<Classes>,
-    },
-    /// Rows are output channels, columns are taps, and rows of pixels are steps.
-    Dots {
-        /// Where each channel of a run lies in the outputs' errors.
-        channels: Grid,
-        /// Where each row of a run of pixels begins there, and in the view.
-        errors: Grid,
-        pixels: Grid,
-        tile: Tile,
-    },
-    /// Channels last, of few outputs: rows are output channels, lanes are rows of taps as they lie.
-    Rows {
-        /// Where each output channel of a run lies in the outputs' errors, and each pixel.
-        channels: Grid,
-        errors: Grid,
-        steps: Steps,
-    },
+    Panels(Panels),
+    Dots(Dots),
+    Rows(Rows),
+}
+
+/// Rows are taps, lanes are output channels.
+#[derive(Debug, Clone)]
+struct Panels {
+    /// Where each pixel of a block lies in a panel.
+    in_panel: Grid,
+    /// Lanes of a panel, and of the longest block of lanes.
+    width: usize,
+    lanes: usize,
+    /// The view is of grad_output, and rows are output channels: lanes are the image's channels.
+    swapped: bool,
+    /// What each tap meets, where that is worth looking at.
+    classes: Option<Classes>,
+}
+
+/// Rows are output channels, columns are taps, and rows of pixels are steps.
+#[derive(Debug, Clone)]
+struct Dots {
+    /// Where each channel of a block lies in grad_output.
+    channels: Grid,
+    /// Where each row of a block of pixels begins there, and in the view.
+    of_output: Grid,
+    of_view: Grid,
+    tile: Tile,
+}
+
+/// Channels last, of few outputs: rows are output channels, lanes are rows of taps as they lie.
+#[derive(Debug, Clone)]
+struct Rows {
+    /// Where each output channel of a block lies in grad_output, and each pixel.
+    channels: Grid,
+    of_output: Grid,
+    steps: Steps,
+}
+
+/// What all blocks of a call share.
+struct Call<'a, T: 'static> {
+    layer: &'a Layer<'a, T>,
+    input: &'a [T],
+    grad_output: &'a [T],
+    write: Write,
 }
 
 impl BackwardWeight {
@@ -109,27 +127,27 @@ impl BackwardWeight {
         }
     }
 
-    /// The product in panels, of output channels or, turned, of the image's.
+    /// The product in panels, of output channels or, with the operands swapped, of the image's.
     fn panels<T: Element>(
         shape: &Shape,
         kernel: &Kernel<T>,
         schedule: Schedule,
-        turned: bool,
+        swapped: bool,
     ) -> Result<Option<Self>, Error> {
         let input = Source::input(shape);
-        // Every pixel's tap reads the errors as it reads the image.
-        let source = if turned { Source::errors(shape, input.walks) } else { input };
+        // Every pixel's tap reads grad_output as it reads the image.
+        let source = if swapped { Source::errors(shape, input.walks) } else { input };
         // The weights' pitches of the lanes' channels and of the rows'.
-        let (count, pitch, rows) = match turned {
+        let (count, pitch, rows) = match swapped {
             true => (shape.group_in(), 1, source.by_layout(shape.patch_len(), [0; 3])),
             false => (shape.group_out(), shape.patch_len(), dense(source.tap_sizes())),
         };
-        let inside = schedule.padding == Padding::Skipped;
-        if inside && !Classes::is_possible(&source, kernel) {
+        let skipped = schedule.padding == Padding::Skipped;
+        if skipped && !Classes::is_possible(&source, kernel) {
             return Ok(None);
         }
-        let in_place = if turned { schedule.other } else { schedule.cols } == Staging::InPlace;
-        let taps = match inside {
+        let in_place = if swapped { schedule.other } else { schedule.cols } == Staging::InPlace;
+        let taps = match skipped {
             true => Classes::taps_of_run(&source, kernel, schedule.taps),
             false => schedule.taps,
         };
@@ -137,20 +155,20 @@ impl BackwardWeight {
         let width = kernel.lanes;
         let mut cols = Cols::new(source, limits, &[], &[]);
         let run = cols.pixels.block_len();
-        let mut errors = Grid::untabled([1, 1, 1, run], [0, 0, 0, width], [1, 1, 1, run]);
-        let inside = match inside {
+        let mut in_panel = Grid::untabled([1, 1, 1, run], [0, 0, 0, width], [1, 1, 1, run]);
+        let classes = match skipped {
             true => Some(Classes::new(&source, &mut cols, width, in_place)?),
             false => None,
         };
-        if matches!(inside, Some(None)) {
+        if matches!(classes, Some(None)) {
             return Ok(None);
         }
-        let inside = inside.flatten();
-        // Else each tap has terms of its own.
-        if inside.is_none() {
+        let classes = classes.flatten();
+        // Else each tap has pixels of its own.
+        if classes.is_none() {
             cols.pixels.make_table()?;
             cols.taps.make_table()?;
-            errors.make_table()?;
+            in_panel.make_table()?;
         }
         let taps = &cols.taps;
         let rows = Grid::new(source.tap_sizes(), rows, taps.block_sizes())?;
@@ -166,7 +184,7 @@ impl BackwardWeight {
         );
         let target = Target::new(rows, channels, 0, pitch, Order::RowsOutside);
         let parts = parts(shape, &target, &cols, schedule);
-        let sums = Sums::Panels { errors, width, lanes, turned, inside };
+        let sums = Sums::Panels(Panels { in_panel, width, lanes, swapped, classes });
         Ok(Some(Self { cols, target, sums, parts }))
     }
 
@@ -185,16 +203,16 @@ impl BackwardWeight {
         let rows = |pitches| Grid::new([n, d, h, 1], pitches, run);
         let (target, channels) = outputs_by_taps(shape, &cols, pixels)?;
         let parts = parts(shape, &target, &cols, schedule);
-        let sums = Sums::Dots {
+        let sums = Sums::Dots(Dots {
             tile: Tile::of(columns, channels.block_offsets(), cols.taps.block_offsets()),
             channels,
-            errors: rows(pitches)?,
-            pixels: rows(cols.pixels.pitches())?,
-        };
+            of_output: rows(pitches)?,
+            of_view: rows(cols.pixels.pitches())?,
+        });
         Ok(Some(Self { cols, target, sums, parts }))
     }
 
-    /// The product of few output channels with the image as it lies, channels last; none if a run of taps may have a
+    /// The product of few output channels with the image as it lies, channels last; none if a block of taps may have a
     /// step that fills no vector.
     fn rows(shape: &Shape, vector: usize, schedule: Schedule) -> Result<Option<Self>, Error> {
         let source = Source::input(shape);
@@ -211,11 +229,11 @@ impl BackwardWeight {
         cols.pixels.make_table()?;
         let (target, channels) = outputs_by_taps(shape, &cols, 1)?;
         let parts = parts(shape, &target, &cols, schedule);
-        let sums = Sums::Rows {
+        let sums = Sums::Rows(Rows {
             channels,
-            errors: Grid::new(pixel_sizes, pitches, cols.pixels.block_sizes())?,
+            of_output: Grid::new(pixel_sizes, pitches, cols.pixels.block_sizes())?,
             steps,
-        };
+        });
         Ok(Some(Self { cols, target, sums, parts }))
     }
 
@@ -224,7 +242,7 @@ impl BackwardWeight {
         partial_sums::elements(self.parts, self.target.rows().len() * self.target.columns().len())
     }
 
-    /// A copy and the panels of one run for each worker, and the partial sums.
+    /// A copy and the panels of one block for each worker, and the partial sums.
     pub(crate) fn need(&self) -> Need {
         Need {
             units: self.target.blocks() * self.parts,
@@ -233,34 +251,34 @@ impl BackwardWeight {
         }
     }
 
-    /// Elements of the panels of one run, with the slack that lets them begin on a line.
+    /// Elements of the panels of one block, with the slack that lets them begin on a line.
     fn panels_len(&self) -> usize {
         match &self.sums {
-            Sums::Panels { errors, lanes, .. } => errors.block_len() * lanes + 16,
-            Sums::Dots { .. } | Sums::Rows { .. } => 0,
+            Sums::Panels(sums) => sums.in_panel.block_len() * sums.lanes + 16,
+            Sums::Dots(_) | Sums::Rows(_) => 0,
         }
     }
 
     /// One line: how the pass is computed.
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.sums {
-            Sums::Panels { width, turned: false, .. } => {
+            Sums::Panels(Panels { width, swapped: false, .. }) => {
                 write!(f, "rows are taps, lanes are output channels, {width} to a panel")?;
             }
-            Sums::Panels { width, turned: true, .. } => {
+            Sums::Panels(Panels { width, swapped: true, .. }) => {
                 write!(f, "rows are output channels, lanes are taps, {width} to a panel")?;
             }
-            Sums::Dots { .. } => {
+            Sums::Dots(_) => {
                 write!(f, "few output channels or taps: dot products along the pixels")?
             }
-            Sums::Rows { .. } => {
+            Sums::Rows(_) => {
                 write!(f, "few output channels: lanes are rows of taps as they lie")?;
             }
         }
         write!(f, "; {} blocks in {} parts, {}", self.target.blocks(), self.parts, self.cols)?;
-        if let Sums::Panels { inside: Some(inside), .. } = &self.sums {
+        if let Sums::Panels(Panels { classes: Some(classes), .. }) = &self.sums {
             write!(f, "; tiles have one tap of each channel")?;
-            if inside.leaves_out() {
+            if classes.leaves_out() {
                 write!(f, ", and leave out the pixels where it meets padding")?;
             }
         }
@@ -277,125 +295,151 @@ impl BackwardWeight {
         scratch: &mut [T],
     ) {
         let (partials, scratch) = scratch.split_at_mut(self.partials());
-        let (sources, len) = ([input, grad_output], grad_weight.len());
+        let len = grad_weight.len();
         in_parts(self.parts, partials, grad_weight, write, |sums, write| {
+            let call = Call { layer, input, grad_output, write };
             let parts = sums.chunks_mut(len).enumerate();
             let blocks =
                 parts.flat_map(|(part, sums)| self.target.over(sums).map(move |c| (part, c)));
             layer.parallelism.for_each(self.need(), blocks, scratch, |unit, scratch, held| {
-                self.fill(layer, sources, unit, write, scratch, held);
+                self.fill(&call, unit, scratch, held);
             });
         });
     }
 
-    /// Sums one part into one block.
-    #[allow(clippy::too_many_arguments, reason = "all that a unit of work is")]
+    /// Sums one part into one block of C.
     fn fill<T: Element>(
         &self,
-        layer: &Layer<'_, T>,
-        [input, grad_output]: [&[T]; 2],
+        call: &Call<'_, T>,
         (part, mut c): (usize, CBlock<'_, T>),
-        write: Write,
         scratch: &mut [T],
         held: &mut Held,
     ) {
-        let shape = layer.shape;
-        let runs = self.cols.pixels.blocks();
-        let first = part * runs / self.parts;
-        let runs = first..(part + 1) * runs / self.parts;
-        let (panels, copy) = scratch.split_at_mut(self.panels_len());
-        for index in runs {
+        let blocks = self.cols.pixels.blocks();
+        let first = part * blocks / self.parts;
+        let (panels, data) = scratch.split_at_mut(self.panels_len());
+        for index in first..(part + 1) * blocks / self.parts {
             let pixels = self.cols.pixels.block(index);
-            let accumulate = index > first || write == Write::Accumulate;
+            let accumulate = index > first || call.write == Write::Accumulate;
+            let epilogue = Epilogue::new(accumulate);
+            let copy = &mut InScratch { data: &mut *data, held: &mut *held };
             match &self.sums {
-                Sums::Panels { errors, width, turned, inside, .. } => {
-                    let (taps, lanes) = (c.rows(), c.columns());
-                    let (view, other, all) = match turned {
-                        true => (grad_output, input, shape.in_channels()),
-                        false => (input, grad_output, shape.out_channels()),
-                    };
-                    let kernel = layer.kernels.of_panels(*width).unwrap_or(&layer.kernels.tall);
-                    let panels = aligned(panels);
-                    let panel_pitch = pixels.len * width;
-                    for (panel, to) in
-                        (0..lanes.len).step_by(*width).zip(panels.chunks_mut(panel_pitch))
-                    {
-                        let count = (*width).min(lanes.len - panel);
-                        let first = lanes.first + panel;
-                        pack_channels(shape, kernel, (other, all), &pixels, first, count, to);
-                    }
-                    let group = lanes.start[2];
-                    let (image, first) =
-                        self.cols.part(layer.kernels, view, group, &pixels, &taps, copy, held);
-                    if let Some(inside) = inside {
-                        let rows = inside.channels(taps.len);
-                        for (narrower, lanes) in layer.kernels.shared(kernel, lanes.len) {
-                            if !lanes.is_empty() {
-                                let panels = &panels[lanes.start / width * panel_pitch..];
-                                let operands = Operands { data: image, rows, panels, panel_pitch };
-                                let classes = inside.classes(&pixels, first);
-                                let mut c = c.some_columns(lanes);
-                                classes::multiply(narrower, &mut c, operands, classes, accumulate);
-                            }
-                        }
-                        continue;
-                    }
-                    let left = Left {
-                        data: &image[first..],
-                        rows: self.cols.taps.offsets(taps.len),
-                        k: self.cols.pixels.offsets(pixels.len),
-                    };
-                    let k = errors.offsets(pixels.len);
-                    let right =
-                        Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), k };
-                    let finish = Epilogue::new(accumulate);
-                    multiply_panels(layer.kernels, kernel, &mut c, left, right, finish);
+                Sums::Panels(sums) => {
+                    self.sum_panels(sums, call, &mut c, &pixels, epilogue, (&mut *panels, copy));
                 }
-                Sums::Rows { channels, errors, steps } => {
-                    let (outputs, taps) = (c.rows(), c.columns());
-                    let place = channels.place(outputs.start) + errors.place(pixels.start);
-                    let left = Left {
-                        data: &grad_output[place..],
-                        rows: channels.offsets(outputs.len),
-                        k: errors.offsets(pixels.len),
-                    };
-                    let group = outputs.start[2];
-                    let (data, first) =
-                        self.cols.part(layer.kernels, input, group, &pixels, &taps, copy, held);
-                    let k = self.cols.pixels.offsets(pixels.len);
-                    let finish = Epilogue::new(accumulate);
-                    let ([of_view, of_weights], len) = steps.of(&taps);
-                    for (&from, &to) in of_view.all().iter().zip(of_weights.all()) {
-                        let first = first + from as usize;
-                        let right = Right { data, first, panel_pitch: None, k };
-                        let mut row = c.some_columns(to as usize..to as usize + len);
-                        multiply(&layer.kernels.wide, &mut row, left, right, finish);
-                    }
-                }
-                Sums::Dots { channels, errors, pixels: rows, tile } => {
-                    let (lanes, taps) = (c.rows(), c.columns());
-                    let steps = pixels.len / pixels.sizes[3];
-                    let [n, d, h, w] = pixels.start;
-                    let place = channels.place(lanes.start) + errors.place([n, d, h, 0]) + w;
-                    let left = Operand {
-                        data: &grad_output[place..],
-                        rows: channels.offsets(lanes.len),
-                        steps: errors.offsets(steps),
-                    };
-                    let group = lanes.start[2];
-                    let (image, first) =
-                        self.cols.part(layer.kernels, input, group, &pixels, &taps, copy, held);
-                    let right = Operand {
-                        data: &image[first..],
-                        rows: self.cols.taps.offsets(taps.len),
-                        steps: rows.offsets(steps),
-                    };
-                    let finish = Epilogue::new(accumulate);
-                    let len = pixels.sizes[3];
-                    dots(layer.kernels, &mut c, [left, right], len, *tile, finish);
-                }
+                Sums::Rows(sums) => self.sum_rows(sums, call, &mut c, &pixels, epilogue, copy),
+                Sums::Dots(sums) => self.sum_dots(sums, call, &mut c, &pixels, epilogue, copy),
             }
         }
+    }
+
+    /// Adds a block of pixels, of which the channels that have the lanes are packed first.
+    fn sum_panels<T: Element>(
+        &self,
+        sums: &Panels,
+        call: &Call<'_, T>,
+        c: &mut CBlock<'_, T>,
+        pixels: &Block,
+        epilogue: Epilogue<'_, T>,
+        (panels, copy): (&mut [T], &mut InScratch<'_, T>),
+    ) {
+        let &Panels { ref in_panel, width, swapped, ref classes, .. } = sums;
+        let &Layer { shape, kernels, .. } = call.layer;
+        let (taps, lanes) = (c.rows(), c.columns());
+        let (view, other, all) = match swapped {
+            true => (call.grad_output, call.input, shape.in_channels()),
+            false => (call.input, call.grad_output, shape.out_channels()),
+        };
+        let kernel = kernels.of_panels(width).unwrap_or(&kernels.tall);
+        let panels = aligned(panels);
+        let panel_pitch = pixels.len * width;
+        for (panel, to) in (0..lanes.len).step_by(width).zip(panels.chunks_mut(panel_pitch)) {
+            let channels = lanes.first + panel..lanes.first + lanes.len.min(panel + width);
+            pack_channels(shape, kernel, (other, all), pixels, channels, to);
+        }
+        let (image, first) = self.cols.part(kernels, view, lanes.start[2], [pixels, &taps], copy);
+        if let Some(classes) = classes {
+            let rows = classes.channels(taps.len);
+            for (narrower, lanes) in kernels.shared(kernel, lanes.len) {
+                if !lanes.is_empty() {
+                    let panels = &panels[lanes.start / width * panel_pitch..];
+                    let operands = Operands { data: image, rows, panels, panel_pitch };
+                    let (each, mut c) = (classes.each(pixels, first), c.some_columns(lanes));
+                    classes::multiply(narrower, &mut c, operands, each, epilogue.accumulate);
+                }
+            }
+            return;
+        }
+        let left = Left {
+            data: &image[first..],
+            rows: self.cols.taps.offsets(taps.len),
+            k: self.cols.pixels.offsets(pixels.len),
+        };
+        let k = in_panel.offsets(pixels.len);
+        let right = Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), k };
+        multiply_panels(kernels, kernel, c, left, right, epilogue);
+    }
+
+    /// Adds a block of pixels to rows of taps as they lie.
+    fn sum_rows<T: Element>(
+        &self,
+        sums: &Rows,
+        call: &Call<'_, T>,
+        c: &mut CBlock<'_, T>,
+        pixels: &Block,
+        epilogue: Epilogue<'_, T>,
+        copy: &mut InScratch<'_, T>,
+    ) {
+        let Rows { channels, of_output, steps } = sums;
+        let kernels = call.layer.kernels;
+        let (outputs, taps) = (c.rows(), c.columns());
+        let place = channels.place(outputs.start) + of_output.place(pixels.start);
+        let left = Left {
+            data: &call.grad_output[place..],
+            rows: channels.offsets(outputs.len),
+            k: of_output.offsets(pixels.len),
+        };
+        let group = outputs.start[2];
+        let (data, first) = self.cols.part(kernels, call.input, group, [pixels, &taps], copy);
+        let k = self.cols.pixels.offsets(pixels.len);
+        let ([of_view, of_weights], len) = steps.of(&taps);
+        for (&from, &to) in of_view.all().iter().zip(of_weights.all()) {
+            let right = Right { data, first: first + from as usize, panel_pitch: None, k };
+            let mut row = c.some_columns(to as usize..to as usize + len);
+            multiply(&kernels.wide, &mut row, left, right, epilogue);
+        }
+    }
+
+    /// Adds a block of pixels, row by row, to dot products.
+    fn sum_dots<T: Element>(
+        &self,
+        sums: &Dots,
+        call: &Call<'_, T>,
+        c: &mut CBlock<'_, T>,
+        pixels: &Block,
+        epilogue: Epilogue<'_, T>,
+        copy: &mut InScratch<'_, T>,
+    ) {
+        let &Dots { ref channels, ref of_output, ref of_view, tile } = sums;
+        let kernels = call.layer.kernels;
+        let (outputs, taps) = (c.rows(), c.columns());
+        let [n, d, h, w] = pixels.start;
+        let len = pixels.sizes[3];
+        let steps = pixels.len / len;
+        let place = channels.place(outputs.start) + of_output.place([n, d, h, 0]) + w;
+        let left = Operand {
+            data: &call.grad_output[place..],
+            rows: channels.offsets(outputs.len),
+            steps: of_output.offsets(steps),
+        };
+        let group = outputs.start[2];
+        let (image, first) = self.cols.part(kernels, call.input, group, [pixels, &taps], copy);
+        let right = Operand {
+            data: &image[first..],
+            rows: self.cols.taps.offsets(taps.len),
+            steps: of_view.offsets(steps),
+        };
+        dots(kernels, c, [left, right], len, tile, epilogue);
     }
 }
 
@@ -425,7 +469,7 @@ fn limits(schedule: Schedule, beside: Beside) -> Limits {
     Limits { pixels, taps, touched, kept, beside, in_place: cols == Staging::InPlace }
 }
 
-/// Whether every pixel meets one tap, so that image and errors can change their places: both are read alike.
+/// Whether every pixel meets one tap, so that image and grad_output can change their places: both are read alike.
 pub(crate) fn is_pointwise(shape: &Shape) -> bool {
     let same = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.input == a.output;
     shape.axes3().iter().all(same)

@@ -6,7 +6,8 @@ use crate::parallel::Parallelism;
 use crate::pass::Write;
 use crate::shape::{Layout, Shape};
 
-/// Sums every channel of `grad_output`, which has the output's shape or, of a transposed layer, the input's. A unit of work is a neighbours of `BIAS_LANES` channels.
+/// Sums every channel of `grad_output`, which has the output's shape or, of a transposed layer, the input's. A unit of
+/// work are `BIAS_LANES` channels.
 pub(crate) fn backward_bias<T: Element>(
     shape: &Shape,
     of_input: bool,

@@ -1,8 +1,8 @@
 //! Which pixels each tap meets inside the image: its products with padding are left out.
 //!
-//! What [`regions`](super::regions) are where terms are taps, this is for backward_weight, where they are
+//! What [`regions`](super::regions) are where k are the taps, this is for backward_weight, where it is the
 //! pixels: the first tap of a padded 3x3 filter meets neither the first row of outputs nor the first column. So each
-//! tap has terms of its own, those of all channels are multiplied together, and as nobody reads the padding, the image
+//! tap has pixels of its own, those of all channels are multiplied together, and as nobody reads the padding, the image
 //! needs no copy that has it.
 
 use crate::axis::Walk;
@@ -17,18 +17,18 @@ use crate::view::source::Source;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The pixels of a run that each tap of a channel meets.
+/// The pixels of a block that each tap of a channel meets.
 #[derive(Debug, Clone)]
 pub(crate) struct Classes {
     source: Source,
-    /// The axis of pixels that runs have a part of: they have one position of those outside it, and all of those
+    /// The axis of pixels that blocks have a part of: they have one position of those outside it, and all of those
     /// within it. The last, if they have one of each.
     cut: usize,
-    /// The box of such a run.
+    /// The box of such a block.
     run: [usize; AXES],
     /// Elements from one pixel to the next of each axis, in the view and in a panel.
     pitches: [[usize; AXES]; 2],
-    /// Where the channels of a run lie in the view, and each tap of the first of them.
+    /// Where the channels of a block lie in the view, and each tap of the first of them.
     channels: Table,
     taps: Table,
     /// What taps of the axes within `cut` meet in all steps of it, in the view and in a panel.
@@ -36,14 +36,14 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    /// Whether each tap can have terms of its own: channels first, and there is room for the sums of all taps.
+    /// Whether each tap can have pixels of its own: channels first, and there is room for the sums of all taps.
     pub(crate) fn is_possible<T>(source: &Source, kernel: &Kernel<T>) -> bool {
         let taps = source.walks.iter().fold(1, |taps: usize, walk| taps.saturating_mul(walk.taps));
         let first = source.layout == Layout::ChannelsFirst;
         first && taps > 1 && Room::of(kernel, taps) != Room::None
     }
 
-    /// Taps of a run with no more than so many: all of each channel, of as many as make the runs even.
+    /// Taps of a block with no more than so many: all of each channel, of as many as make the blocks even.
     pub(super) fn taps_of_run<T>(source: &Source, kernel: &Kernel<T>, most: usize) -> usize {
         let of_channel: usize = source.walks.iter().map(|walk| walk.taps).product();
         let most = (most / of_channel).max(kernel.rows);
@@ -56,7 +56,7 @@ impl Classes {
         !self.source.walks.iter().all(Walk::is_inside)
     }
 
-    /// Those of a view whose padding nobody else reads; none if its runs of taps haven't all of each channel.
+    /// Those of a view whose padding nobody else reads; none if its blocks of taps haven't all of each channel.
     pub(super) fn new(
         source: &Source,
         cols: &mut Cols,
@@ -97,18 +97,18 @@ impl Classes {
         }))
     }
 
-    /// Where the channels of a run of so many taps lie.
+    /// Where the channels of a block of so many taps lie.
     pub(super) fn channels(&self, taps: usize) -> Offsets<'_> {
         self.channels.first(taps / self.taps.all().len())
     }
 
-    /// What each tap of a channel meets in a run of pixels, which lies in the view from `first` on, modulo a word.
-    pub(super) fn classes(&self, pixels: &Block, first: usize) -> impl Iterator<Item = Class<'_>> {
+    /// What each tap of a channel meets in a block of pixels, which lies in the view from `first` on, modulo a word.
+    pub(super) fn each(&self, pixels: &Block, first: usize) -> impl Iterator<Item = Class<'_>> {
         let walks = &self.source.walks;
         let (cut, [_, h, w]) = (self.cut, walks.map(|walk| walk.taps));
         self.taps.all().iter().enumerate().map(move |(tap, &place)| {
             let tap = [tap / (h * w), tap / w % h, tap % w];
-            // The positions of an axis that the tap meets, within the run.
+            // The positions of an axis that the tap meets, within the block.
             let met = |axis: usize| {
                 let (start, size) = (pixels.start[axis], pixels.sizes[axis]);
                 let Range { start: from, end } = match axis.checked_sub(1) {

@@ -2,11 +2,11 @@
 //! image, the last stages of a network at batch 1.
 //!
 //! Here cols is small beside the weights, and packing the weights costs more than it gives. So
-//! this is the textbook with the roles turned round: cols *is* written out, a row for each pixel,
+//! this is the textbook with the roles swapped: cols *is* written out, a row for each pixel,
 //! and the weights are read once, as they lie:
 //!
 //! ```text
-//! forward          Y[k][p]     = W[k][..] · cols[p][..]       terms side by side: dot products
+//! forward          Y[k][p]     = W[k][..] · cols[p][..]       taps side by side: dot products
 //! backward_weight  dW[k][t]    = Σ_p dG[k][p] cols[p][t]      lanes are taps, written in place
 //! backward_data    dcols[p][t] = Σ_k dG[k][p] W[k][t]         lanes are taps; then col2im
 //! ```
@@ -27,7 +27,7 @@ use crate::numerics::FEW_PIXELS_TAPS;
 use crate::pass::{Pass, Write};
 use crate::scratch::{Need, room};
 use crate::shape::{Axis, Layout, Shape, flat, positions};
-use crate::view::cols::{Cols, Limits};
+use crate::view::cols::{Cols, InScratch, Limits};
 use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
@@ -38,7 +38,7 @@ const MOST_PIXELS: usize = 64;
 /// The most pixels for which forward is made of dot products: more of them read the weights so often that packing pays.
 const MOST_DOTS: usize = 16;
 
-/// Elements of cols that a run of taps may have: with some rows of the weights they stay in a L2
+/// Elements of cols that a block of taps may have: with some rows of the weights they stay in a L2
 /// cache of 1 MiB.
 const TOUCHED: usize = 96 << 10;
 
@@ -48,14 +48,14 @@ const CHANNELS: usize = 24;
 /// The product of one pass of such a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct FewPixels {
-    /// cols, in runs of taps.
+    /// cols, in blocks of taps.
     cols: Cols,
     /// A patch is the image, so cols is the input.
     whole: bool,
     groups: usize,
     pixels: usize,
     k: usize,
-    /// Taps of a run.
+    /// Taps of a block.
     run: usize,
     /// Where pixels and output channels lie in the outputs, output channels in the weights.
     output_pixels: Grid,
@@ -66,7 +66,7 @@ pub(crate) struct FewPixels {
     /// Every pixel of the input that a tap of an output pixel meets, and where that tap lies in
     /// the gradient of an image's cols, for the first channel.
     meetings: Vec<[u32; 2]>,
-    /// Rows of cols in a run of taps, and in dcols.
+    /// Rows of cols in a block of taps, and in dcols.
     rows: Grid,
     /// What the pass writes, and in which tiles forward's dot products are made.
     target: Target,
@@ -111,7 +111,7 @@ impl FewPixels {
                 && axis.pad_begin == 0
                 && axis.dilation == 1
         });
-        // The lanes of the last run reach back over its own, or past the end.
+        // The lanes of the last block reach back over its own, or past the end.
         let last = cols.taps.block(cols.taps.blocks() - 1).len;
         let whole = whole
             && last >= MAX_LANES
@@ -231,7 +231,7 @@ impl FewPixels {
         write!(f, "few pixels, so weights are read as they lie; cols, {pixels} by {k}, is {cols}")
     }
 
-    /// Writes cols, and returns it: run after run of taps, each a matrix of pixels by taps.
+    /// Writes cols, and returns it: block after block of taps, each a matrix of pixels by taps.
     fn write_cols<'a, T: Element>(
         &self,
         layer: &Layer<'_, T>,
@@ -245,12 +245,13 @@ impl FewPixels {
         let (runs, len) = (self.cols.taps.blocks(), self.pixels * self.run);
         let blocks = cols.chunks_exact_mut(len).enumerate();
         let need = Need { units: blocks.len(), shared: 0, piece: self.cols.copy_len() };
-        layer.parallelism.for_each(need, blocks, scratch, |(block, cols), copy, held| {
+        layer.parallelism.for_each(need, blocks, scratch, |(block, cols), data, held| {
+            let copied = &mut InScratch { data, held };
             let taps = self.cols.taps.block(block % runs);
             for index in 0..self.cols.pixels.blocks() {
                 let pixels = self.cols.pixels.block(index);
                 let (data, first) =
-                    self.cols.part(layer.kernels, input, block / runs, &pixels, &taps, copy, held);
+                    self.cols.part(layer.kernels, input, block / runs, [&pixels, &taps], copied);
                 let rows = cols[pixels.first * self.run..].chunks_mut(self.run);
                 for (row, &pixel) in rows.zip(&self.cols.pixels.table()[..pixels.len]) {
                     let data = &data[first + pixel as usize..];
@@ -263,7 +264,7 @@ impl FewPixels {
         cols
     }
 
-    /// Where a run of taps of a group begins in cols.
+    /// Where a block of taps of a group begins in cols.
     fn block(&self, group: usize, run: usize) -> usize {
         if self.whole {
             return group * self.k + self.cols.taps.block(run).first;
@@ -340,7 +341,7 @@ impl FewPixels {
         });
     }
 
-    /// `dcols[p][t] = Σ_k dG[k][p] W[k][t]`, then every pixel of the input gathers its own.
+    /// `dcols[p][t] = Σ_k dG[k][p] W[k][t]`, then every pixel of the input sums its own.
     pub(crate) fn backward_data<T: Element>(
         &self,
         layer: &Layer<'_, T>,

@@ -20,11 +20,11 @@ const SAVED: f64 = 1.0 / 50.0;
 /// Terms of all regions that a plan may have for one product.
 const MOST_TERMS: f64 = 262144.0;
 
-/// Multiplications for each term of all regions, as many taps once: making a plan takes little beside a pass.
+/// Multiplications for each tap of all regions, as many taps once: making a plan takes little beside a pass.
 const WORTH: f64 = 1000.0;
 
 /// A tile with fewer rows takes as long as one with these: its sums wait for themselves, or for the
-/// weights where those of a panel have more than so many terms and come from beyond the L2 cache.
+/// weights where those of a panel have more than so many taps and come from beyond the L2 cache.
 const LOW: f64 = 6.0;
 const LOW_AFAR: f64 = 16.0;
 const NEAR: f64 = 2048.0;
@@ -36,7 +36,7 @@ const CALL: f64 = 400.0;
 /// pixel's.
 const GAPS: f64 = 17.0;
 
-/// The regions of the three axes, and the tables of terms where they meet.
+/// The regions of the three axes, and the tables of taps where they meet.
 #[derive(Debug, Clone)]
 pub(super) struct Regions {
     axes: [Vec<Region>; 3],
@@ -80,7 +80,7 @@ impl Cut {
         if Self::least(source) > 1.0 - SAVED {
             return Ok(Self::NONE);
         }
-        // The rows of a kernel, and the pixels of a run, are few.
+        // The rows of a kernel, and the pixels of a block, are few.
         let rows = rows as u32;
         let [d, h, w] = walks;
         let all = walks.iter().map(|walk| walk.outputs as f64).product::<f64>();
@@ -147,10 +147,10 @@ impl Cut {
         [1, 2].map(|axis| !self.axes[axis].is_empty())
     }
 
-    /// Whether runs of these taps can be cut so, and are.
+    /// Whether blocks of these taps can be cut so, and are.
     pub(super) fn is_taken(&self, source: &Source, taps: &Grid) -> bool {
         let all = source.walks.map(|walk| walk.taps);
-        // A run of taps that hasn't all of a channel's has other rows; channels last, so has one of some
+        // A block of taps that hasn't all of a channel's has other rows; channels last, so has one of some
         // channels.
         let whole = match (source.layout, taps.block_sizes()) {
             (Layout::ChannelsFirst, [_, kernel @ ..]) => kernel == all,
@@ -197,8 +197,8 @@ impl Regions {
         })
     }
 
-    /// Calls `multiply` for the pixels of a run that meet the same taps, some [`ROWS`] at a time:
-    /// their numbers within the run, where the first tap of the run that they meet lies in both operands, and where
+    /// Calls `multiply` for the pixels of a block that meet the same taps, some [`ROWS`] at a time:
+    /// their numbers within the block, where the first tap of the block that they meet lies in both operands, and where
     /// from there on all of the first `taps` lie that they meet. Pixels come in multiples of `step`, but for the last of each kind.
     pub(super) fn for_each(
         &self,

@@ -4,10 +4,10 @@
 use crate::error::Error;
 use crate::gemm::grid::{AXES, Block, Offsets, Table};
 
-/// The taps of a run, in steps of elements that lie side by side in two operands.
+/// The taps of a block, in steps of elements that lie side by side in two operands.
 #[derive(Debug, Clone)]
 pub(super) struct Steps {
-    /// The sizes of a run.
+    /// The sizes of a block.
     run: [usize; AXES],
     /// A step has a row of taps; else it has one.
     rows: bool,
@@ -16,7 +16,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Those of runs of taps with these sizes, whose neighbours lie so far apart in both operands: planes, rows, columns and
+    /// Those of blocks of taps with these sizes, whose neighbours lie so far apart in both operands: planes, rows, columns and
     /// channels.
     pub(super) fn new(run: [usize; AXES], pitches: [[usize; AXES]; 2]) -> Result<Self, Error> {
         let [d, h, w, depth] = run;
@@ -26,18 +26,18 @@ impl Steps {
         Ok(Self { run, rows, places: [a?, b?] })
     }
 
-    /// At least how many elements a step of any run has, of so many taps.
+    /// At least how many elements a step of any block has, of so many taps.
     pub(super) fn least(&self, taps: [usize; AXES]) -> usize {
         let ([.., w, depth], [.., columns, channels]) = (self.run, taps);
         match () {
-            // The last run may have one channel, or one tap of a row.
+            // The last block may have one channel, or one tap of a row.
             () if depth < channels => 1,
             () if self.rows && w == columns => w * depth,
             () => depth,
         }
     }
 
-    /// Where the steps of a run begin in both operands, and how many elements each has.
+    /// Where the steps of a block begin in both operands, and how many elements each has.
     pub(super) fn of(&self, taps: &Block) -> ([Offsets<'_>; 2], usize) {
         let [d, h, w, depth] = taps.sizes;
         let (steps, len) = if self.rows { (d * h, w * depth) } else { (d * h * w, depth) };

@@ -1,6 +1,6 @@
-//! [`multiply`](super::multiply) for rows of several classes, each of which meets terms of its own.
+//! [`multiply`](super::multiply) for rows of several classes, each of which has a k of its own.
 //!
-//! Row `r` is of class `r % classes`. A tile has rows of one class, so that terms which only others meet cost it nothing.
+//! Row `r` is of class `r % classes`. A tile has rows of one class, so that products which only others have cost it nothing.
 //! Its sums are kept where its rows have their places among all, and those of all classes are written together, line
 //! by line.
 
@@ -8,7 +8,7 @@ use super::grid::Offsets;
 use super::target::CBlock;
 use super::{Aligned, Panel, height, store};
 use crate::element::Element;
-use crate::kernel::{Epilogue, Kernel, Multiply};
+use crate::kernel::{Epilogue, Kernel, Multiply, reach};
 use crate::numerics::{KC, SUMMED_PIXELS};
 use core::mem::MaybeUninit;
 
@@ -54,17 +54,17 @@ impl Room {
     }
 }
 
-/// The terms of one class.
+/// What is summed for the rows of one class.
 #[derive(Clone, Copy)]
 pub(crate) struct Class<'a> {
-    /// Where its first row begins in the left operand, and its terms in a panel.
+    /// Where its first row begins in the left operand, and its k in a panel.
     pub(crate) first: [usize; 2],
-    /// The terms' places from there on, in both; those in a panel ascend.
+    /// The offsets of k from there on, in both; those in a panel ascend.
     pub(crate) k: [Offsets<'a>; 2],
 }
 
-/// Both operands: row `r` of a class and its term `t` meet at `data[first + rows[r] + terms[t]]`, that term and lane `l`
-/// of panel `p` at `panels[p * panel_pitch + first + terms[t] + l]`.
+/// Both operands: row `r` of a class and its index `i` of k meet at `data[first + rows[r] + k[i]]`, that index and lane `l`
+/// of panel `p` at `panels[p * panel_pitch + first + k[i] + l]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, T> {
     pub(crate) data: &'a [T],
@@ -90,8 +90,8 @@ pub(crate) fn multiply<'a, T: Element>(
     let part = KC * kernel.lanes;
     let parts = panel_pitch.div_ceil(part).max(1);
     assert!(parts <= PARTS && lanes > 0);
-    let last_panel = (lanes.div_ceil(kernel.lanes) - 1) * panel_pitch;
-    // All classes meet a part of a panel before the next part: each has so many terms up to where it ends.
+    let last_panel = reach([(lanes.div_ceil(kernel.lanes), panel_pitch)]);
+    // All classes meet a part of a panel before the next part: each has so much of its k up to where it ends.
     let mut classes = [None; CLASSES];
     let mut number = 0;
     for class in each {
@@ -154,7 +154,7 @@ pub(crate) fn multiply<'a, T: Element>(
                 for (at, (class, ends)) in classes.iter().flatten().enumerate() {
                     let begin = if part == 0 { 0 } else { ends[part - 1] };
                     let k = begin..ends[part];
-                    // Sums of a class without any terms are zero.
+                    // Sums of a class without any products are zero.
                     if k.is_empty() && (begin > 0 || part + 1 < parts) {
                         continue;
                     }
@@ -173,10 +173,10 @@ pub(crate) fn multiply<'a, T: Element>(
                         job.prefetch =
                             start.wrapping_add(fetched.map_or(0, |&place| place as usize));
                         // SAFETY: having the kernel proves its ISA. The asserts above hold every row plus every step
-                        // within a, and every step plus a panel within b, for a class that has terms; both tables have
+                        // within a, and every step plus a panel within b, for a class that has products; both tables have
                         // so many. Rows `row..row + count` of all classes, and one more where a step of the kernel's
                         // rows ends with it, are fewer than `together`, or as many: `sums` has room for them.
-                        // `accumulate` says that those of this class were written for earlier terms.
+                        // `accumulate` says that those of this class were written for an earlier part.
                         unsafe { (kernel.multiply)(&job) };
                     }
                 }

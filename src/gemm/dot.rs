@@ -1,7 +1,7 @@
-//! Products whose terms lie side by side in both operands: tiles of dot products.
+//! Products whose k lies side by side in both operands: tiles of dot products.
 //!
-//! Nothing is packed. Lanes are terms, so a sum's lanes are added up at the end, which pays where
-//! terms are many; how few rows and columns there are doesn't matter.
+//! Nothing is packed. Lanes lie along k, so a sum's lanes are added up at the end, which pays where
+//! k is large; how few rows and columns there are doesn't matter.
 
 use super::grid::Offsets;
 use super::target::CBlock;
@@ -12,7 +12,7 @@ use crate::kernel::{DOTS, Dot, Epilogue, Kernels, Side, total};
 /// Products that a processor of our days begins before the first of them is done.
 const LATENCY: usize = 8;
 
-/// An operand: row (or column) `r` and term `i` of step `s` meet at `data[rows[r] + steps[s] + i]`.
+/// An operand: row (or column) `r` and element `i` of step `s` meet at `data[rows[r] + steps[s] + i]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a, T> {
     pub(crate) data: &'a [T],
@@ -21,7 +21,7 @@ pub(crate) struct Operand<'a, T> {
 }
 
 /// Fills `c` with the products of the rows of the left operand and of the right one, which are the block's lanes, tile by
-/// tile; every step has `len` terms.
+/// tile; every step has `len` elements.
 ///
 /// # Panics
 /// If an operand leaves its slice, or the kernel has no such tile: the caller's tables are wrong.

@@ -2,8 +2,8 @@
 //!
 //! Every operand of our products is addressed by positions of a four-dimensional grid: the
 //! pixels of a batch, the taps of a filter. A [`Grid`] walks its positions in row-major order and
-//! cuts that order into runs of one shape, so that one small table of offsets serves them all:
-//! position `i` of a run lies at `block.base + table[i]`.
+//! cuts that order into blocks of one shape, so that one small table of offsets serves them all:
+//! position `i` of a block lies at `block.base + table[i]`.
 
 use crate::error::Error;
 use crate::kernel::{self, total};
@@ -65,7 +65,7 @@ impl Table {
     }
 }
 
-/// The tables of boxes that lie in two operands: one for each choice of the sizes of three axes, as neighbours of many
+/// The tables of boxes that lie in two operands: one for each choice of the sizes of three axes, as parts of many
 /// taps or pixels have few different ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Boxes {
@@ -132,12 +132,12 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// A strided four-dimensional index, cut into runs.
+/// A strided four-dimensional index, cut into blocks.
 #[derive(Clone)]
 pub(crate) struct Grid {
     sizes: [usize; AXES],
     pitches: [usize; AXES],
-    /// The box that a run covers: full inner axes, a part of one axis, 1 of those outside it.
+    /// The box that a block covers: full inner axes, a part of one axis, 1 of those outside it.
     block: [usize; AXES],
     table: Table,
 }
@@ -149,10 +149,10 @@ impl fmt::Debug for Grid {
     }
 }
 
-/// A neighbours of a grid's positions in row-major order.
+/// Some of a grid's positions, which follow each other in row-major order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// The run's number among all runs: those at the ends of axes are shorter than others, so
+    /// The block's number among all blocks: those at the ends of axes are shorter than others, so
     /// `first` doesn't tell.
     pub(crate) index: usize,
     /// The row-major number of the first position.
@@ -163,7 +163,7 @@ pub(crate) struct Block {
     pub(crate) base: usize,
     /// The first position.
     pub(crate) start: [usize; AXES],
-    /// The box that the run covers.
+    /// The box that the block covers.
     pub(crate) sizes: [usize; AXES],
 }
 
@@ -186,7 +186,7 @@ fn fits_table(sizes: [usize; AXES], pitches: [usize; AXES]) -> bool {
     reach(sizes, pitches).is_some_and(|n| u32::try_from(n).is_ok())
 }
 
-/// Cuts a run down until the offsets of all these grids fit their tables.
+/// Cuts a block down until the offsets of all these grids fit their tables.
 pub(crate) fn fit_tables(mut block: [usize; AXES], grids: &[[usize; AXES]]) -> [usize; AXES] {
     while let Some(outermost) = block.iter().position(|&size| size > 1) {
         if grids.iter().all(|pitches| fits_table(block, *pitches)) {
@@ -197,7 +197,7 @@ pub(crate) fn fit_tables(mut block: [usize; AXES], grids: &[[usize; AXES]]) -> [
     block
 }
 
-/// The largest box of at most `most` positions (at least one) that is a neighbours of the row-major
+/// The largest box of at most `most` positions (at least one) that is a part of the row-major
 /// order and repeats over the grid.
 pub(crate) fn largest_block(sizes: [usize; AXES], most: usize) -> [usize; AXES] {
     let mut block = [1; AXES];
@@ -236,7 +236,7 @@ pub(crate) fn dense(sizes: [usize; AXES]) -> [usize; AXES] {
 }
 
 impl Grid {
-    /// A grid with runs of the box `run`, as [`largest_block`] makes it.
+    /// A grid with blocks of the box `run`, as [`largest_block`] makes it.
     pub(crate) fn new(
         sizes: [usize; AXES],
         pitches: [usize; AXES],
@@ -247,7 +247,7 @@ impl Grid {
         Ok(grid)
     }
 
-    /// A grid of which only the runs are wanted, or wanted first, not their table.
+    /// A grid of which only the blocks are wanted, or wanted first, not their table.
     pub(crate) fn untabled(
         sizes: [usize; AXES],
         pitches: [usize; AXES],
@@ -257,13 +257,13 @@ impl Grid {
         Self { sizes, pitches, block, table }
     }
 
-    /// Makes the table of its runs.
+    /// Makes the table of its blocks.
     pub(crate) fn make_table(&mut self) -> Result<(), Error> {
         self.table = Table::of_box(self.block, self.pitches)?;
         Ok(())
     }
 
-    /// A line of `len` positions, `pitch` apart, in runs of at most `most`.
+    /// A line of `len` positions, `pitch` apart, in blocks of at most `most`.
     pub(crate) fn line(len: usize, pitch: usize, most: usize) -> Result<Self, Error> {
         let sizes = [1, 1, 1, len];
         Self::new(sizes, [0, 0, 0, pitch], largest_block(sizes, most))
@@ -274,7 +274,7 @@ impl Grid {
         self.sizes.iter().product()
     }
 
-    /// The offset of each position of a run from its base.
+    /// The offset of each position of a block from its base.
     pub(crate) fn table(&self) -> &[u32] {
         &self.table.offsets
     }
@@ -284,7 +284,7 @@ impl Grid {
         self.table.first(len)
     }
 
-    /// Whether no offset of a run is less than the one before it.
+    /// Whether no offset of a block is less than the one before it.
     pub(super) fn ascends(&self) -> bool {
         self.table.ascends
     }
@@ -304,7 +304,7 @@ impl Grid {
         self.offsets(self.block_len())
     }
 
-    /// The box that a run covers.
+    /// The box that a block covers.
     pub(crate) fn block_sizes(&self) -> [usize; AXES] {
         self.block
     }
@@ -338,7 +338,7 @@ impl Grid {
         Block { index, first, len, base, start, sizes }
     }
 
-    /// Whether the positions of every run are `pitch` apart.
+    /// Whether the positions of every block are `pitch` apart.
     pub(crate) fn is_even(&self, pitch: usize) -> bool {
         let mut expected = pitch;
         (0..AXES).rev().all(|axis| {

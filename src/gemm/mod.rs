@@ -41,7 +41,7 @@ pub(crate) const ROWS: usize = 504;
 /// Their sums, in panels of so many lanes; wider ones have fewer rows.
 const SUMS: usize = ROWS * MAX_LANES;
 
-/// The left operand: row `r` and term `t` meet at `data[rows[r] + terms[t]]`.
+/// The left operand: row `r` and index `i` of k meet at `data[rows[r] + k[i]]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a, T> {
     pub(crate) data: &'a [T],
@@ -49,8 +49,8 @@ pub(crate) struct Left<'a, T> {
     pub(crate) k: Offsets<'a>,
 }
 
-/// The right operand: lane `l` of panel `p` and term `t` meet at
-/// `data[first + p * panel_pitch + terms[t] + l]`.
+/// The right operand: index `i` of k and lane `l` of panel `p` meet at
+/// `data[first + p * panel_pitch + k[i] + l]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a, T> {
     pub(crate) data: &'a [T],
@@ -193,11 +193,11 @@ pub(crate) fn multiply<T: Element>(
     let beside_a = packed_b::beside(kernel, steps_a);
     let streaming = kernel.stream.zip(streaming::pays(kernel, c, &right, &epilogue));
     if let Some((stream, streaming)) = &streaming {
-        // SAFETY: having the kernel proves its ISA, and it sweeps. The asserts above hold every row plus
+        // SAFETY: having the kernel proves its ISA, and it streams. The asserts above hold every row plus
         // every step within a, and every step plus all panels' vectors within b; the bias has its length.
         unsafe { streaming::multiply((kernel, *stream), c, left, right, epilogue, streaming) };
     } else if let Some(packed_b) = packed_b::pays(kernel, &left, &right, beside_a) {
-        // SAFETY: as above, but that it gathers; the terms were looked at.
+        // SAFETY: as above, but that it packs b; the offsets of k were looked at.
         unsafe {
             packed_b::multiply(kernel, packed_b, c, left, right, epilogue, (panels, end));
         }
@@ -223,7 +223,7 @@ pub(crate) fn multiply<T: Element>(
         let tile_pitch = vectors * kernel.vector;
         let start = c.start().wrapping_add(c.column_place(first)).cast_const();
         let offsets = c.row_offsets();
-        // One job is changed from tile to tile: making it anew takes as long as 10 terms.
+        // One job is changed from tile to tile: making it anew takes as long as 10 products.
         let mut job = Multiply {
             count: 0,
             vectors,
@@ -273,7 +273,7 @@ pub(crate) fn multiply<T: Element>(
                     // plus every step within a, and every step plus a panel's vectors within b;
                     // both tables have `k` entries; the tile is a part of `sums`, which has room
                     // for `together` rows and a tile more, and was written before it is accumulated to:
-                    // rows of it that aren't wanted, too. Where all rows are in neighbours, so are those of
+                    // rows of it that aren't wanted, too. Where all rows have neighbours, so have those of
                     // a tile, which has whole ones.
                     unsafe { (kernel.multiply)(&job) };
                     let end = row + count;

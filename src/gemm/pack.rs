@@ -1,4 +1,4 @@
-//! Panels: a matrix rewritten so that the lanes of each term lie side by side.
+//! Panels: a matrix rewritten so that the lanes of each index of k lie side by side.
 
 use crate::element::Element;
 use crate::kernel::{Kernel, Pack, reach};

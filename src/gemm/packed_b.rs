@@ -27,7 +27,7 @@ const PART: usize = 24 << 10;
 /// Terms up to which [`PackedB::fewest`] is the first of its two.
 const FEW_TERMS: usize = 256;
 
-/// Tiles of rows from which on panels of so many terms are copied.
+/// Tiles of rows from which on panels of so large a k are copied.
 pub(crate) fn fewest<T>(packed_b: &PackedB<T>, k: usize) -> usize {
     packed_b.fewest[usize::from(k > FEW_TERMS)]
 }
@@ -136,7 +136,7 @@ pub(super) unsafe fn multiply<T: Element>(
                 let k = steps_a.len();
                 let data = &right.data[from..];
                 // SAFETY: the caller vouches for these vectors at every step. `packed` has room
-                // for `part` terms of a panel.
+                // for `part` vectors of k of a panel.
                 unsafe {
                     pack_b(&PackB {
                         from: data.as_ptr(),
@@ -174,7 +174,7 @@ pub(super) unsafe fn multiply<T: Element>(
                         (job.prefetch, job.prefetch_lines) = (job.tile, job.count);
                     }
                     // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
-                    // their terms, side by side if the kernel asks for that; b was packed_b. The rows of the tile
+                    // their products, side by side if the kernel asks for that; b was packed. The rows of the tile
                     // are ours, and were written before they are accumulated to.
                     unsafe { (kernel.multiply)(&job) };
                 }

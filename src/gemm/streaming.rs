@@ -1,7 +1,7 @@
-//! [`multiply`](super::multiply) where there is more to read or to write than to multiply: few rows, or few terms.
+//! [`multiply`](super::multiply) where there is more to read or to write than to multiply: few rows, or a small k.
 //!
 //! A processor fetches by itself what follows the places that are read one after the other, if those are few.
-//! So a few terms at a time are added for many panels, not all terms for one panel; the sums grow in their
+//! So a few products at a time are added for many panels, not all of k for one panel; the sums grow in their
 //! places in the destination. Rows of the destination are thereby written one after the other, too, not a line of each.
 
 use super::grid::Offsets;
@@ -12,19 +12,19 @@ use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Side, Stream};
 use crate::numerics::STREAMED_TIMES;
 
-/// Places that are read one after the other. All terms of so many are added at once, whatever the rows.
+/// Places of b that are read one after the other. All products with so many are added at once, whatever the rows.
 const PLACES: usize = 16;
 
 /// The same where they meet in the same sets of the caches, of which a line each has a way.
 const CONFLICTING_PLACES: usize = 8;
 
-/// Elements from which on the next term's is another place.
+/// Elements from which on the next offset of k is another place.
 const APART: u32 = 64;
 
-/// Terms from which on two tiles of rows are few, too.
+/// The k from which on two tiles of rows are few, too.
 const MANY: usize = 64;
 
-/// Lanes that meet some terms before the next terms.
+/// Lanes that meet a block of k before the next block.
 const LANES: usize = 1536;
 
 /// The same for several tiles of rows, of which all but the first find b in the L1 cache.
@@ -33,10 +33,11 @@ const LANES_AGAIN: usize = 256;
 /// The fewest lanes that are worth it.
 const FEWEST: usize = 256;
 
-/// The panels of a product that are summed so.
+/// How a product is streamed.
 pub(super) struct Streaming {
+    /// Its first panels, which are streamed.
     pub(super) panels: usize,
-    /// Places whose terms are added at once.
+    /// Places whose products are added at once.
     places: usize,
     /// From a row of the destination to the next.
     to_pitch: usize,
@@ -63,7 +64,7 @@ pub(super) fn pays<T: Element>(
     if !few && k_of(kernel, steps, places) < steps.len() {
         return None;
     }
-    // Many terms have more places at once.
+    // A large k has more places at once.
     let places = places.max(steps.len().div_ceil(STREAMED_TIMES));
     let to_pitch = even_pitch(c.row_offsets())?;
     Some(Streaming { panels: lanes / kernel.lanes, places, to_pitch })
@@ -125,7 +126,7 @@ fn conflicts(apart: u32) -> bool {
     apart >= APART && (apart as usize).is_multiple_of(SET_CONFLICT)
 }
 
-/// How many terms are added at once: the first that have no more than so many places.
+/// How many products are added at once: the first that have no more than so many places.
 fn k_of<T>(kernel: &Kernel<T>, steps: &[u32], places: usize) -> usize {
     let steps = &steps[..steps.len().min(kernel.block)];
     let is_next = |&at: &usize| steps[at].abs_diff(steps[at - 1]) >= APART;

@@ -1,4 +1,4 @@
-//! Where a product is written: a matrix in a slice, cut into blocks that threads may fill at once.
+//! Where a product is written: C, a matrix in a slice, cut into blocks that threads may fill at once.
 
 use super::grid::{AXES, Block, Grid};
 use crate::kernel::total;
@@ -17,7 +17,7 @@ pub(crate) struct Target {
     order: Order,
 }
 
-/// How the columns of a run lie: `pitch` apart in lines of `len` columns, which are `line_pitch` apart.
+/// How the columns of a block lie: `pitch` apart in lines of `len` columns, which are `line_pitch` apart.
 #[derive(Debug, Clone, Copy)]
 struct Lines {
     len: usize,
@@ -26,7 +26,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// Those of a grid; a single line if all columns of a run are `pitch` apart.
+    /// Those of a grid; a single line if all columns of a block are `pitch` apart.
     fn new(columns: &Grid, pitch: usize) -> Self {
         let (run, pitches) = (columns.block_sizes(), columns.pitches());
         if columns.is_even(pitch) {
@@ -45,12 +45,12 @@ impl Lines {
     }
 }
 
-/// Which runs follow each other as blocks are handed out.
+/// Which blocks follow each other as blocks are handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// All columns of a run of rows, then those of the next.
+    /// All columns of a block of rows, then those of the next.
     RowsOutside,
-    /// All rows of a run of columns, then those of the next.
+    /// All rows of a block of columns, then those of the next.
     ColumnsOutside,
 }
 
@@ -83,7 +83,7 @@ impl Target {
         &self.columns
     }
 
-    /// Cells in all: every run of rows with every run of columns.
+    /// Blocks of C in all: every block of rows with every block of columns.
     pub(crate) fn blocks(&self) -> usize {
         self.rows.blocks() * self.columns.blocks()
     }
@@ -124,12 +124,12 @@ struct Shared<'a, T>(*mut T, PhantomData<&'a mut [T]>);
 // sending one to another thread sends a part of a `&mut [T]`.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 
-/// The sole right to write one run of rows by one run of columns of a [`Target`].
+/// A block of C: the sole right to write one block of rows by one block of columns of a [`Target`].
 pub(crate) struct CBlock<'a, T> {
     target: &'a Target,
     data: Shared<'a, T>,
     rows: Block,
-    /// Where its rows lie: the run's, or some of them.
+    /// Where its rows lie: the block's, or some of them.
     offsets: &'a [u32],
     columns: Block,
 }
@@ -151,7 +151,7 @@ impl<'a, T> CBlock<'a, T> {
     }
 
     /// Some of the block's columns, by their numbers within it; [`columns`](Self::columns) says how many they are and where, its box
-    /// is still the whole run's.
+    /// is still the whole block's.
     ///
     /// # Panics
     /// If it has no such columns, or they aren't evenly spaced: the caller's are wrong.
@@ -165,7 +165,7 @@ impl<'a, T> CBlock<'a, T> {
         CBlock { target: self.target, data, rows: self.rows, offsets: self.offsets, columns }
     }
 
-    /// The run of rows that the block has, or has a part of.
+    /// The block of rows that the block has, or has a part of.
     pub(crate) fn rows(&self) -> Block {
         self.rows
     }

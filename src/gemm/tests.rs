@@ -32,7 +32,7 @@ pub(crate) const TESTS: &[Unit] = &[
     ("gemm::products_that_are_swept", products_that_are_swept),
 ];
 
-/// Whether it panics, and says so; where a panic ends the process, nothing is run.
+/// Whether it panics, and says so; where a panic ends the process, nothing is block.
 fn assert_panics(words: &str, run: impl FnOnce() + std::panic::UnwindSafe) {
     if cfg!(panic = "unwind") {
         let panic = std::panic::catch_unwind(run).expect_err("no panic");
@@ -116,7 +116,7 @@ fn distinct_grids_have_distinct_places() {
 }
 
 impl Grid {
-    /// The sizes that `run(i)` covers over all runs: those of the grid itself.
+    /// The sizes that `run(i)` covers over all blocks: those of the grid itself.
     fn run_all(&self) -> [usize; AXES] {
         let last = self.block(self.blocks() - 1);
         core::array::from_fn(|axis| last.start[axis] + last.sizes[axis])
@@ -196,7 +196,7 @@ struct Job {
     straight: bool,
     /// b is packed in panels; otherwise its lanes lie side by side.
     packed: bool,
-    /// Elements between terms of b that isn't packed, at least.
+    /// Elements between products of b that isn't packed, at least.
     apart: usize,
     bias: Option<Side>,
     accumulate: bool,
@@ -205,13 +205,13 @@ struct Job {
 
 fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut SmallRng) {
     let Job { rows, lanes, k, straight, packed, .. } = job;
-    // Rows and terms of a at any places, or terms side by side; terms of b in any order.
+    // Rows and products of a at any places, or products side by side; products of b in any order.
     let places = |rng: &mut SmallRng, count: usize, most: u32| -> Vec<u32> {
         (0..count).map(|_| rng.random_range(0..most)).collect()
     };
     let (mut row_table, mut term_table) = (places(rng, rows, 300), places(rng, k, 500));
     if rng.random() {
-        // Rows in neighbours that lie side by side, or all but one of them.
+        // Neighbouring rows that lie side by side, or all but one of them.
         let neighbours = rng.random_range(2..=8);
         for rows in row_table.chunks_mut(neighbours) {
             let first = rows[0].min(292);
@@ -357,7 +357,7 @@ fn products_around_every_edge() {
     check_edges::<f64>();
 }
 
-/// Sums that are cut into neighbours of [`KC`].
+/// Sums that are cut into blocks of [`KC`].
 fn check_long<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(6);
     for (isa, kernel, free) in kernels::<T>() {
@@ -390,7 +390,7 @@ fn products_of_many_terms() {
     check_long::<f64>();
 }
 
-/// More rows than a kernel that gathers has pointers for at a time, and than meet one part of b.
+/// More rows than a kernel that packs b has pointers for at a time, and than meet one part of b.
 fn check_many_rows<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(9);
     for (isa, kernel, free) in kernels::<T>() {
@@ -412,7 +412,7 @@ fn products_of_many_rows() {
     check_many_rows::<f64>();
 }
 
-/// Few rows, or few terms, of many lanes: some terms at a time, in place, whether or not terms of b meet in
+/// Few rows, or few products, of many lanes: some products at a time, in place, whether or not products of b meet in
 /// the same sets of a cache.
 fn check_swept<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(11);

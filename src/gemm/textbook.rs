@@ -65,7 +65,7 @@ impl<S> Matrix<S> {
     }
 }
 
-/// `c = a * b`, or `c += a * b` with `accumulate`, where c is `m` x `n` and the sums have `k` terms.
+/// `c = a * b`, or `c += a * b` with `accumulate`, where c is `m` x `n` and the sums are over `k`.
 ///
 /// # Panics
 /// If a matrix leaves its slice or a size is 0: the caller's shape is wrong.

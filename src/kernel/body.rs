@@ -22,7 +22,7 @@ const MAX_DOTS: usize = 24;
 /// apart aren't foreseen by the processor.
 const AHEAD: usize = 16;
 
-/// Panels after which a line of b will be read that is streaming once.
+/// Panels after which a line of b will be read that is streamed once.
 const PANELS_AHEAD: usize = 4;
 
 /// Elements of a cache line, or of a vector if that is longer.
@@ -158,7 +158,7 @@ pub(super) unsafe fn multiply_beside<
 /// pointer for each row, pointers would be half of what the tile loads.
 ///
 /// # Safety
-/// As [`Multiply`], for `R` rows in neighbours of `S`.
+/// As [`Multiply`], for `R` rows, of which `S` are neighbours, then as many others.
 #[inline(always)]
 pub(super) unsafe fn multiply_neighbours<
     V: Vector<Element: Element>,

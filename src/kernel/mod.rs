@@ -129,7 +129,7 @@ pub(crate) struct Kernels<T: 'static> {
     pub(crate) narrow: Option<Kernel<T>>,
     /// Few rows, several vectors: for lanes that lie side by side in memory.
     pub(crate) wide: Kernel<T>,
-    /// For operands whose terms lie side by side in memory.
+    /// For operands whose k lies side by side in memory.
     pub(crate) dots: Dots<T>,
     /// Copies rows with zeros round them.
     pub(crate) copy: unsafe fn(&CopyRows<T>),
@@ -205,7 +205,7 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) rows: usize,
     /// Smaller tiles have a multiple of this many rows.
     pub(crate) row_step: usize,
-    /// [Stretches](Multiply::neighbours) of rows that there are tiles of, the best first, and the rows of the largest.
+    /// How many [neighbouring rows](Multiply::neighbours) there are tiles for, the best first, and the rows of the largest.
     pub(crate) neighbours: &'static [[usize; 2]],
     /// Lanes of the widest tile: the width of a panel.
     pub(crate) lanes: usize,
@@ -233,11 +233,11 @@ pub(crate) struct Kernel<T: 'static> {
 pub(crate) struct PackedB<T: 'static> {
     /// Copies the lanes of a panel side by side.
     pub(crate) pack_b: unsafe fn(&PackB<T>),
-    /// All of this only where the terms of a lie side by side: [`beside_a`](Multiply::beside_a).
+    /// All of this only where the k of a lies side by side: [`beside_a`](Multiply::beside_a).
     pub(crate) by_lane: bool,
     /// Rows of the largest tile that is one vector wide, if [`packed_b`](Multiply::packed_b).
     pub(crate) rows_of_one: usize,
-    /// Tiles of rows from which on copying a panel pays: of few terms, and of more.
+    /// Tiles of rows from which on copying a panel pays: of a small k, and of a larger one.
     pub(crate) fewest: [usize; 2],
     _proof: Proof,
 }
@@ -279,7 +279,7 @@ pub(crate) struct Dot<T> {
 /// `rows` has `count > 0` entries, and `a` is good at each of them plus every step of a; `b` is good
 /// for `vectors` vectors at every step of b; both tables have `k` entries; nothing else refers to the vectors of the
 /// tile's rows, which are `tile_pitch` elements apart and initialised if `accumulate`: `count` of them, or the next
-/// multiple of the kernel's `row_step` (if the kernel gathers such a product, or there are neighbours, just `count`).
+/// multiple of the kernel's `row_step` (if the kernel packs b of such a product, or rows have neighbours, just `count`).
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them that complete a step are computed or not, as the kernel likes.
     pub(crate) count: usize,
@@ -288,8 +288,8 @@ pub(crate) struct Multiply<T> {
     pub(crate) vectors: usize,
     pub(crate) a: *const T,
     pub(crate) rows: *const u32,
-    /// So many rows lie side by side, then as many others, such as the taps of a row of a filter: 1, or one of the
-    /// kernel's neighbours, of which `count` is a multiple.
+    /// So many rows lie side by side, then as many others, such as the taps of a row of a filter: 1, or as many as the
+    /// kernel has tiles for, of which `count` is a multiple.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "read by AVX-512's alone"))]
     pub(crate) neighbours: usize,
     pub(crate) steps_a: *const u32,
@@ -299,7 +299,7 @@ pub(crate) struct Multiply<T> {
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
     /// Each step of b is `vectors` vectors more than the one before it, and the first is 0,
-    /// whatever the table says; only if the kernel gathers such a product.
+    /// whatever the table says; only if the kernel packs b of such a product.
     #[cfg_attr(
         not(any(target_arch = "aarch64", target_arch = "x86_64")),
         allow(dead_code, reason = "read by kernels that gather")

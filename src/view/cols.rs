@@ -5,16 +5,16 @@
 //! `cols[tap][pixel]` lies at `taps[tap] + pixels[pixel]`, an outer sum of two small tables:
 //!
 //! ```text
-//!                pixels   0   1   .. O-1      (rows of forward, terms of backward_weight)
+//!                pixels   0   1   .. O-1      (rows of forward, k of backward_weight)
 //!        taps           +---------------+
 //!         0             |               |
 //!         1             |  image[ taps[tap] + pixels[pixel] ]
 //!         :             |               |
-//!        C·R-1          +---------------+     (terms of forward, rows of backward_weight)
+//!        C·R-1          +---------------+     (k of forward, rows of backward_weight)
 //! ```
 //!
 //! The image is read as it lies. Where a tap can meet padding, or where the image's pitch would
-//! crowd one set of the cache, the part that a run of pixels needs is first copied, with its
+//! conflict in a few sets of the cache, the part that a block of pixels needs is first copied, with its
 //! zeros, into scratch of a fixed size; the tables then describe the copy.
 
 use super::copy::Copy;
@@ -25,8 +25,8 @@ use crate::gemm::grid::{self, Block, Grid, fit_tables, largest_block};
 use crate::kernel::Kernels;
 use core::fmt;
 
-/// The patch matrix of an image as two grids over it, or over a copy of the part that a run of
-/// pixels and a run of taps need.
+/// The patch matrix of an image as two grids over it, or over a copy of the part that a block of
+/// pixels and a block of taps need.
 #[derive(Debug, Clone)]
 pub(crate) struct Cols {
     source: Source,
@@ -54,26 +54,33 @@ impl fmt::Display for Cols {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held(Option<[usize; 3]>);
 
-/// At most how many positions the runs of a view may have.
+/// A copy that a worker has: its memory, and what is in it already.
+pub(crate) struct InScratch<'a, T> {
+    /// [`copy_len`](Cols::copy_len) elements.
+    pub(crate) data: &'a mut [T],
+    pub(crate) held: &'a mut Held,
+}
+
+/// At most how many positions the blocks of a view may have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Pixels of a run.
+    /// Pixels of a block.
     pub(crate) pixels: usize,
-    /// Taps of a run.
+    /// Taps of a block.
     pub(crate) taps: usize,
-    /// Elements that a run of pixels by a run of taps touches.
+    /// Elements that a block of pixels by a block of taps touches.
     pub(crate) touched: usize,
-    /// Pixels that a run keeps where the touched elements are too many, if there are taps that can give way.
+    /// Pixels that a block keeps where the touched elements are too many, if there are taps that can give way.
     pub(crate) kept: usize,
-    /// Which pixels of a run lie side by side, so that they can be the lanes of a vector.
+    /// Which pixels of a block lie side by side, so that they can be the lanes of a vector.
     pub(crate) beside: Beside,
     /// The image is read as it lies where that is possible; else it is always copied.
     pub(crate) in_place: bool,
 }
 
 impl Cols {
-    /// A view whose runs keep the limits, without tables yet: not all readers want both. `with_pixels` and `with_taps` are
-    /// pitches of further grids that will be cut in the same runs.
+    /// A view whose blocks keep the limits, without tables yet: not all readers want both. `with_pixels` and `with_taps` are
+    /// pitches of further grids that will be cut in the same blocks.
     pub(crate) fn new(
         source: Source,
         limits: Limits,
@@ -113,7 +120,7 @@ impl Cols {
         }
         let cut = (0..4).rfind(|&axis| tap_block[axis] < tap_sizes[axis]);
         if let Some(axis) = cut.filter(|_| flat) {
-            // Else the last run is shorter, and the others touch more than they need to.
+            // Else the last block is shorter, and the others touch more than they need to.
             let parts = tap_sizes[axis].div_ceil(tap_block[axis]);
             tap_block[axis] = tap_sizes[axis].div_ceil(parts);
         }
@@ -167,35 +174,32 @@ impl Cols {
         self.copy.map_or(0, |copy| copy.len)
     }
 
-    /// The slice that the tables of these runs index, from the channels of `group` on, and the place in
+    /// The slice that the tables of these blocks index, from the channels of `group` on, and the place in
     /// it from which they count, modulo a word if that lies [before the image](Self::in_place).
-    ///
-    /// `scratch` has [`copy_len`](Self::copy_len) elements; `held` says what is in it already.
-    #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
     pub(crate) fn part<'a, T: Element>(
         &self,
         kernels: &Kernels<T>,
         image: &'a [T],
         group: usize,
-        pixels: &Block,
-        taps: &Block,
-        scratch: &'a mut [T],
-        held: &mut Held,
+        [pixels, taps]: [&Block; 2],
+        copied: &'a mut InScratch<'_, T>,
     ) -> (&'a [T], usize) {
         let pitches = self.source.pitches();
         let first = group * self.source.channels * pitches.channel;
         let Some(copy) = &self.copy else {
             let origin = |a: usize| self.source.walks[a].origin * pitches.axes[a] as isize;
             let origin = origin(0) + origin(1) + origin(2);
-            // The runs may be another grid's, of the same positions.
+            // The blocks may be another grid's, of the same positions.
             let place = self.pixels.place(pixels.start) + self.taps.place(taps.start);
             return (image, (first + place).wrapping_add_signed(origin));
         };
         let wanted = Held(Some([group, pixels.first, taps.first]));
-        if *held != wanted {
-            copy.fill(&self.source, self.unread, kernels, &image[first..], pixels, taps, scratch);
-            *held = wanted;
+        let InScratch { data, held } = copied;
+        if **held != wanted {
+            let view = (&self.source, self.unread);
+            copy.fill(view, kernels, &image[first..], [pixels, taps], data);
+            **held = wanted;
         }
-        (scratch, 0)
+        (data, 0)
     }
 }

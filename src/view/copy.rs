@@ -1,4 +1,4 @@
-//! The part of an image that a run of pixels and a run of taps read, copied with its padding.
+//! The part of an image that a block of pixels and a block of taps read, copied with its padding.
 
 use super::slots::Slots;
 use super::source::{Beside, Pitches, Source};
@@ -64,16 +64,13 @@ impl Copy {
         Self { slots, pitches, len: image.saturating_mul(images).saturating_add(slack) }
     }
 
-    /// Copies what the runs read, zeros where that is padding.
-    #[allow(clippy::too_many_arguments, reason = "what to copy, from where, and to where")]
+    /// Copies what the blocks read, zeros where that is padding.
     pub(crate) fn fill<T: Element>(
         &self,
-        view: &Source,
-        unread: [bool; 2],
+        (view, unread): (&Source, [bool; 2]),
         kernels: &Kernels<T>,
         image: &[T],
-        pixels: &Block,
-        taps: &Block,
+        [pixels, taps]: [&Block; 2],
         scratch: &mut [T],
     ) {
         let source = view.pitches();
@@ -81,8 +78,8 @@ impl Copy {
         let [images, outputs @ ..] = pixels.sizes;
         let (first_channel, first_tap) = view.split_layout(taps.start);
         let (channels, tap_count) = view.split_layout(taps.sizes);
-        // Each axis' stretches, with the sizes that this run has; the pitches stay the full run's.
-        let stretches = [0, 1, 2].map(|a| {
+        // Each axis' pieces, with the sizes that this block has; the pitches stay the full block's.
+        let pieces_of = [0, 1, 2].map(|a| {
             let walk = &view.walks[a];
             let slots = &self.slots[a];
             let pieces = if slots.pieces == 1 { 1 } else { tap_count[a] };
@@ -94,9 +91,9 @@ impl Copy {
             };
             let origin = walk.at(o[a], first_tap[a]);
             let walk = Walk { outputs: len, taps: pieces, stride: slots.step, origin, ..*walk };
-            Stretches { walk, apart: slots.tap }
+            Pieces { walk, apart: slots.tap }
         });
-        let [depths, heights, widths] = &stretches;
+        let [depths, heights, widths] = &pieces_of;
         let to_axes = self.pitches.axes;
         // Channels last: a pixel's channels are one row; channels first: a row has one channel.
         let (outer, inner) = match view.layout {
@@ -137,21 +134,21 @@ impl Copy {
     }
 }
 
-/// A pitch of whole cache lines that doesn't crowd a few sets of the cache.
+/// A pitch of whole cache lines without conflicts in a few sets of the cache.
 fn spread(len: usize) -> usize {
     let lines = len.saturating_add(15) & !15;
     if lines.is_multiple_of(SET_CONFLICT) { lines.saturating_add(16) } else { lines }
 }
 
 /// One axis of a copy as it is filled: pieces of evenly spaced slots.
-struct Stretches {
+struct Pieces {
     /// Slot `i` of piece `p` holds what output `i` and tap `p` read.
     walk: Walk,
     /// Slots between the first of two pieces.
     apart: usize,
 }
 
-impl Stretches {
+impl Pieces {
     /// Every slot and the image element that it holds, if any.
     fn positions(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
         (0..self.walk.taps).flat_map(move |piece| {

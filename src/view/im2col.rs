@@ -1,8 +1,8 @@
 //! Cols as a real matrix: `im2col` writes it, `col2im` sums it back.
 //!
 //! The patch matrix has a row for every tap of the filter and a column for every place where
-//! the filter lies (channels last: transposed). One function, [`runs`], says which stretch of
-//! cols belongs to which stretch of the image; `im2col` copies along it in one direction,
+//! the filter lies (channels last: transposed). One function, [`runs`], says which elements of
+//! cols belong to which elements of the image; `im2col` copies along it in one direction,
 //! `col2im` adds along it in the other. That is why the two are exact adjoints:
 //! `<im2col(x), c> = <x, col2im(c)>`.
 
@@ -108,7 +108,7 @@ struct Run {
     len: usize,
 }
 
-/// Visits every element of cols that isn't padding, in stretches as long as the layout gives:
+/// Visits every element of cols that isn't padding, in pieces as long as the layout gives:
 /// along an output row (channels first) or along the channels (channels last).
 fn runs(shape: &Shape, channels: Range<usize>, mut visit: impl FnMut(Run)) {
     let axes = shape.axes3();

@@ -173,7 +173,7 @@ pub(crate) enum Beside {
     None,
     /// Those of a row.
     Rows,
-    /// Those of a plane, and with them all of a run.
+    /// Those of a plane, and with them all of a block.
     Planes,
 }
 

@@ -1,10 +1,10 @@
 //! One filter per channel, or groups of a few, channels last: the filters of all channels run over the
 //! image together, with lanes along the channels, which lie side by side.
 //!
-//! The weights are turned once per call, so that the outputs of a tap lie side by side too: of the first
+//! The weights are packed once per call, so that the outputs of a tap lie side by side too: of the first
 //! channel of each group, then of the second. A unit
 //! of work is a line, at most [`DIRECT_LINE`] pixels of a row: of the output (forward), of the input
-//! (backward_data, which gathers). backward_weight sums part of the lines for a block of channels;
+//! (backward_data, which reads all outputs that a pixel meets). backward_weight sums part of the lines for a block of channels;
 //! the parts are cut by shape and added up in their order.
 
 use super::stencils::{backward_stencils, forward_stencil};
@@ -131,7 +131,7 @@ impl ChannelsLast {
         Channels { count: self.channels.sources(count), group: [outputs, inputs] }
     }
 
-    /// The product of an output, a tap and a term for each weight: elements of the turned weights.
+    /// The product of an output, a tap and a term for each weight: elements of the packed weights.
     pub(crate) fn packed_len(&self) -> usize {
         self.taps * self.channels.count * self.channels.group[0]
     }
@@ -160,7 +160,7 @@ impl ChannelsLast {
         Need { units, shared, piece: 0 }
     }
 
-    /// The weights as turned before, or now.
+    /// The weights as packed before, or now.
     fn packed<'a, T: Element>(
         &self,
         pass: Pass,
@@ -200,7 +200,7 @@ impl ChannelsLast {
         });
     }
 
-    /// The errors of the input: each line gathers those of the phases that it has pixels of.
+    /// The gradient of the input: each line sums those of the phases that it has pixels of.
     pub(crate) fn backward_data<T: Element>(
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
@@ -234,7 +234,7 @@ impl ChannelsLast {
         );
     }
 
-    /// The errors of each filter, summed over the pixels of every image.
+    /// The gradient of each filter, summed over the pixels of every image.
     pub(crate) fn backward_weight<T: Element>(
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,

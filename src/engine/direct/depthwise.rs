@@ -90,7 +90,7 @@ impl Depthwise {
         shape.batch() * shape.out_channels().div_ceil(self.together(shape))
     }
 
-    /// The errors of the input: the filters of its outputs, turned round.
+    /// The gradient of the input: the filters of its outputs, rotated.
     pub(crate) fn backward_data<T: Element>(
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
@@ -126,7 +126,7 @@ impl Depthwise {
         );
     }
 
-    /// The errors of each filter, summed over its plane of every image.
+    /// The gradient of each filter, summed over its plane of every image.
     pub(crate) fn backward_weight<T: Element>(
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,

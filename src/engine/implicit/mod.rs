@@ -1,15 +1,15 @@
 //! `pixels x taps` times `taps x channels`: the product behind forward and backward_data.
 //!
-//! Forward gathers, for each output pixel, the image under the filter. Backward_data gathers, for
+//! Forward reads, for each output pixel, the image under the filter. Backward_data reads, for
 //! each input pixel, the outputs that it helped to make; with a stride, pixels fall into phases
-//! that meet different taps, and each phase is a product of its own. Terms are taps, read through
+//! that meet different taps, and each phase is a product of its own. k are the taps, read through
 //! the [`Cols`] view.
 //!
 //! Either operand can be the one with vectors. *Lanes are channels*: rows are pixels, broadcast
 //! from wherever they lie, and weights are packed in panels. *Lanes are pixels*: rows are
-//! channels, broadcast from the weights as they lie, and the view keeps the pixels of a run side
+//! channels, broadcast from the weights as they lie, and the view keeps the pixels of a block side
 //! by side. Few channels fill no vector, few pixels don't pay for packing: `orientation` weighs them.
-//! Channels last, both have the vectors where channels are few: *lanes are terms* (`k`).
+//! Channels last, both have the vectors where channels are few: *lanes are taps* (`taps`).
 
 use super::regions::{Cut, Regions};
 use super::steps::Steps;
@@ -25,7 +25,7 @@ use crate::gemm::{Left, ROWS, Right, multiply, multiply_panels};
 use crate::kernel::{Epilogue, Kernel, Kernels, Side};
 use crate::scratch::{Need, aligned, room};
 use crate::shape::{Layout, MAX_AXES, Shape};
-use crate::view::cols::{Cols, Held, Limits};
+use crate::view::cols::{Cols, Held, InScratch, Limits};
 use crate::view::source::{Beside, Source, pixel_pitches};
 use alloc::vec::Vec;
 use core::fmt;
@@ -47,7 +47,7 @@ pub(super) enum Packing {
     PerBlock,
 }
 
-/// Which pass gathers.
+/// Which pass it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Forward,
@@ -81,7 +81,7 @@ struct Product {
     weights_base: usize,
     /// Where the channels of a block lie among the weights, where they aren't packed in panels.
     rows: Grid,
-    /// Where lanes are terms: those that lie side by side, and how the sums are cut.
+    /// Where lanes are taps: those that lie side by side, and how the sums are cut.
     steps: Option<(Steps, Tile)>,
     /// Where lanes are channels: taps that meet only padding, left out.
     regions: Option<Regions>,
@@ -242,7 +242,7 @@ impl Implicit {
         if lanes != Corner::Pixels {
             cols.pixels.make_table()?;
         }
-        // Regions and steps have terms of their own.
+        // Regions and steps have tables of their own.
         if regions.is_none() && lanes != Corner::Taps {
             cols.taps.make_table()?;
             weights.make_table()?;
@@ -377,13 +377,16 @@ impl Implicit {
         for product in &self.products {
             let need = Need { units: product.target.blocks(), shared: 0, piece };
             let blocks = product.target.over(destination);
-            parallelism.for_each(need, blocks, scratch, |c, scratch, held| {
+            parallelism.for_each(need, blocks, scratch, |c, data, held| {
                 match (self.schedule.lanes, &product.steps) {
                     (_, Some(steps)) => {
-                        self.taps_block(product, steps, &call, c, scratch, held);
+                        let copied = &mut InScratch { data, held };
+                        self.taps_block(product, steps, &call, c, copied);
                     }
-                    (Corner::Pixels, _) => self.pixels_block(product, &call, c, scratch, held),
-                    _ => self.channels_block(product, &call, c, scratch, held),
+                    (Corner::Pixels, _) => {
+                        self.pixels_block(product, &call, c, &mut InScratch { data, held });
+                    }
+                    _ => self.channels_block(product, &call, c, data, held),
                 }
             });
         }
@@ -402,7 +405,8 @@ impl Implicit {
         let kernel = self.kernel(call.kernels);
         let (pixels, lanes) = (c.rows(), c.columns());
         let (group, channel) = (lanes.start[2], lanes.start[3]);
-        let (copy, own) = scratch.split_at_mut(cols.copy_len().next_multiple_of(16));
+        let (data, own) = scratch.split_at_mut(cols.copy_len().next_multiple_of(16));
+        let copied = &mut InScratch { data, held };
         let first = group * self.per_group() + channel / self.width;
         let panels = match self.packing {
             Packing::PerBlock if !call.packed => {
@@ -417,7 +421,7 @@ impl Implicit {
         for chunk in 0..=last {
             let taps = cols.taps.block(chunk);
             let (image, first) =
-                cols.part(call.kernels, call.image, group, &pixels, &taps, copy, held);
+                cols.part(call.kernels, call.image, group, [&pixels, &taps], copied);
             let panels = &panels[weights_base + weights.block(chunk).base..];
             let epilogue = epilogue.part(chunk == 0, chunk == last);
             let panel_pitch = Some(self.panel());
@@ -455,8 +459,7 @@ impl Implicit {
         product: &Product,
         call: &Call<'_, T>,
         mut c: CBlock<'_, T>,
-        scratch: &mut [T],
-        held: &mut Held,
+        copied: &mut InScratch<'_, T>,
     ) {
         let Product { cols, weights, weights_base, rows, .. } = product;
         let (channels, pixels) = (c.rows(), c.columns());
@@ -473,7 +476,7 @@ impl Implicit {
             };
             let group = channels.start[2];
             let (data, first) =
-                cols.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
+                cols.part(call.kernels, call.image, group, [&pixels, &taps], copied);
             let k = cols.taps.offsets(taps.len);
             let right = Right { data, first, panel_pitch: None, k };
             let epilogue = epilogue.part(chunk == 0, chunk == last);

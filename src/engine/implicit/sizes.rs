@@ -13,12 +13,12 @@ const BLOCK_WORK: usize = 3 << 20;
 const BLOCKS: usize = 8;
 
 impl Implicit {
-    /// Whether pixels are lanes, and one block has all channels: more runs of taps cost it no more copies.
+    /// Whether pixels are lanes, and one block has all channels: more blocks of taps cost it no more copies.
     fn is_shallow<T>(&self, kernels: &Kernels<T>) -> bool {
         self.schedule.lanes == Corner::Pixels && self.channels <= 2 * kernels.wide.rows
     }
 
-    /// Channels of a block, whose products each have so many multiplications, for each of so many runs of
+    /// Channels of a block, whose products each have so many multiplications, for each of so many blocks of
     /// pixels: few, until there is work for everybody.
     pub(super) fn channels_of_block<T>(
         &self,

@@ -1,7 +1,7 @@
 //! Few channels, channels last: back to the three of an image, or a head's one or two.
 //!
 //! Too few to fill a vector, but the channels that they are summed over lie side by side in both operands, those of
-//! neighbouring taps, too: lanes are terms, and each sum is a dot product.
+//! neighbouring taps, too: lanes are taps, and each sum is a dot product.
 
 use super::{Call, Implicit, Product};
 use crate::element::Element;
@@ -10,7 +10,7 @@ use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::Offsets;
 use crate::gemm::target::CBlock;
 use crate::numerics::DOT_TAPS;
-use crate::view::cols::Held;
+use crate::view::cols::InScratch;
 
 impl Implicit {
     /// Fills a block whose rows are pixels, and whose lanes are a few channels.
@@ -20,8 +20,7 @@ impl Implicit {
         (steps, tile): &(Steps, Tile),
         call: &Call<'_, T>,
         mut c: CBlock<'_, T>,
-        scratch: &mut [T],
-        held: &mut Held,
+        copied: &mut InScratch<'_, T>,
     ) {
         let Product { cols, weights, weights_base, rows, .. } = product;
         let (pixels, channels) = (c.rows(), c.columns());
@@ -33,9 +32,9 @@ impl Implicit {
             let ([of_view, of_weights], len) = steps.of(&taps);
             let group = channels.start[2];
             let (image, first) =
-                cols.part(call.kernels, call.image, group, &pixels, &taps, scratch, held);
+                cols.part(call.kernels, call.image, group, [&pixels, &taps], copied);
             let place = rows.place(channels.start) + weights_base + weights.block(run).base;
-            // As many whole steps at once as there may be terms, or a part of one.
+            // As many whole steps at once as there may be taps, or a part of one.
             let at_once = (DOT_TAPS / len).max(1);
             let both = of_view.all().chunks(at_once).zip(of_weights.all().chunks(at_once));
             let last = both.len() - 1;

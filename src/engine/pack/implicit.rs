@@ -1,4 +1,4 @@
-//! The weights as the kernels read them: in panels whose lanes are channels, or turned for
+//! The weights as the kernels read them: in panels whose lanes are channels, or reordered for
 //! backward_data.
 
 use crate::choose::schedule::Corner;
@@ -32,7 +32,7 @@ impl Implicit {
         });
     }
 
-    /// Packs panel `index`. Forward: terms lie as in the weight. Backward_data: terms are output
+    /// Packs panel `index`. Forward: k lies as in the weight. Backward_data: k are the output
     /// channels with the taps of each last to first.
     pub(in crate::engine) fn pack_panel<T: Element>(
         &self,
@@ -76,7 +76,7 @@ impl Implicit {
         let (group, channel) = (index / self.channels, index % self.channels);
         let (patch, taps) = (shape.patch_len(), shape.kernel_taps());
         let weight = &weight[group * shape.group_out() * patch + channel * taps..];
-        // Of a known length, they are turned in registers.
+        // Of a known length, they are reversed in registers.
         if taps == 9 {
             let (rows, _) = row.as_chunks_mut::<9>();
             for (row, filter) in rows.iter_mut().zip(weight.chunks(patch)) {

@@ -10,27 +10,26 @@ use crate::gemm::grid::Block;
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::kernel::Kernel;
 use crate::shape::{Layout, Shape};
+use core::ops::Range;
 
-/// Packs one panel: `count` channels from `first` on of the errors, or of an image with their pixels, for
-/// a run of pixels.
+/// Packs one panel: some of the channels of grad_output, or of an image with its pixels, for a block of pixels.
 pub(super) fn pack_channels<T: Element>(
     shape: &Shape,
     kernel: &Kernel<T>,
     (data, channels): (&[T], usize),
     pixels: &Block,
-    first: usize,
-    count: usize,
+    which: Range<usize>,
     to: &mut [T],
 ) {
     let per_image = shape.output_pixels();
     match shape.layout() {
         Layout::ChannelsFirst => {
-            // A run is a part of one image or several whole ones.
+            // A block is a part of one image or several whole ones.
             let cols = pixels.len / pixels.sizes[0];
             let start = pixels.start[0] * channels * per_image + pixels.first % per_image;
             let columns = Columns {
-                data: &data[start + first * per_image..],
-                lanes: count,
+                data: &data[start + which.start * per_image..],
+                lanes: which.len(),
                 lane: per_image,
                 cols,
                 col: 1,
@@ -40,10 +39,10 @@ pub(super) fn pack_channels<T: Element>(
             pack(kernel, columns, to, false);
         }
         Layout::ChannelsLast => {
-            let data = &data[pixels.first * channels + first..];
+            let data = &data[pixels.first * channels + which.start..];
             let columns = Columns {
                 data,
-                lanes: count,
+                lanes: which.len(),
                 lane: 1,
                 cols: pixels.len,
                 col: channels,

@@ -1,4 +1,4 @@
-//! Products of several classes of rows, with every kernel, against a loop over their terms.
+//! Products of several classes of rows, with every kernel, against a loop over their products.
 
 use super::{CLASSES, Class, Operands, PARTS, Room, multiply};
 use crate::element::Element;
@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 pub(crate) const TESTS: &[Unit] =
     &[("gemm::classes::each_meets_its_own_terms", each_meets_its_own_terms)];
 
-/// The terms of a class: where it begins in both operands, and the terms' places from there.
+/// The products of a class: where it begins in both operands, and the products' places from there.
 struct Terms {
     first: [usize; 2],
     places: [Vec<u32>; 2],
@@ -87,7 +87,7 @@ fn check<T: Element>(isa: Isa, kernel: &Kernel<T>, columns: usize, rng: &mut Sma
     }
 }
 
-/// Kinds with all terms, some and none, in a panel of one part and of several.
+/// Kinds with all products, some and none, in a panel of one part and of several.
 fn each_meets_its_own_terms() {
     fn check_all<T: Element>() {
         let mut rng = SmallRng::seed_from_u64(12);
