@@ -5,8 +5,8 @@
 //! by line.
 
 use super::grid::Offsets;
+use super::operands::{self, Aligned, Panel, height, store};
 use super::target::CBlock;
-use super::{Aligned, Panel, height, store};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Multiply, reach};
 use crate::numerics::{KC, SUMMED_PIXELS};
@@ -28,7 +28,7 @@ const _: () = assert!(2 * SUMMED_PIXELS <= PARTS * KC);
 const ROOM: usize = 2 * FEW;
 
 /// No more are kept at once if they are enough for a tile of each class: with parts of both operands, what a L1 cache holds.
-const FEW: usize = super::SUMS * size_of::<f32>();
+const FEW: usize = operands::SUMS * size_of::<f32>();
 
 /// How much room there is for the sums of so many classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,25 +126,8 @@ pub(crate) fn multiply<'a, T: Element>(
         let (from, vectors) = (index * panel_pitch, kernel.lanes / kernel.vector);
         let panel = Panel { from, vectors, skip: 0, first, width };
         // One job is changed from tile to tile.
-        let mut job = Multiply {
-            count: 0,
-            vectors,
-            a: data.as_ptr(),
-            rows: row_steps.as_ptr(),
-            neighbours: 1,
-            steps_a: row_steps.as_ptr(),
-            beside_a: false,
-            b: panels.as_ptr(),
-            steps_b: row_steps.as_ptr(),
-            packed_b: false,
-            k: 0,
-            tile: sums,
-            tile_pitch,
-            accumulate: false,
-            prefetch: start,
-            prefetch_pitch: c.column_pitch(),
-            prefetch_lines: 0,
-        };
+        let mut job =
+            Multiply { vectors, tile_pitch, prefetch_pitch: c.column_pitch(), ..Multiply::IDLE };
         for first_row in (0..count).step_by(together) {
             let some = together.min(count - first_row);
             let places = &offsets[first_row * number..][..some * number];

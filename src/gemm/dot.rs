@@ -4,8 +4,8 @@
 //! k is large; how few rows and columns there are doesn't matter.
 
 use super::grid::Offsets;
+use super::operands::{SET_CONFLICT, fits};
 use super::target::CBlock;
-use super::{SET_CONFLICT, fits};
 use crate::element::Element;
 use crate::kernel::{DOTS, Dot, Epilogue, Kernels, Side, total};
 

@@ -7,8 +7,8 @@
 //! tile to tile.
 
 use super::grid::Offsets;
+use super::operands::{Aligned, End, Left, Panel, Right, SUMS, biases, store};
 use super::target::CBlock;
-use super::{Aligned, End, Left, Panel, Right, SUMS, biases, store};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Multiply, PackB, PackedB, are_consecutive};
 use crate::numerics::KC;
@@ -147,23 +147,19 @@ pub(super) unsafe fn multiply<T: Element>(
                     });
                 }
                 let mut job = Multiply {
-                    count: height,
                     vectors,
                     a: left.data.as_ptr(),
-                    rows: rows.as_ptr(),
-                    neighbours: 1,
                     steps_a: steps_a.as_ptr(),
                     beside_a: by_lane,
                     b: packed,
                     steps_b: steps_b.as_ptr(),
                     packed_b: true,
                     k,
-                    tile,
                     tile_pitch,
                     accumulate: chunk > 0 || biased || (in_place && epilogue.accumulate),
                     prefetch: tile,
                     prefetch_pitch: tile_pitch,
-                    prefetch_lines: 0,
+                    ..Multiply::IDLE
                 };
                 for row in (0..count).step_by(height) {
                     job.count = height.min(count - row);

@@ -5,9 +5,9 @@
 //! places in the destination. Rows of the destination are thereby written one after the other, too, not a line of each.
 
 use super::grid::Offsets;
+use super::operands::{Left, Right, SET_CONFLICT};
 use super::packed_b::even_pitch;
 use super::target::CBlock;
-use super::{Left, Right, SET_CONFLICT};
 use crate::element::Element;
 use crate::kernel::{Epilogue, Kernel, Side, Stream};
 use crate::numerics::STREAMED_TIMES;

@@ -1,7 +1,7 @@
 //! Winograd's products and transforms, in slices: as many products of the same sizes as a tile has points, and tiles
 //! that become points, or are made of them.
 
-use super::height;
+use super::operands::height;
 use super::target::CBlock;
 use crate::element::Element;
 use crate::kernel::winograd::{Form, Stage, Transform};
@@ -69,23 +69,16 @@ pub(crate) fn multiply<T: Element>(
     let packed_b = of_b[2] == kernel.lanes
         && kernel.packed_b.as_ref().is_some_and(|packed_b| gathers(packed_b.by_lane));
     let mut job = Multiply {
-        count: 0,
         vectors: kernel.lanes / kernel.vector,
-        a: a.as_ptr(),
-        rows: row_steps.as_ptr(),
-        neighbours: 1,
         steps_a: steps_a.as_ptr(),
         beside_a: of_a[2] == 1,
-        b: b.as_ptr(),
         steps_b: steps_b.as_ptr(),
         packed_b,
         k: terms,
-        tile: c.as_mut_ptr(),
         tile_pitch: of_c[1],
         accumulate,
         prefetch: c.as_ptr(),
-        prefetch_pitch: 0,
-        prefetch_lines: 0,
+        ..Multiply::IDLE
     };
     for point in 0..count {
         for panel in 0..panels {

@@ -317,6 +317,29 @@ pub(crate) struct Multiply<T> {
     pub(crate) prefetch_lines: usize,
 }
 
+impl<T> Multiply<T> {
+    /// No rows, no vectors, nothing to fetch: what a product fills in.
+    pub(crate) const IDLE: Self = Self {
+        count: 0,
+        vectors: 0,
+        a: core::ptr::null(),
+        rows: core::ptr::null(),
+        neighbours: 1,
+        steps_a: core::ptr::null(),
+        beside_a: false,
+        b: core::ptr::null(),
+        steps_b: core::ptr::null(),
+        packed_b: false,
+        k: 0,
+        tile: core::ptr::null_mut(),
+        tile_pitch: 0,
+        accumulate: false,
+        prefetch: core::ptr::null(),
+        prefetch_pitch: 0,
+        prefetch_lines: 0,
+    };
+}
+
 /// `to[r * to_pitch + lane] = Σ a[rows[r] + steps_a[t]] * b[steps_b[t] + lane]`, for `t < k` and all lanes of
 /// `panels` panels side by side, stored as the epilogue says, whose bias is of the rows.
 ///
