@@ -15,8 +15,8 @@ use core::ops::Range;
 pub(crate) mod tests;
 
 impl Axis {
-    /// The input element that output `o` and tap `k` read, `o * stride + k * dilation - pad_begin`: `None` where that is
-    /// padding or, for an output or a tap that the axis doesn't have, nowhere.
+    /// The input element that output `o` and tap `k` read, `o * stride + k * dilation - pad_begin`: `None` where that
+    /// is padding or, for an output or a tap that the axis doesn't have, nowhere.
     pub fn source(&self, o: usize, k: usize) -> Option<usize> {
         // The fields are public: an axis that no shape has checked may have any.
         let (point, reach) = (o.checked_mul(self.stride)?, k.checked_mul(self.dilation)?);

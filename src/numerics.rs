@@ -1,8 +1,8 @@
 //! The constants that the proof in `docs/numerics.md` rests on.
 //!
-//! Each is the most that some step of a sum takes, so each stands in a bound there: to change one is to state that bound
-//! anew. Sizes that are chosen for speed, such as [`Kernel::block`](crate::kernel::Kernel), are held to these where they
-//! are made. That a bound holds whatever the layer is, the relations at the end of this file say.
+//! Each is the most that some step of a sum takes, so each stands in a bound there: to change one is to state that
+//! bound anew. Sizes that are chosen for speed, such as [`Kernel::block`](crate::kernel::Kernel), are held to these
+//! where they are made. That a bound holds whatever the layer is, the relations at the end of this file say.
 
 /// KC: the most products that a tile sums before the sum joins those of the blocks before it. An element's error is
 /// thereby that of `KC + k / KC` additions, not of `k`.
@@ -38,8 +38,8 @@ pub(crate) const DIRECT_TERMS: usize = 512;
 /// Pixels of a row whose products a direct convolution along the channels adds up in a register.
 pub(crate) const DIRECT_LINE: usize = 256;
 
-/// Vectors of a plane whose products one register of a kernel's gradient adds up before it joins a total, asked for after
-/// every [`DIRECT_BAND`] rows.
+/// Vectors of a plane whose products one register of a kernel's gradient adds up before it joins a total, asked for
+/// after every [`DIRECT_BAND`] rows.
 pub(crate) const DIRECT_STEPS: usize = 256;
 
 /// Rows of outputs that such a gradient walks down before it goes on to the next vector of columns.

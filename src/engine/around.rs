@@ -1,4 +1,5 @@
-//! The epilogue of a pass whose engine adds to its destination bit by bit: what it adds to comes before, bounds come after.
+//! The epilogue of a pass whose engine adds to its destination bit by bit: what it adds to comes before, bounds come
+//! after.
 //!
 //! `backward_data` needs it where some pixels meet no tap, or where col2im sums the cols; and a layer of no
 //! input, whose sums are zero. Where every element is stored once, the store itself does all of this.

@@ -2,10 +2,10 @@
 //!
 //! The same view as forward with its tables swapped: rows are taps, and k are the pixels. Lanes are
 //! output channels, in panels transposed from grad_output block by block. Few output channels
-//! would leave such panels empty, and few taps wouldn't pay for them: there, pixels lie side by side in both operands, and tiles of
-//! dot products sum them. Channels last, the channels of a row of taps lie side by side: it can have the lanes, and output
-//! channels are the rows, with nothing packed. Where every pixel meets one tap, image and grad_output are alike, and
-//! the image is the one that is transposed if it has at most half as many channels.
+//! would leave such panels empty, and few taps wouldn't pay for them: there, pixels lie side by side in both operands,
+//! and tiles of dot products sum them. Channels last, the channels of a row of taps lie side by side: it can have the
+//! lanes, and output channels are the rows, with nothing packed. Where every pixel meets one tap, image and
+//! grad_output are alike, and the image is the one that is transposed if it has at most half as many channels.
 
 use super::Layer;
 use super::classes::Classes;
@@ -443,8 +443,8 @@ impl BackwardWeight {
     }
 }
 
-/// The destination with output channels for rows and a view's taps for lanes, and where the channels of a block lie in the
-/// outputs' errors, `pitch` apart.
+/// The destination with output channels for rows and a view's taps for lanes, and where the channels of a block lie in
+/// grad_output, `pitch` apart.
 fn outputs_by_taps(shape: &Shape, cols: &Cols, pitch: usize) -> Result<(Target, Grid), Error> {
     let (groups, outputs, patch) = (shape.groups(), shape.group_out(), shape.patch_len());
     let pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];

@@ -11,8 +11,8 @@
 //! backward_data    dcols[p][t] = Σ_k dG[k][p] W[k][t]         lanes are taps; then col2im
 //! ```
 //!
-//! Where a patch is the whole image, cols is the input itself and nothing is copied at all. Each pass has products of its
-//! own, so that they are made one pass at a time.
+//! Where a patch is the whole image, cols is the input itself and nothing is copied at all. Each pass has products of
+//! its own, so that they are made one pass at a time.
 
 use super::{Layer, Weights};
 use crate::element::Element;

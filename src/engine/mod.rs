@@ -2,7 +2,8 @@
 //!
 //! [`implicit`] and [`backward_weight`] are matrix products over the view of cols, [`few_pixels`] the
 //! same with a small cols that is written out, [`direct`] runs stencils where a group has few channels,
-//! [`winograd`] multiplies less, in a basis without taps, [`explicit`] is the textbook, and [`bias`] sums the channels of the gradient of the output.
+//! [`winograd`] multiplies less, in a basis without taps, [`explicit`] is the textbook, and [`bias`] sums the channels
+//! of the gradient of the output.
 
 pub(crate) mod around;
 pub(crate) mod backward_weight;

@@ -6,7 +6,8 @@ use crate::pass::Write;
 /// The most elements that partial sums may take: 8 MiB of f64.
 pub(super) const PARTIALS: usize = 1 << 20;
 
-/// Elements of partial sums of a destination of `len` elements: none if there is one part, which is summed in its place.
+/// Elements of partial sums of a destination of `len` elements: none if there is one part, which is summed in its
+/// place.
 pub(super) fn elements(parts: usize, len: usize) -> usize {
     if parts == 1 { 0 } else { parts * len }
 }

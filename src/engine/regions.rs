@@ -199,7 +199,8 @@ impl Regions {
 
     /// Calls `multiply` for the pixels of a block that meet the same taps, some [`ROWS`] at a time:
     /// their numbers within the block, where the first tap of the block that they meet lies in both operands, and where
-    /// from there on all of the first `taps` lie that they meet. Pixels come in multiples of `step`, but for the last of each kind.
+    /// from there on all of the first `taps` lie that they meet. Pixels come in multiples of `step`, but for the last
+    /// of each kind.
     pub(super) fn for_each(
         &self,
         pixels: &Block,

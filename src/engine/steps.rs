@@ -16,8 +16,8 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Those of blocks of taps with these sizes, whose neighbours lie so far apart in both operands: planes, rows, columns and
-    /// channels.
+    /// Those of blocks of taps with these sizes, whose neighbours lie so far apart in both operands: planes, rows,
+    /// columns and channels.
     pub(super) fn new(run: [usize; AXES], pitches: [[usize; AXES]; 2]) -> Result<Self, Error> {
         let [d, h, w, depth] = run;
         let rows = pitches.iter().all(|&[.., tap, _]| w == 1 || tap == depth);
@@ -45,8 +45,8 @@ impl Steps {
     }
 }
 
-/// Elements that lie side by side, and the steps of them, for so many taps of three axes and so many channels; where the image is
-/// copied or has no other channels, as is assumed here.
+/// Elements that lie side by side, and the steps of them, for so many taps of three axes and so many channels; where
+/// the image is copied or has no other channels, as is assumed here.
 pub(crate) fn side_by_side(taps: [usize; 3], dilation: usize, channels: usize) -> [usize; 2] {
     let [d, h, w] = taps;
     let planes = d.saturating_mul(h);

@@ -1,5 +1,5 @@
-//! A product panel by panel of b: up to [`ROWS`] of a's rows at a time, tile after tile of which meets the same block of a
-//! panel before the next block.
+//! A product panel by panel of b: up to [`ROWS`] of a's rows at a time, tile after tile of which meets the same block
+//! of a panel before the next block.
 
 use super::grid::Offsets;
 use super::operands::{Aligned, End, Left, Panel, ROWS, Right, SUMS, begin, height, store};
@@ -14,8 +14,8 @@ use core::slice;
 ///
 /// # Safety
 /// The machine has the ISA of the kernel. Every row and every offset of k of `left` is within its data, and so is every
-/// vector of these panels, ended so, at every offset of k of `right`; both have as many, which are consecutive in `left` if
-/// `beside_a`. `c` has the rows of `left`, and a bias
+/// vector of these panels, ended so, at every offset of k of `right`; both have as many, which are consecutive in
+/// `left` if `beside_a`. `c` has the rows of `left`, and a bias
 /// an element for each row or lane.
 pub(super) unsafe fn multiply<T: Element>(
     kernel: &Kernel<T>,

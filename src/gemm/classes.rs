@@ -1,8 +1,8 @@
 //! [`multiply`](super::multiply) for rows of several classes, each of which has a k of its own.
 //!
-//! Row `r` is of class `r % classes`. A tile has rows of one class, so that products which only others have cost it nothing.
-//! Its sums are kept where its rows have their places among all, and those of all classes are written together, line
-//! by line.
+//! Row `r` is of class `r % classes`. A tile has rows of one class, so that products which only others have cost it
+//! nothing. Its sums are kept where its rows have their places among all, and those of all classes are written
+//! together, line by line.
 
 use super::grid::Offsets;
 use super::operands::{self, Aligned, Panel, height, store};
@@ -27,7 +27,8 @@ const _: () = assert!(2 * SUMMED_PIXELS <= PARTS * KC);
 /// Bytes of the sums that there is room for.
 const ROOM: usize = 2 * FEW;
 
-/// No more are kept at once if they are enough for a tile of each class: with parts of both operands, what a L1 cache holds.
+/// No more are kept at once if they are enough for a tile of each class: with parts of both operands, what a L1 cache
+/// holds.
 const FEW: usize = operands::SUMS * size_of::<f32>();
 
 /// How much room there is for the sums of so many classes.
@@ -63,8 +64,8 @@ pub(crate) struct Class<'a> {
     pub(crate) k: [Offsets<'a>; 2],
 }
 
-/// Both operands: row `r` of a class and its index `i` of k meet at `data[first + rows[r] + k[i]]`, that index and lane `l`
-/// of panel `p` at `panels[p * panel_pitch + first + k[i] + l]`.
+/// Both operands: row `r` of a class and its index `i` of k meet at `data[first + rows[r] + k[i]]`, that index and
+/// lane `l` of panel `p` at `panels[p * panel_pitch + first + k[i] + l]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, T> {
     pub(crate) data: &'a [T],
@@ -76,8 +77,8 @@ pub(crate) struct Operands<'a, T> {
 /// Fills `c` with the products of all classes, or adds them to it.
 ///
 /// # Panics
-/// If an operand leaves its slice, the classes have no [`Room`], or the block hasn't the rows of all: the caller's tables
-/// are wrong.
+/// If an operand leaves its slice, the classes have no [`Room`], or the block hasn't the rows of all: the caller's
+/// tables are wrong.
 pub(crate) fn multiply<'a, T: Element>(
     kernel: &Kernel<T>,
     c: &mut CBlock<'_, T>,
@@ -156,16 +157,16 @@ pub(crate) fn multiply<'a, T: Element>(
                         job.prefetch =
                             start.wrapping_add(fetched.map_or(0, |&place| place as usize));
                         // SAFETY: having the kernel proves its ISA. The asserts above hold every row plus every step
-                        // within a, and every step plus a panel within b, for a class that has products; both tables have
-                        // so many. Rows `row..row + count` of all classes, and one more where a step of the kernel's
-                        // rows ends with it, are fewer than `together`, or as many: `sums` has room for them.
+                        // within a, and every step plus a panel within b, for a class that has products; both tables
+                        // have so many. Rows `row..row + count` of all classes, and one more where a step of the
+                        // kernel's rows ends with it, are fewer than `together`, or as many: `sums` has room for them.
                         // `accumulate` says that those of this class were written for an earlier part.
                         unsafe { (kernel.multiply)(&job) };
                     }
                 }
             }
-            // SAFETY: the sums of all classes were written, for `some` rows of each with all lanes of a panel, a row after
-            // the other; `places` are those of as many rows of the block.
+            // SAFETY: the sums of all classes were written, for `some` rows of each with all lanes of a panel, a row
+            // after the other; `places` are those of as many rows of the block.
             unsafe { store(kernel, c, &panel, (sums, kernel.lanes), places, &epilogue) };
         }
     }

@@ -20,8 +20,8 @@ pub(crate) struct Operand<'a, T> {
     pub(crate) steps: Offsets<'a>,
 }
 
-/// Fills `c` with the products of the rows of the left operand and of the right one, which are the block's lanes, tile by
-/// tile; every step has `len` elements.
+/// Fills `c` with the products of the rows of the left operand and of the right one, which are the block's lanes, tile
+/// by tile; every step has `len` elements.
 ///
 /// # Panics
 /// If an operand leaves its slice, or the kernel has no such tile: the caller's tables are wrong.

@@ -1,7 +1,8 @@
 //! Matrix products. Knows nothing of convolution: only grids of places, panels and blocks.
 //!
-//! [`multiply`] fills one block of a [`Target`](target::Target) in the order of loops that suits its sizes; [`classes`] does so
-//! for rows that have a k of their own, [`dot`] for a few rows and columns, and [`tiles`] for Winograd's points.
+//! [`multiply`] fills one block of a [`Target`](target::Target) in the order of loops that suits its sizes;
+//! [`classes`] does so for rows that have a k of their own, [`dot`] for a few rows and columns, and [`tiles`] for
+//! Winograd's points.
 
 mod by_panel;
 pub(crate) mod classes;

@@ -53,8 +53,8 @@ pub(crate) fn multiply<T: Element>(
     }
 }
 
-/// [`multiply`] of packed panels: what is left of the last one by the narrow kernel, where that is enough. 48 channels are a
-/// panel of 32 and one of 16.
+/// [`multiply`] of packed panels: what is left of the last one by the narrow kernel, where that is enough. 48 channels
+/// are a panel of 32 and one of 16.
 pub(crate) fn multiply_panels<T: Element>(
     kernels: &Kernels<T>,
     kernel: &Kernel<T>,

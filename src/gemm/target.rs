@@ -150,8 +150,8 @@ impl<'a, T> CBlock<'a, T> {
         CBlock { target: self.target, data, rows: self.rows, offsets, columns: self.columns }
     }
 
-    /// Some of the block's columns, by their numbers within it; [`columns`](Self::columns) says how many they are and where, its box
-    /// is still the whole block's.
+    /// Some of the block's columns, by their numbers within it; [`columns`](Self::columns) says how many they are and
+    /// where, its box is still the whole block's.
     ///
     /// # Panics
     /// If it has no such columns, or they aren't evenly spaced: the caller's are wrong.
@@ -221,8 +221,8 @@ impl<'a, T> CBlock<'a, T> {
         (self.data.0, base + rows.reach() + columns.reach() + 1)
     }
 
-    /// The place, from [`start`](Self::start), of the block's row at a position of its box, if a box of `sizes` rows from
-    /// there on is within it.
+    /// The place, from [`start`](Self::start), of the block's row at a position of its box, if a box of `sizes` rows
+    /// from there on is within it.
     ///
     /// # Panics
     /// If it isn't: the caller's position is wrong.

@@ -125,7 +125,8 @@ pub(crate) struct Kernels<T: 'static> {
     pub(crate) isa: Isa,
     /// Many rows, few vectors: for panels packed as narrow as a vector.
     pub(crate) tall: Kernel<T>,
-    /// As tall, for panels of one vector, where those of `tall` have more; and for what fills no more of their last one.
+    /// As tall, for panels of one vector, where those of `tall` have more; and for what fills no more of their last
+    /// one.
     pub(crate) narrow: Option<Kernel<T>>,
     /// Few rows, several vectors: for lanes that lie side by side in memory.
     pub(crate) wide: Kernel<T>,
@@ -159,8 +160,8 @@ impl<T> Kernels<T> {
         kernels.find(|kernel| kernel.lanes == lanes)
     }
 
-    /// Which lanes of a block a tall kernel multiplies itself, and which the narrow one does: those of a last panel that
-    /// has no more than fill a panel of its own.
+    /// Which lanes of a block a tall kernel multiplies itself, and which the narrow one does: those of a last panel
+    /// that has no more than fill a panel of its own.
     pub(crate) fn shared<'a>(
         &'a self,
         kernel: &'a Kernel<T>,
@@ -176,8 +177,8 @@ impl<T> Kernels<T> {
     }
 }
 
-/// What only this module and those within it can write down: so nothing outside makes a table of kernels, and having one
-/// proves what its ISA's file says of it.
+/// What only this module and those within it can write down: so nothing outside makes a table of kernels, and having
+/// one proves what its ISA's file says of it.
 #[derive(Debug, Clone, Copy)]
 struct Proof;
 
@@ -205,7 +206,8 @@ pub(crate) struct Kernel<T: 'static> {
     pub(crate) rows: usize,
     /// Smaller tiles have a multiple of this many rows.
     pub(crate) row_step: usize,
-    /// How many [neighbouring rows](Multiply::neighbours) there are tiles for, the best first, and the rows of the largest.
+    /// How many [neighbouring rows](Multiply::neighbours) there are tiles for, the best first, and the rows of the
+    /// largest.
     pub(crate) neighbours: &'static [[usize; 2]],
     /// Lanes of the widest tile: the width of a panel.
     pub(crate) lanes: usize,
@@ -279,7 +281,8 @@ pub(crate) struct Dot<T> {
 /// `rows` has `count > 0` entries, and `a` is good at each of them plus every step of a; `b` is good
 /// for `vectors` vectors at every step of b; both tables have `k` entries; nothing else refers to the vectors of the
 /// tile's rows, which are `tile_pitch` elements apart and initialised if `accumulate`: `count` of them, or the next
-/// multiple of the kernel's `row_step` (if the kernel packs b of such a product, or rows have neighbours, just `count`).
+/// multiple of the kernel's `row_step` (if the kernel packs b of such a product, or rows have neighbours, just
+/// `count`).
 pub(crate) struct Multiply<T> {
     /// Rows wanted; those past them that complete a step are computed or not, as the kernel likes.
     pub(crate) count: usize,

@@ -131,8 +131,8 @@ fn a_times_identity_is_a() {
     check_identity::<f64>();
 }
 
-/// Rows that lie side by side, all of them or in neighbours, are summed as others are, and so are those that nearly do: two
-/// of them are one.
+/// Rows that lie side by side, all of them or in neighbours, are summed as others are, and so are those that nearly
+/// do: two of them are one.
 fn check_beside<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(8);
     for (isa, kernel, _) in kernels::<T>() {

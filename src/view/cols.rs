@@ -79,8 +79,8 @@ pub(crate) struct Limits {
 }
 
 impl Cols {
-    /// A view whose blocks keep the limits, without tables yet: not all readers want both. `with_pixels` and `with_taps` are
-    /// pitches of further grids that will be cut in the same blocks.
+    /// A view whose blocks keep the limits, without tables yet: not all readers want both. `with_pixels` and
+    /// `with_taps` are pitches of further grids that will be cut in the same blocks.
     pub(crate) fn new(
         source: Source,
         limits: Limits,

@@ -99,8 +99,8 @@ impl Source {
             && h.outputs * w.outputs >= 64
     }
 
-    /// What it takes to copy all that the outputs of one image read, for vectors of so many lanes: rows, vectors and gaps
-    /// between elements that don't follow each other.
+    /// What it takes to copy all that the outputs of one image read, for vectors of so many lanes: rows, vectors and
+    /// gaps between elements that don't follow each other.
     pub(crate) fn copied(&self, beside: Beside, vector: usize) -> [f64; 3] {
         let flat = beside == Beside::Planes;
         let [d, h, w] = &self.walks;
@@ -150,7 +150,8 @@ impl Source {
         }
     }
 
-    /// The channel's and the axes' values of four in the order of the layout: the reverse of [`by_layout`](Self::by_layout).
+    /// The channel's and the axes' values of four in the order of the layout: the reverse of
+    /// [`by_layout`](Self::by_layout).
     pub(crate) fn split_layout(&self, [a, b, c, d]: [usize; 4]) -> (usize, [usize; 3]) {
         match self.layout {
             Layout::ChannelsFirst => (a, [b, c, d]),

@@ -4,8 +4,8 @@
 //! The weights are packed once per call, so that the outputs of a tap lie side by side too: of the first
 //! channel of each group, then of the second. A unit
 //! of work is a line, at most [`DIRECT_LINE`] pixels of a row: of the output (forward), of the input
-//! (backward_data, which reads all outputs that a pixel meets). backward_weight sums part of the lines for a block of channels;
-//! the parts are cut by shape and added up in their order.
+//! (backward_data, which reads all outputs that a pixel meets). backward_weight sums part of the lines for a block of
+//! channels; the parts are cut by shape and added up in their order.
 
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;

@@ -90,7 +90,8 @@ impl Implicit {
         }
     }
 
-    /// Writes the weights that input channel `index` has in each output channel, tap by tap, the last first: channels last.
+    /// Writes the weights that input channel `index` has in each output channel, tap by tap, the last first: channels
+    /// last.
     fn turn<T: Element>(&self, shape: &Shape, weight: &[T], index: usize, row: &mut [T]) {
         let (group, channel) = (index / self.channels, index % self.channels);
         let (patch, outputs) = (shape.patch_len(), shape.group_out());

@@ -174,7 +174,8 @@ impl<V: Vector, const COMBS: usize, const COLS: usize> Ends<V, COMBS, COLS> {
     }
 }
 
-/// Stores the first `count` lanes of a sum, `pitch` apart; without an epilogue, as they are. An epilogue has no residual:
+/// Stores the first `count` lanes of a sum, `pitch` apart; without an epilogue, as they are. An epilogue has no
+/// residual:
 /// [`Stencils`] add it to what was stored.
 ///
 /// # Safety
