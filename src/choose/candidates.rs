@@ -104,7 +104,7 @@ impl<'a, T: Element> Question<'a, T> {
                 let phases = Phases::new(shape.axes3())?;
                 sources = room(phases.len())?;
                 let walks = phases.iter().map(|phase| phase.map(|axis| axis.walk));
-                sources.extend(walks.map(|walks| Source::errors(shape, walks)));
+                sources.extend(walks.map(|walks| Source::grad_output(shape, walks)));
             }
         }
         let mut cuts = room(sources.len())?;

@@ -378,7 +378,7 @@ impl<'a, T: Element> Costs<'a, T> {
         let q = self.q;
         let Some(kernel) = q.kernels.of_panels(s.width) else { return f64::INFINITY };
         let Some(source) = q.sources.first() else { return f64::INFINITY };
-        let errors = Source::errors(&q.shape, source.walks);
+        let errors = Source::grad_output(&q.shape, source.walks);
         let of = Sizes::of(&errors);
         let inputs = q.shape.group_in();
         let lanes = self.lanes(kernel, inputs, false);

@@ -136,7 +136,7 @@ impl BackwardWeight {
     ) -> Result<Option<Self>, Error> {
         let input = Source::input(shape);
         // Every pixel's tap reads grad_output as it reads the image.
-        let source = if swapped { Source::errors(shape, input.walks) } else { input };
+        let source = if swapped { Source::grad_output(shape, input.walks) } else { input };
         // The weights' pitches of the lanes' channels and of the rows'.
         let (count, pitch, rows) = match swapped {
             true => (shape.group_in(), 1, source.by_layout(shape.patch_len(), [0; 3])),

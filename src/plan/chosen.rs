@@ -359,7 +359,7 @@ impl Chosen {
         }
     }
 
-    /// Runs backward_weight, on the input and the outputs' errors.
+    /// Runs backward_weight, on the input and grad_output.
     pub(super) fn backward_weight<T: Element>(
         &self,
         layer: &Layer<'_, T>,

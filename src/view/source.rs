@@ -37,8 +37,8 @@ impl Source {
         }
     }
 
-    /// The outputs' errors of a layer, read by these walks.
-    pub(crate) fn errors(shape: &Shape, walks: [Walk; MAX_AXES]) -> Self {
+    /// The gradient of a layer's output, read by these walks.
+    pub(crate) fn grad_output(shape: &Shape, walks: [Walk; MAX_AXES]) -> Self {
         Self {
             layout: shape.layout(),
             batch: shape.batch(),

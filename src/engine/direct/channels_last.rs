@@ -261,8 +261,8 @@ impl ChannelsLast {
                 let Line { image, at, x } = lines.get(line);
                 let input = &input[image * shape.image_len()..][..shape.image_len()];
                 let row = (image * lines.sizes[0] + at[0]) * rows + at[1];
-                let errors = &grad_output[(row * columns + x.start) * channels..];
-                let sources = [&input[source..], &errors[first..]];
+                let grad_output = &grad_output[(row * columns + x.start) * channels..];
+                let sources = [&input[source..], &grad_output[first..]];
                 let (row, widths) = (Row { at, x }, (self.channels, width));
                 kernels.stencils.correlate_row(&self.forward, row, widths, sources, sums);
             }

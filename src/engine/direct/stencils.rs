@@ -21,7 +21,7 @@ pub(super) fn forward_stencil(shape: &Shape) -> Stencil {
     }
 }
 
-/// How the input, taps and one plane of the outputs' errors meet: a stencil for each phase that
+/// How the input, taps and one plane of grad_output meet: a stencil for each phase that
 /// meets a tap; with a stride of 2, the two that share the phases of all axes but the innermost
 /// are twins.
 pub(super) fn backward_stencils(shape: &Shape) -> Result<Vec<[Option<Stencil>; 2]>, Error> {

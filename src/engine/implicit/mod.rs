@@ -140,7 +140,7 @@ impl Implicit {
             Corner::Channels | Corner::Pixels => [width, taps.saturating_mul(width)],
         };
         for phase in phases.iter() {
-            let source = Source::errors(shape, phase.map(|axis| axis.walk));
+            let source = Source::grad_output(shape, phase.map(|axis| axis.walk));
             let tap = |a: usize| kernel[a + 1].saturating_mul(pitch);
             let steps = [0, 1, 2].map(|a| phase[a].step.saturating_mul(tap(a)));
             let base = (0..MAX_AXES).map(|a| phase[a].last.saturating_mul(tap(a))).sum();

@@ -7,7 +7,7 @@
 //! that nothing is masked but the last channels.
 //!
 //! Several pixels of a run are summed at once, so that a vector of weights is read once for all of
-//! them; the gradient of the weights sums several taps at once, so that a vector of errors is.
+//! them; the gradient of the weights sums several taps at once, so that a vector of grad_output is.
 //! [`lanes`] has how the lanes of outputs meet those of the source.
 
 use super::windows::write;
@@ -61,9 +61,9 @@ pub(crate) struct ApplyRow<'a, T> {
     pub(super) epilogue: Epilogue<'a, T>,
 }
 
-/// `sums += source * errors` for the pixels of a row and the first channels at each of the pointers: for
+/// `sums += source * grad_output` for the pixels of a row and the first channels at each of the pointers: for
 /// `width` outputs. The caller vouches for the ISA, for channels that [fit](Channels::fit) its vectors,
-/// `width` being whole groups, for the stencil in images of such pixels, for the errors, and for
+/// `width` being whole groups, for the stencil in images of such pixels, for the grad_output, and for
 /// sums of `width` elements to a term of a tap.
 pub(crate) struct CorrelateRow<'a, T> {
     pub(super) stencil: &'a Stencil,
@@ -72,7 +72,7 @@ pub(crate) struct CorrelateRow<'a, T> {
     pub(super) width: usize,
     pub(super) source: *const T,
     /// Of the first pixel of the row.
-    pub(super) errors: *const T,
+    pub(super) grad_output: *const T,
     pub(super) sums: *mut T,
 }
 
@@ -352,7 +352,7 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
         let (len, cols) = run(s, &inner, x, end);
         meetings.find(s, job.row.at, x, &cols, [pixel, weights]);
         let mut taps = meetings.taps();
-        let errors = job.errors.wrapping_add((x - job.row.x.start) * channels.count);
+        let grad_output = job.grad_output.wrapping_add((x - job.row.x.start) * channels.count);
         // As even as may be.
         let together = taps.len().div_ceil(taps.len().div_ceil(TOGETHER).max(1));
         while !taps.is_empty() {
@@ -365,7 +365,7 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
                 count => count,
             };
             let (some, rest) = taps.split_at(count);
-            let some = Taps::<V, TOGETHER> { job, step, taps: some, errors, len };
+            let some = Taps::<V, TOGETHER> { job, step, taps: some, grad_output, len };
             // SAFETY: the caller vouches for the job; the taps are those that the run meets.
             unsafe {
                 match (count, places) {
@@ -394,14 +394,14 @@ unsafe fn correlate_runs<V: Vector<Element: Element>>(
 }
 
 /// The sums of `TAPS` taps that a run of `len` pixels meets. To be run with what [`CorrelateRow`] asks for;
-/// every pixel of the run meets the taps, `errors` are its first's, and places are those of the job's
+/// every pixel of the run meets the taps, `grad_output` are its first's, and places are those of the job's
 /// groups.
 struct Taps<'a, V: Vector, const TAPS: usize> {
     job: &'a CorrelateRow<'a, V::Element>,
     /// Elements from the source of an output to that of the next.
     step: usize,
     taps: &'a [[usize; 2]],
-    errors: *const V::Element,
+    grad_output: *const V::Element,
     len: usize,
 }
 
@@ -409,8 +409,8 @@ impl<'a, V: Vector<Element: Element>, const TAPS: usize> Taps<'a, V, TAPS> {
     /// The same for another number of taps.
     #[inline(always)]
     fn of<const OTHER: usize>(self) -> Taps<'a, V, OTHER> {
-        let Self { job, step, taps, errors, len } = self;
-        Taps { job, step, taps, errors, len }
+        let Self { job, step, taps, grad_output, len } = self;
+        Taps { job, step, taps, grad_output, len }
     }
 }
 
@@ -427,15 +427,15 @@ impl<V: Vector<Element: Element>, const TAPS: usize> Part<V> for Taps<'_, V, TAP
             // SAFETY: the caller vouches for these channels of every pixel and tap.
             unsafe {
                 let mut sums = [V::splat(V::Element::ZERO); TAPS];
-                let mut errors = self.errors.wrapping_add(channel);
+                let mut grad_output = self.grad_output.wrapping_add(channel);
                 let mut at = 0_usize;
                 for _ in 0..self.len {
-                    let error = lanes.load(errors);
+                    let error = lanes.load(grad_output);
                     for tap in 0..TAPS {
                         let source = lanes.source(from[tap].wrapping_add(at), term);
                         sums[tap] = source.mul_add(error, sums[tap]);
                     }
-                    errors = errors.wrapping_add(channels.count);
+                    grad_output = grad_output.wrapping_add(channels.count);
                     at = at.wrapping_add(step);
                 }
                 for tap in 0..TAPS {

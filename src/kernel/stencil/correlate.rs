@@ -1,4 +1,4 @@
-//! The gradient of a filter from a source and the outputs' errors.
+//! The gradient of a filter from a source and grad_output.
 
 use super::windows::{Ends, Window, Windows, shifted};
 use super::{Correlate, Stencil};
@@ -84,7 +84,7 @@ unsafe fn correlate_filter<V: Vector<Element: Element>, const STEP: usize>(
 /// Sums `ROWS` by `COLS` neighbouring taps of every filter over all planes.
 ///
 /// The walk goes down the rows of the source. Each is read once for all rows of taps: it meets
-/// the errors of all rows of outputs that use it, which move along.
+/// the gradients of all rows of outputs that use it, which move along.
 ///
 /// To be run with what [`Correlate`] asks for, and the taps are the stencil's; rows of taps that are
 /// taken together lie side by side in the source, and `STEP` is known.
@@ -151,7 +151,7 @@ unsafe fn sum_taps<
     // SAFETY: rows outside the source are left out and windows keep lanes within a row; outputs
     // are those of the stencil, which fits every plane of every filter.
     unsafe {
-        let (job_source, errors_of) =
+        let (job_source, grad_output_of) =
             (job.source.add(filter * job.pitches[0]), job.output.add(filter * job.pitches[1]));
         let weight = job.weight.add(filter * job.pitches[2]);
         let zero = [[V::splat(V::Element::ZERO); COLS]; ROWS];
@@ -173,9 +173,9 @@ unsafe fn sum_taps<
                                 &made
                             }
                         };
-                        let errors = errors_of.add(output + x);
+                        let grad_output = grad_output_of.add(output + x);
                         let column =
-                            Column { source, errors, s, origin, rows: [top, bottom], count };
+                            Column { source, grad_output, s, origin, rows: [top, bottom], count };
                         // Copies of what is held in registers; a copy of masks would cost more than it
                         // saves, but for steps of two.
                         let own = windows.each[0];
@@ -218,8 +218,8 @@ unsafe fn sum_taps<
 struct Column<'a, T> {
     /// The plane.
     source: *const T,
-    /// The columns' errors in row 0 of the outputs.
-    errors: *const T,
+    /// The columns in row 0 of grad_output.
+    grad_output: *const T,
     s: &'a Stencil,
     /// Where the first row of taps reads for row 0.
     origin: isize,
@@ -230,10 +230,10 @@ struct Column<'a, T> {
 }
 
 impl<T: Element> Column<'_, T> {
-    /// Adds the products of the taps with the errors of all rows.
+    /// Adds the products of the taps with the gradients of all rows.
     ///
     /// # Safety
-    /// Source and errors are planes of the stencil's; windows and `STEP` are as in [`Taps`]; if
+    /// Source and grad_output are planes of the stencil's; windows and `STEP` are as in [`Taps`]; if
     /// `INNER`, there are as many columns as lanes, and all windows are whole.
     #[inline(always)]
     unsafe fn add<
@@ -247,27 +247,30 @@ impl<T: Element> Column<'_, T> {
         windows: &[Window<V>; COLS],
         sums: &mut [[V; COLS]; ROWS],
     ) {
-        let &Self { errors: of_row, s, rows: [top, bottom], count, .. } = self;
+        let &Self { grad_output: of_row, s, rows: [top, bottom], count, .. } = self;
         // How many rows of outputs back a row of the source may reach.
         let reach = (ROWS - 1) / if ROWS == 1 { 1 } else { STEP };
         let inner = bottom.min(top + reach)..bottom;
         // SAFETY: as the caller says; rows up to the last are those of the outputs.
         unsafe {
-            let errors_of = |y: usize| {
+            let grad_output_of = |y: usize| {
                 let row = of_row.add(y * s.output_pitches[1]);
                 if INNER { V::load(row) } else { V::load_first(row, count) }
             };
-            let mut errors = [V::splat(T::ZERO); ROWS];
+            let mut grad_output = [V::splat(T::ZERO); ROWS];
             // Rows at either end meet some rows of taps only. With one loop for both ends the compiler keeps what
             // three rows of taps hold in 16 registers; other stencils lose by it.
             if const { ROWS == 3 && STEP == 1 && V::REGISTERS < 32 } {
                 let (mut y, mut end) = (top, inner.start);
                 loop {
                     while y < end {
-                        let row = if y < bottom { errors_of(y) } else { V::splat(T::ZERO) };
-                        errors = shifted(errors, row);
+                        let row = if y < bottom { grad_output_of(y) } else { V::splat(T::ZERO) };
+                        grad_output = shifted(grad_output, row);
                         self.add_row::<V, ROWS, COLS, STEP, INNER, false>(
-                            y, windows, &errors, sums,
+                            y,
+                            windows,
+                            &grad_output,
+                            sums,
                         );
                         y += 1;
                     }
@@ -275,33 +278,38 @@ impl<T: Element> Column<'_, T> {
                         return;
                     }
                     while y < bottom {
-                        errors = shifted(errors, errors_of(y));
-                        self.add_row::<V, ROWS, COLS, STEP, INNER, true>(y, windows, &errors, sums);
+                        grad_output = shifted(grad_output, grad_output_of(y));
+                        self.add_row::<V, ROWS, COLS, STEP, INNER, true>(
+                            y,
+                            windows,
+                            &grad_output,
+                            sums,
+                        );
                         y += 1;
                     }
                     end = bottom + reach;
                 }
             }
             for y in top..inner.start {
-                errors = shifted(errors, errors_of(y));
-                self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &errors, sums);
+                grad_output = shifted(grad_output, grad_output_of(y));
+                self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &grad_output, sums);
             }
             for y in inner {
-                errors = shifted(errors, errors_of(y));
-                self.add_row::<V, ROWS, COLS, STEP, INNER, true>(y, windows, &errors, sums);
+                grad_output = shifted(grad_output, grad_output_of(y));
+                self.add_row::<V, ROWS, COLS, STEP, INNER, true>(y, windows, &grad_output, sums);
             }
             for y in bottom..bottom + reach {
-                errors = shifted(errors, V::splat(T::ZERO));
-                self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &errors, sums);
+                grad_output = shifted(grad_output, V::splat(T::ZERO));
+                self.add_row::<V, ROWS, COLS, STEP, INNER, false>(y, windows, &grad_output, sums);
             }
         }
     }
 
     /// Adds the products of the rows of the source that come into reach with row `y` of the outputs,
-    /// with its errors and those of the rows before it.
+    /// with its gradients and those of the rows before it.
     ///
     /// # Safety
-    /// As [`add`](Self::add); if `WHOLE`, all errors are of the column's rows.
+    /// As [`add`](Self::add); if `WHOLE`, all gradients are of the column's rows.
     #[inline(always)]
     unsafe fn add_row<
         V: Vector<Element = T>,
@@ -314,7 +322,7 @@ impl<T: Element> Column<'_, T> {
         &self,
         y: usize,
         windows: &[Window<V>; COLS],
-        errors: &[V; ROWS],
+        grad_output: &[V; ROWS],
         sums: &mut [[V; COLS]; ROWS],
     ) {
         let &Self { source, s, origin, rows: [top, bottom], .. } = self;
@@ -342,9 +350,9 @@ impl<T: Element> Column<'_, T> {
                             continue;
                         }
                         let back = (row - phase) / step;
-                        // Zeros in place of errors would turn what isn't finite into NaN.
+                        // Zeros in place of grad_output would turn what isn't finite into NaN.
                         if WHOLE || (y >= top + back && y < bottom + back) {
-                            sums[row][col] = errors[back].mul_add(pixels, sums[row][col]);
+                            sums[row][col] = grad_output[back].mul_add(pixels, sums[row][col]);
                         }
                     }
                 }

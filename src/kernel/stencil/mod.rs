@@ -42,7 +42,7 @@ pub(crate) struct Stencils<T: 'static> {
     /// The same for the filters of a group, if the ISA loads some lanes of a vector in one instruction.
     /// Else a matrix product does it better.
     pub(crate) group: Option<Groups<T>>,
-    /// The gradient of a filter from a source and the outputs' errors.
+    /// The gradient of a filter from a source and grad_output.
     pub(crate) correlate: unsafe fn(&Correlate<'_, T>),
     /// A row of outputs whose pixels are rows of channels.
     pub(crate) apply_row: unsafe fn(&ApplyRow<'_, T>),
@@ -320,7 +320,7 @@ impl<T: Element> Stencils<T> {
     }
 
     /// Writes (or adds to) the gradients of some filters, `pitches` apart as [`Correlate`] has them,
-    /// each summed over `planes` planes of the source and of the outputs' errors, which lie
+    /// each summed over `planes` planes of the source and of grad_output, which lie
     /// `plane_pitches` apart.
     ///
     /// # Panics
@@ -433,7 +433,7 @@ impl<T: Element> Stencils<T> {
         stencil: &Stencil,
         row: Row,
         (channels, width): (Channels, usize),
-        [source, errors]: [&[T]; 2],
+        [source, grad_output]: [&[T]; 2],
         sums: &mut [T],
     ) {
         if row.x.is_empty() {
@@ -448,7 +448,7 @@ impl<T: Element> Stencils<T> {
         let pixels = |len: usize, count, width| (len + count - width) / count;
         let sources = [count, width].map(|count| channels.sources(count));
         let pixels =
-            [pixels(source.len(), sources[0], sources[1]), pixels(errors.len(), count, width)];
+            [pixels(source.len(), sources[0], sources[1]), pixels(grad_output.len(), count, width)];
         let taps = sums.len() / (width * group[0]);
         assert!(stencil.fits(pixels[0], taps, isize::MAX as usize), "{stencil:?}");
         assert!(row.x.len() <= pixels[1], "{row:?}");
@@ -458,7 +458,7 @@ impl<T: Element> Stencils<T> {
             channels,
             width,
             source: source.as_ptr(),
-            errors: errors.as_ptr(),
+            grad_output: grad_output.as_ptr(),
             sums: sums.as_mut_ptr(),
         };
         // SAFETY: having the stencils proves the ISA, and all that is reached fits the slices.

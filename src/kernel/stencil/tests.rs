@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[Unit] = &[
 ];
 
 /// A stencil at random; with `square`, of the shapes that are unrolled.
-fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
+fn stencil(rng: &mut SmallRng, square: bool, grad_output: bool) -> Stencil {
     let mut three = |low: usize, high: usize| [(); 3].map(|()| rng.random_range(low..=high));
     let (mut taps, mut stride, mut dilation) = (three(1, 3), three(1, 3), three(1, 3));
     let (mut outputs, mut source) = (three(1, 11), three(1, 12));
@@ -40,7 +40,7 @@ fn stencil(rng: &mut SmallRng, square: bool, errors: bool) -> Stencil {
     if square {
         origin[0] = 0;
     }
-    let pitch = if errors || rng.random() { 1 } else { rng.random_range(2..=3) };
+    let pitch = if grad_output || rng.random() { 1 } else { rng.random_range(2..=3) };
     let row = pitch * outputs[2] + rng.random_range(0..3);
     let output_pitches = [row * outputs[1] + rng.random_range(0..3), row, pitch];
     let turned = rng.random::<bool>();
@@ -178,9 +178,9 @@ fn check_gradients<T: Element>() {
         let source_pitch = if case % 3 == 0 { 0 } else { lens[0] + 1 };
         let pitches = [source_pitch, lens[1].next_multiple_of(plane_pitches[1]), taps + 1];
         let source = tensor_of::<T>(&mut rng, (filters - 1) * pitches[0] + lens[0]);
-        let mut errors = tensor_of::<T>(&mut rng, (filters - 1) * pitches[1] + lens[1]);
+        let mut grad_output = tensor_of::<T>(&mut rng, (filters - 1) * pitches[1] + lens[1]);
         // What lies between the outputs is none of them.
-        for (i, x) in errors.iter_mut().enumerate() {
+        for (i, x) in grad_output.iter_mut().enumerate() {
             if places.binary_search(&(i % plane_pitches[1])).is_err() {
                 *x = nan();
             }
@@ -195,13 +195,13 @@ fn check_gradients<T: Element>() {
             }
             for plane in 0..planes {
                 let source = &source[filter * pitches[0] + plane * plane_pitches[0]..];
-                let errors = &errors[filter * pitches[1] + plane * plane_pitches[1]..];
-                meetings(&s, |from, to, tap| expected[tap] += source[from] * errors[to]);
+                let grad_output = &grad_output[filter * pitches[1] + plane * plane_pitches[1]..];
+                meetings(&s, |from, to, tap| expected[tap] += source[from] * grad_output[to]);
             }
         }
         for kernels in all::<T>() {
             let mut got = old.clone();
-            let (counts, sources) = ([filters, planes], [&source[..], &errors]);
+            let (counts, sources) = ([filters, planes], [&source[..], &grad_output]);
             let stencils = &kernels.stencils;
             stencils.correlate(&s, counts, pitches, plane_pitches, sources, &mut got, accumulate);
             let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
@@ -350,7 +350,7 @@ fn check_rows<T: Element>() {
         let weight = tensor(taps * inputs * channels);
         let bias = tensor(channels);
         let [old, residual] = [(); 2].map(|()| tensor((first + x.len() * pitch + 1) * channels));
-        let errors = tensor(x.len() * channels);
+        let grad_output = tensor(x.len() * channels);
         let old_sums = tensor(taps * inputs * width);
         let [biased, added, accumulate] = [(); 3].map(|()| rng.random::<bool>());
         let clamp = rng.random::<bool>().then_some([T::from_f64(-9.0), T::from_f64(11.0)]);
@@ -375,7 +375,7 @@ fn check_rows<T: Element>() {
                 let tap = tap * inputs + term;
                 expected[written[i] + c] += source * weight[tap * channels + c];
                 if c < width {
-                    sums[tap * width + c] += source * errors[i * channels + c];
+                    sums[tap * width + c] += source * grad_output[i * channels + c];
                 }
             }
         });
@@ -403,7 +403,7 @@ fn check_rows<T: Element>() {
             assert_eq!(got.iter().zip(&expected).position(|(a, b)| a != b), None, "{what}");
 
             let mut got = old_sums.clone();
-            let sources = [&source[..], &errors];
+            let sources = [&source[..], &grad_output];
             stencils.correlate_row(&s, row, (channels, width), sources, &mut got);
             assert_eq!(got.iter().zip(&sums).position(|(a, b)| a != b), None, "{what}");
         }
