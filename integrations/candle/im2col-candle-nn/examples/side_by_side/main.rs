@@ -1,22 +1,30 @@
 //! The same models with candle-nn and with the drop-in: times of both, and the largest difference of their results.
-//! usage: cargo run --release --example side_by_side [MODEL]     (RAYON_NUM_THREADS=1 for one thread)
+//! usage: cargo run --release --example side_by_side [MODEL..]     (RAYON_NUM_THREADS=1 for one thread)
 
 #[path = "."]
 mod own {
     pub(crate) use ::candle_nn;
-    #[path = "models.rs"]
     pub(crate) mod models;
 }
 #[path = "."]
 mod ours {
     pub(crate) use im2col_candle_nn as candle_nn;
-    #[path = "models.rs"]
     pub(crate) mod models;
 }
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{ModuleT, Optimizer, SGD, VarBuilder, VarMap};
 use std::time::Instant;
+
+/// What runs of a model are compared.
+#[derive(Clone, Copy, PartialEq)]
+enum Runs {
+    Inference,
+    InferenceAndTraining,
+}
+
+/// Makes a model with the variables of a builder.
+type Maker = fn(VarBuilder) -> Result<Box<dyn ModuleT>>;
 
 /// Medians of the milliseconds of both, taken in turn.
 fn medians(mut runs: [&mut dyn FnMut() -> Result<()>; 2]) -> Result<[f64; 2]> {
@@ -43,45 +51,59 @@ fn step(model: &dyn ModuleT, x: &Tensor, labels: &Tensor, sgd: &mut SGD) -> Resu
     loss.to_scalar()
 }
 
+/// The ratios of times: candle-nn's over the drop-in's.
+#[derive(Default)]
+struct Ratios {
+    inference: Vec<f64>,
+    training: Vec<f64>,
+}
+
 /// Inference of both models on the same weights, then training steps from the same weights.
 fn compare(
     name: &str,
-    shape: [usize; 4],
-    own: impl Fn(VarBuilder) -> Result<Box<dyn ModuleT>>,
-    ours: impl Fn(VarBuilder) -> Result<Box<dyn ModuleT>>,
-    train: bool,
+    shape: &[usize],
+    makers: [Maker; 2],
+    runs: Runs,
+    ratios: &mut Ratios,
 ) -> Result<()> {
     let device = Device::Cpu;
     let vars = [VarMap::new(), VarMap::new()];
-    let vb = |vars| VarBuilder::from_varmap(vars, DType::F32, &device);
-    let own = own(vb(&vars[0]))?;
-    let ours = ours(vb(&vars[1]))?;
+    let model = |i: usize| makers[i](VarBuilder::from_varmap(&vars[i], DType::F32, &device));
+    let (own, ours) = (model(0)?, model(1)?);
     {
         let from = vars[0].data().lock().unwrap();
         for (name, var) in vars[1].data().lock().unwrap().iter() {
             Var::set(var, &from[name].copy()?)?;
         }
     }
-    let x = Tensor::randn(0f32, 1f32, &shape[..], &device)?;
+    let x = Tensor::randn(0f32, 1f32, shape, &device)?;
     let [a, b] = [own.forward_t(&x, false)?, ours.forward_t(&x, false)?];
     let largest = |t: &Tensor| t.abs()?.max_all()?.to_scalar::<f32>();
     let difference = largest(&(&a - &b)?)? / largest(&a)?;
     let [t_own, t_ours] = medians([&mut || own.forward_t(&x, false).map(drop), &mut || {
         ours.forward_t(&x, false).map(drop)
     }])?;
+    ratios.inference.push(t_own / t_ours);
     println!(
         "{name:10} inference {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, largest difference {difference:.1e} of the largest output",
         t_own / t_ours
     );
-    if train {
+    if runs == Runs::InferenceAndTraining {
         let labels = Tensor::from_iter((0..shape[0] as u32).map(|i| i % 10), &device)?;
         let [mut sgd_own, mut sgd_ours] =
             [SGD::new(vars[0].all_vars(), 0.01)?, SGD::new(vars[1].all_vars(), 0.01)?];
         let [mut losses_own, mut losses_ours] = [Vec::new(), Vec::new()];
         let [t_own, t_ours] = medians([
-            &mut || Ok(losses_own.push(step(&*own, &x, &labels, &mut sgd_own)?)),
-            &mut || Ok(losses_ours.push(step(&*ours, &x, &labels, &mut sgd_ours)?)),
+            &mut || {
+                losses_own.push(step(&*own, &x, &labels, &mut sgd_own)?);
+                Ok(())
+            },
+            &mut || {
+                losses_ours.push(step(&*ours, &x, &labels, &mut sgd_ours)?);
+                Ok(())
+            },
         ])?;
+        ratios.training.push(t_own / t_ours);
         println!(
             "{name:10} training  {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, losses {:.4} and {:.4} after {} steps",
             t_own / t_ours,
@@ -93,32 +115,37 @@ fn compare(
     Ok(())
 }
 
+fn geometric_mean(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64).exp()
+}
+
 fn main() -> Result<()> {
-    let wanted = std::env::args().nth(1).unwrap_or_default();
-    let is = |name: &str| wanted.is_empty() || wanted == name;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut ratios = Ratios::default();
+    /// The model of both worlds, which are different types of the same name.
     macro_rules! both {
         ($model:ident($($argument:expr),*)) => {
-            (
+            [
                 |vb: VarBuilder| Ok(Box::new(own::models::$model::new($($argument,)* vb)?) as Box<dyn ModuleT>),
                 |vb: VarBuilder| Ok(Box::new(ours::models::$model::new($($argument,)* vb)?) as Box<dyn ModuleT>),
-            )
+            ]
         };
     }
-    if is("mnist") {
-        let (own, ours) = both!(Mnist());
-        compare("mnist", [64, 1, 28, 28], own, ours, true)?;
+    let models: [(&str, &[usize], [Maker; 2], Runs); 8] = [
+        ("mnist", &[64, 1, 28, 28], both!(Mnist()), Runs::InferenceAndTraining),
+        ("cifar", &[32, 3, 32, 32], both!(Cifar()), Runs::InferenceAndTraining),
+        ("plain", &[32, 3, 32, 32], both!(CifarPlain()), Runs::InferenceAndTraining),
+        ("resnet18", &[1, 3, 224, 224], both!(ResNet([2, 2, 2, 2], false)), Runs::Inference),
+        ("resnet50", &[1, 3, 224, 224], both!(ResNet([3, 4, 6, 3], true)), Runs::Inference),
+        ("vae", &[1, 4, 16, 16], both!(VaeDecoder()), Runs::Inference),
+        ("convnext", &[1, 3, 224, 224], both!(ConvNext()), Runs::Inference),
+        ("audio", &[1, 1, 24_000], both!(AudioEncoder()), Runs::Inference),
+    ];
+    for (name, shape, makers, runs) in models {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            compare(name, shape, makers, runs, &mut ratios)?;
+        }
     }
-    if is("cifar") {
-        let (own, ours) = both!(Cifar());
-        compare("cifar", [32, 3, 32, 32], own, ours, true)?;
-    }
-    if is("resnet18") {
-        let (own, ours) = both!(ResNet([2, 2, 2, 2], false));
-        compare("resnet18", [1, 3, 224, 224], own, ours, true)?;
-    }
-    if is("resnet50") {
-        let (own, ours) = both!(ResNet([3, 4, 6, 3], true));
-        compare("resnet50", [1, 3, 224, 224], own, ours, false)?;
-    }
+    println!("geometric mean of inference: {:.2}", geometric_mean(&ratios.inference));
     Ok(())
 }
