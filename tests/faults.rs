@@ -382,8 +382,11 @@ mod capi {
                 // SAFETY: a live plan, weights of its length, room for a pointer.
                 match unsafe { im2col_packed_create(conv.0, pass, from, weight.len(), &mut packed) }
                 {
-                    // SAFETY: made by the call, once.
-                    IM2COL_OK => Ok(unsafe { im2col_packed_destroy(packed) }),
+                    IM2COL_OK => {
+                        // SAFETY: made by the call, once.
+                        unsafe { im2col_packed_destroy(packed) };
+                        Ok(())
+                    }
                     status => {
                         assert!(packed.is_null());
                         Err(status)
