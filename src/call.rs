@@ -5,6 +5,7 @@
 
 use crate::activation::Activation;
 use crate::element::Element;
+use crate::engine::mask::Mask;
 use crate::error::{Error, check_len};
 use crate::kernel::{Epilogue, Residual};
 use crate::packed::Weight;
@@ -13,67 +14,12 @@ use crate::pass::{Pass, Write};
 use crate::plan::Plan;
 use crate::scratch::allocate;
 use core::fmt;
-use core::mem::MaybeUninit;
 
-/// Where a call writes: a slice, a vector or an array, that may be uninitialised unless the call accumulates.
-///
-/// Anything that a call's `run` takes becomes one by `Into`.
-#[derive(Debug)]
-pub struct Output<'a, T>(Memory<'a, T>);
+mod output;
+mod over_pixels;
 
-#[derive(Debug)]
-enum Memory<'a, T> {
-    Initialised(&'a mut [T]),
-    Uninitialised(&'a mut [MaybeUninit<T>]),
-}
-
-impl<'a, T: Element> Output<'a, T> {
-    /// The memory as engines take it, checked: they read it only where the call accumulates.
-    fn checked(
-        self,
-        what: &'static str,
-        expected: usize,
-        accumulate: bool,
-    ) -> Result<&'a mut [T], Error> {
-        let memory = match self.0 {
-            Memory::Initialised(memory) => memory,
-            Memory::Uninitialised(_) if accumulate => return Err(Error::Uninitialised { what }),
-            Memory::Uninitialised(memory) => crate::kernel::uninit::to_be_written(memory),
-        };
-        check_len(what, expected, memory.len())?;
-        Ok(memory)
-    }
-}
-
-impl<'a, T> From<&'a mut [T]> for Output<'a, T> {
-    fn from(memory: &'a mut [T]) -> Self {
-        Self(Memory::Initialised(memory))
-    }
-}
-
-impl<'a, T> From<&'a mut alloc::vec::Vec<T>> for Output<'a, T> {
-    fn from(memory: &'a mut alloc::vec::Vec<T>) -> Self {
-        Self(Memory::Initialised(memory))
-    }
-}
-
-impl<'a, T, const N: usize> From<&'a mut [T; N]> for Output<'a, T> {
-    fn from(memory: &'a mut [T; N]) -> Self {
-        Self(Memory::Initialised(memory))
-    }
-}
-
-impl<'a, T> From<&'a mut [MaybeUninit<T>]> for Output<'a, T> {
-    fn from(memory: &'a mut [MaybeUninit<T>]) -> Self {
-        Self(Memory::Uninitialised(memory))
-    }
-}
-
-impl<'a, T, const N: usize> From<&'a mut [MaybeUninit<T>; N]> for Output<'a, T> {
-    fn from(memory: &'a mut [MaybeUninit<T>; N]) -> Self {
-        Self(Memory::Uninitialised(memory))
-    }
-}
+pub use output::Output;
+pub use over_pixels::{BackwardBias, BackwardWeight};
 
 /// What any call may be lent.
 struct Lent<'a, T> {
@@ -92,10 +38,10 @@ impl<'a, T: Element> Lent<'a, T> {
     fn run(
         self,
         plan: &Plan<T>,
-        pass: Pass,
+        (pass, is_masked): (Pass, bool),
         run: impl FnOnce(&crate::engine::Layer<'_, T>, &mut [T]) + Send,
     ) -> Result<(), Error> {
-        let need = plan.need(pass)?;
+        let need = if is_masked { plan.masked_need(pass) } else { plan.need(pass) }?;
         let layer = plan.layer(pass, self.executor);
         let mut own;
         let scratch = match self.scratch {
@@ -127,6 +73,7 @@ struct OverTaps<'a, T: Copy + 'static> {
     called: Pass,
     source: &'a [T],
     weight: Weight<'a, T>,
+    mask: Option<&'a [T]>,
     bias: Option<&'a [T]>,
     residual: Option<&'a [T]>,
     accumulate: bool,
@@ -144,6 +91,7 @@ impl<T: Element> OverTaps<'_, T> {
         };
         let weights = self.weight.of(plan, pass, self.called)?;
         check_len(read, from, self.source.len())?;
+        let mask = checked_mask(plan, self.mask, from, pass == Pass::Forward)?;
         if let Some(bias) = self.bias {
             check_len("bias", channels, bias.len())?;
         }
@@ -158,10 +106,32 @@ impl<T: Element> OverTaps<'_, T> {
             ..Epilogue::new(self.accumulate)
         };
         let source = self.source;
-        self.lent.run(plan, pass, |layer, scratch| {
-            plan.over_taps(layer, pass, (source, weights), epilogue, output, scratch);
+        self.lent.run(plan, (pass, mask.is_some()), |layer, scratch| match mask {
+            None => plan.over_taps(layer, pass, (source, weights), epilogue, output, scratch),
+            Some(mask) => {
+                let read = (source, mask, weights);
+                plan.over_masked_taps(layer, pass, read, epilogue, output, scratch);
+            }
         })
     }
+}
+
+/// The mask of a gradient of `len` elements, checked; none if nothing is masked. `of_input` says whether the gradient has the
+/// shape of the convolution's input, as a transposed layer's does.
+fn checked_mask<'a, T: Element>(
+    plan: &Plan<T>,
+    mask: Option<&'a [T]>,
+    len: usize,
+    of_input: bool,
+) -> Result<Option<Mask<'a, T>>, Error> {
+    let Some(output) = mask else { return Ok(None) };
+    check_len("mask", len, output.len())?;
+    if plan.is_transposed() != of_input {
+        let what = "a mask for a pass of the convolution inside a transposed layer";
+        return Err(Error::Unsupported { what });
+    }
+    let bounds = plan.activation().bounds().filter(|_| !plan.shape().is_empty());
+    Ok(bounds.map(|bounds| Mask::new(output, bounds)))
 }
 
 /// A call of `forward`: `output = activation(cols·Wᵀ + bias + residual)`. Made by
@@ -197,6 +167,7 @@ impl<'a, T: Element> Forward<'a, T> {
             called: Pass::Forward,
             source: input,
             weight,
+            mask: None,
             bias: None,
             residual: None,
             accumulate: false,
@@ -303,12 +274,35 @@ impl<'a, T: Element> BackwardData<'a, T> {
             called: Pass::BackwardData,
             source: grad_output,
             weight,
+            mask: None,
             bias: None,
             residual: None,
             accumulate: false,
             activation: Activation::None,
             lent: Lent::default(),
         })
+    }
+
+    /// Reads `grad_output` through the layer's activation: as zero where `output`, which the forward pass stored, is at a bound of
+    /// [the plan's activation](Plan::activation). So `grad_output` is the gradient of the activation's output, as the next layer
+    /// gives it, and nothing sweeps over it first. Without an activation nothing is masked.
+    ///
+    /// `output` has the shape and the layout of `grad_output`. The scratch of a plan with an activation has room for the
+    /// masked gradient of some images, as many as stay in a cache but at least one.
+    ///
+    /// ```
+    /// use im2col::{Activation, Conv1d};
+    /// let conv = Conv1d::<f32>::new([1, 1, 3], [1, 1, 1]).activation(Activation::Relu).plan()?;
+    /// let (weight, mut output, mut grad_input) = ([2.0], [0.0; 3], [0.0; 3]);
+    /// conv.forward(&[-1.0, 0.5, 2.0], &weight).run(&mut output)?; // 0, 1, 4
+    /// conv.backward_data(&weight, &[10.0; 3]).mask(&output).run(&mut grad_input)?;
+    /// assert_eq!(grad_input, [0.0, 20.0, 20.0]);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    #[doc(alias("relu backward", "threshold_backward"))]
+    pub fn mask(mut self, output: &'a [T]) -> Self {
+        self.0.mask = Some(output);
+        self
     }
 
     /// Adds to what `grad_input` holds instead of overwriting it.
@@ -348,157 +342,6 @@ impl<'a, T: Element> BackwardData<'a, T> {
     pub fn run<'o>(self, grad_input: impl Into<Output<'o, T>>) -> Result<(), Error> {
         self.0.run(grad_input.into())
     }
-}
-
-/// A call of `backward_weight`: `grad_weight = grad_outputᵀ·cols`, the gradient of the weights, summed over the batch.
-/// Made by [`Plan::backward_weight`](crate::Plan::backward_weight) and
-/// [`TransposedPlan::backward_weight`](crate::TransposedPlan::backward_weight).
-///
-/// ```
-/// use im2col::Conv2d;
-/// let conv = Conv2d::<f32>::new([1, 1, 3, 3], [1, 1, 2, 2]).plan()?;
-/// let v = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
-/// let mut grad_weight = [0.0; 4];
-/// conv.backward_weight(&v, &[1.0, 2.0, 3.0, 4.0]).run(&mut grad_weight)?;
-/// assert_eq!(grad_weight[0], 1.0 * 1.0 + 2.0 * 2.0 + 3.0 * 4.0 + 4.0 * 5.0);
-/// # Ok::<(), im2col::Error>(())
-/// ```
-#[must_use = "a call does nothing before `run`"]
-pub struct BackwardWeight<'a, T: 'static> {
-    plan: &'a Plan<T>,
-    /// Whether the layer is a transposed one, whose input is the convolution's output.
-    transposed: bool,
-    input: &'a [T],
-    grad_output: &'a [T],
-    accumulate: bool,
-    lent: Lent<'a, T>,
-}
-
-impl<'a, T: Element> BackwardWeight<'a, T> {
-    pub(crate) fn new(
-        plan: &'a Plan<T>,
-        transposed: bool,
-        input: &'a [T],
-        grad_output: &'a [T],
-    ) -> Self {
-        let lent = Lent::default();
-        Self { plan, transposed, input, grad_output, accumulate: false, lent }
-    }
-
-    /// Adds to what `grad_weight` holds instead of overwriting it.
-    pub fn accumulate(mut self) -> Self {
-        self.accumulate = true;
-        self
-    }
-
-    /// [`accumulate`](Self::accumulate) or not, as a value.
-    pub fn write(mut self, write: Write) -> Self {
-        self.accumulate = write == Write::Accumulate;
-        self
-    }
-
-    /// As [`Forward::scratch`].
-    pub fn scratch(mut self, scratch: &'a mut [T]) -> Self {
-        self.lent.scratch = Some(scratch);
-        self
-    }
-
-    /// [`scratch`](Self::scratch), where there is some.
-    pub fn maybe_scratch(mut self, scratch: Option<&'a mut [T]>) -> Self {
-        self.lent.scratch = scratch;
-        self
-    }
-
-    /// As [`Forward::executor`].
-    pub fn executor(mut self, executor: &'a dyn Executor) -> Self {
-        self.lent.executor = executor;
-        self
-    }
-
-    /// Computes and stores `grad_weight`, which has the weight's shape.
-    ///
-    /// # Errors
-    /// As [`Forward::run`].
-    pub fn run<'o>(self, grad_weight: impl Into<Output<'o, T>>) -> Result<(), Error> {
-        let Self { plan, transposed, input, grad_output, accumulate, lent } = self;
-        let shape = plan.shape();
-        let named = [("input", input), ("grad_output", grad_output)];
-        let [image, made] = if transposed { [named[1], named[0]] } else { named };
-        check_len(image.0, shape.input_len(), image.1.len())?;
-        check_len(made.0, shape.output_len(), made.1.len())?;
-        let to = grad_weight.into().checked("grad_weight", shape.weight_len(), accumulate)?;
-        let sources = [image.1, made.1];
-        lent.run(plan, Pass::BackwardWeight, |layer, scratch| {
-            plan.over_pixels(layer, sources, to, write(accumulate), scratch);
-        })
-    }
-}
-
-/// A call of `backward_bias`: `grad_bias[k]` is the sum of `grad_output` over the pixels of channel `k` and the batch. Made
-/// by [`Plan::backward_bias`](crate::Plan::backward_bias) and
-/// [`TransposedPlan::backward_bias`](crate::TransposedPlan::backward_bias).
-///
-/// ```
-/// use im2col::Conv2d;
-/// let conv = Conv2d::<f32>::new([2, 1, 3, 3], [1, 1, 2, 2]).plan()?;
-/// let mut grad_bias = [0.0];
-/// conv.backward_bias(&[0.5; 8]).run(&mut grad_bias)?;
-/// assert_eq!(grad_bias, [4.0]);
-/// # Ok::<(), im2col::Error>(())
-/// ```
-#[must_use = "a call does nothing before `run`"]
-pub struct BackwardBias<'a, T: 'static> {
-    plan: &'a Plan<T>,
-    /// As in [`BackwardWeight`].
-    transposed: bool,
-    grad_output: &'a [T],
-    accumulate: bool,
-    executor: &'a dyn Executor,
-}
-
-impl<'a, T: Element> BackwardBias<'a, T> {
-    pub(crate) fn new(plan: &'a Plan<T>, transposed: bool, grad_output: &'a [T]) -> Self {
-        Self { plan, transposed, grad_output, accumulate: false, executor: &DEFAULT }
-    }
-
-    /// Adds to what `grad_bias` holds instead of overwriting it.
-    pub fn accumulate(mut self) -> Self {
-        self.accumulate = true;
-        self
-    }
-
-    /// [`accumulate`](Self::accumulate) or not, as a value.
-    pub fn write(mut self, write: Write) -> Self {
-        self.accumulate = write == Write::Accumulate;
-        self
-    }
-
-    /// As [`Forward::executor`].
-    pub fn executor(mut self, executor: &'a dyn Executor) -> Self {
-        self.executor = executor;
-        self
-    }
-
-    /// Computes and stores `grad_bias`, one element for each output channel.
-    ///
-    /// # Errors
-    /// As [`Forward::run`].
-    pub fn run<'o>(self, grad_bias: impl Into<Output<'o, T>>) -> Result<(), Error> {
-        let Self { plan, transposed, grad_output, accumulate, executor } = self;
-        let shape = plan.shape();
-        let (len, channels) = match transposed {
-            false => (shape.output_len(), shape.out_channels()),
-            true => (shape.input_len(), shape.in_channels()),
-        };
-        check_len("grad_output", len, grad_output.len())?;
-        let to = grad_bias.into().checked("grad_bias", channels, accumulate)?;
-        plan.sum_of_channels(executor, transposed, grad_output, to, write(accumulate));
-        Ok(())
-    }
-}
-
-fn write(accumulate: bool) -> Write {
-    if accumulate { Write::Accumulate } else { Write::Overwrite }
 }
 
 // A call is printed by its name: its tensors would fill pages.

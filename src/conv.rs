@@ -239,7 +239,7 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
     /// # Errors
     /// [`Error`] names what was wrong, what was found and what is allowed.
     pub fn plan(self) -> Result<Plan<T>, Error> {
-        Ok(Plan::new(self.shape()?, self.options)?.with_activation(self.activation))
+        Plan::new(self.shape()?, self.options)?.with_activation(self.activation)
     }
 }
 

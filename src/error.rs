@@ -154,11 +154,19 @@ pub enum Error {
 
 /// A named size of a layer, on one spatial axis or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Size {
     /// `"batch"`, `"kernel"`, `"weight"`, ...
     pub what: &'static str,
     /// Index of the spatial axis, outermost first, where the size belongs to one.
     pub axis: Option<usize>,
+}
+
+impl Size {
+    /// The size `what`, of a spatial axis where it belongs to one.
+    pub fn new(what: &'static str, axis: Option<usize>) -> Self {
+        Self { what, axis }
+    }
 }
 
 impl fmt::Display for Size {

@@ -43,7 +43,9 @@
 //!   and chooses how to compute. Pack the weights once with [`Plan::pack_weight`], and let bias, residual and activation
 //!   ride along with the store: [`Forward`].
 //! - **Training.** [`Plan::backward_weight`] and [`Plan::backward_data`] overwrite their gradients, or add to them with
-//!   `accumulate`.
+//!   `accumulate`. With `mask` they read the gradient through the layer's activation, and `grad_bias` gives that of the bias as well.
+//! - **Varying batches.** [`Plan::with_batch`] and [`Plan::with_input`] cost a fraction of a plan and keep its schedules; an image
+//!   has the same bits in a batch of any size.
 //! - **Your own framework.** [`Params`], [`Shape`] and [`Plan::new`] take sizes as numbers, for any number of axes; a
 //!   [`Shape`] is `Copy`, `Eq` and `Hash`, so that it can be the key of a cache of plans. A call allocates nothing if it is
 //!   lent [`Plan::scratch_len`] elements, and it runs on the [`Executor`] that it is lent.
@@ -67,6 +69,7 @@ extern crate alloc;
 
 mod activation;
 mod axis;
+mod batch_norm;
 mod call;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers from C: every block says why it is sound")]
@@ -98,6 +101,7 @@ mod transposed;
 mod view;
 
 pub use activation::Activation;
+pub use batch_norm::{BatchNorm, fold_batch_norm, fold_batch_norm_transposed};
 pub use call::{BackwardBias, BackwardData, BackwardWeight, Forward, Output};
 pub use choose::schedule::{Corner, Engine, Padding, ParseScheduleError, Schedule, Staging};
 pub use conv::{Conv, Conv1d, Conv2d, Conv3d, PerAxis};

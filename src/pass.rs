@@ -4,6 +4,7 @@ use core::fmt;
 
 /// A pass that takes scratch. There are three: a product of two of a layer's tensors makes the third.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Pass {
     /// `output` from `input` and `weight`.
     #[doc(alias = "fprop")]
@@ -47,10 +48,20 @@ impl fmt::Display for Pass {
 
 /// What happens to the destination of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Write {
     /// The result replaces the destination, which is never read.
     #[default]
     Overwrite,
     /// The result is added to the destination.
     Accumulate,
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Write::Overwrite => "overwrite",
+            Write::Accumulate => "accumulate",
+        })
+    }
 }

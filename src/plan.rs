@@ -4,6 +4,7 @@ use crate::activation::Activation;
 use crate::call::{BackwardBias, BackwardData, BackwardWeight, Forward};
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
+use crate::engine::mask::Mask;
 use crate::engine::{Layer, Weights};
 use crate::error::{Error, check_len};
 use crate::kernel::{Epilogue, Isa, Kernels, kernels, kernels_of};
@@ -15,12 +16,15 @@ use crate::scratch::Need;
 use crate::shape::{Dims, Shape};
 use alloc::string::String;
 use alloc::vec::Vec;
+use blocks::Blocks;
 use chosen::Chosen;
 use core::fmt;
 use passes::passes;
 
+pub(crate) use blocks::OverPixels;
 pub(crate) use format::Format;
 
+mod blocks;
 mod chosen;
 mod format;
 #[cfg(feature = "std")]
@@ -38,9 +42,9 @@ pub(crate) mod tests;
 /// | call | options |
 /// |---|---|
 /// | [`forward(input, weight)`](Self::forward) | bias, residual, accumulate, activation, scratch, executor |
-/// | [`backward_data(weight, grad_output)`](Self::backward_data) | accumulate, scratch, executor |
-/// | [`backward_weight(input, grad_output)`](Self::backward_weight) | accumulate, scratch, executor |
-/// | [`backward_bias(grad_output)`](Self::backward_bias) | accumulate, executor |
+/// | [`backward_data(weight, grad_output)`](Self::backward_data) | mask, accumulate, scratch, executor |
+/// | [`backward_weight(input, grad_output)`](Self::backward_weight) | mask, grad_bias, accumulate, scratch, executor |
+/// | [`backward_bias(grad_output)`](Self::backward_bias) | mask, accumulate, executor |
 ///
 /// A weight is a slice, or was packed by [`pack_weight`](Self::pack_weight).
 ///
@@ -57,6 +61,10 @@ pub struct Plan<T: 'static> {
     options: Options,
     kernels: &'static Kernels<T>,
     chosen: Chosen,
+    /// Whether a transposed layer is made of it.
+    is_transposed: bool,
+    /// How the batch is cut where a gradient is masked; none if there is nothing to mask.
+    blocks: Option<Blocks>,
 }
 
 impl<T: Element> Plan<T> {
@@ -82,19 +90,46 @@ impl<T: Element> Plan<T> {
     ) -> Result<Self, Error> {
         let planned = shape.with_an_image();
         let chosen = (passes().choose)(&planned, options, kernels)?;
-        Ok(Self { shape, planned, activation: Activation::None, options, kernels, chosen })
+        let activation = Activation::None;
+        let (is_transposed, blocks) = (false, None);
+        Ok(Self { shape, planned, activation, options, kernels, chosen, is_transposed, blocks })
     }
 
     /// The same plan with an activation, which `forward` applies as it stores its outputs. The
-    /// backward passes take the gradient of what came before it.
-    pub fn with_activation(mut self, activation: Activation<T>) -> Self {
+    /// backward passes take the gradient of what came before it, or of its output if they are given
+    /// that as a [mask](BackwardData::mask), for which the plan keeps tables.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if there is no room for these.
+    pub fn with_activation(mut self, activation: Activation<T>) -> Result<Self, Error> {
         self.activation = activation;
-        self
+        self.cut_into_blocks()
     }
 
-    /// The plan of the same layer for another number of images, with the same schedules: what the last batch of an
-    /// epoch needs, and a server. Weights stay packed. It costs the tables alone, as nothing is chosen; a pass whose schedule isn't
-    /// possible for so many images is chosen anew ([`schedule`](Self::schedule) tells). There may be no images.
+    /// The same plan as the convolution that a transposed layer is made of.
+    pub(crate) fn of_transposed(mut self) -> Result<Self, Error> {
+        self.is_transposed = true;
+        self.cut_into_blocks()
+    }
+
+    pub(crate) fn is_transposed(&self) -> bool {
+        self.is_transposed
+    }
+
+    /// With the blocks that its activation asks for.
+    fn cut_into_blocks(mut self) -> Result<Self, Error> {
+        self.blocks = Blocks::new(&self)?;
+        Ok(self)
+    }
+
+    /// The plan of the same layer for another number of images, with the same schedules and blocks: what the last batch of an
+    /// epoch needs, and a server. Weights stay packed, and it costs the tables alone, as nothing is chosen. There may be no images.
+    ///
+    /// **An image has the same bits in a batch of any size**, in [`forward`](Self::forward) and
+    /// [`backward_data`](Self::backward_data), with all plans that are made from one plan, and on any number of workers.
+    /// One kind of schedule is possible for few pixels only, as it writes cols down: a plan with it gives fewer images the same
+    /// bits, but where there are too many more for it, the pass is chosen anew. [`schedule`](Self::schedule) tells.
+    /// [`backward_weight`](Self::backward_weight) sums over the batch: its bits are those of the batch.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -130,10 +165,12 @@ impl<T: Element> Plan<T> {
 
     /// The same schedules for a layer of another batch or image.
     pub(crate) fn with_shape(&self, shape: Shape) -> Result<Self, Error> {
-        let &Self { activation, options, kernels, .. } = self;
-        let planned = shape.with_an_image();
-        let chosen = (passes().for_shape)(&self.chosen, &planned, options, kernels)?;
-        Ok(Self { shape, planned, activation, options, kernels, chosen })
+        let &Self { activation, options, kernels, is_transposed, .. } = self;
+        let planned = shape.with_an_image().weighed_as(&self.planned);
+        let chosen = (passes().for_shape)(&self.chosen, &planned, options, kernels, Pass::ALL)?;
+        let blocks = None;
+        Self { shape, planned, activation, options, kernels, chosen, is_transposed, blocks }
+            .cut_into_blocks()
     }
 
     /// Packs weights once for many calls of one pass, of this plan and of all that want them in the same
@@ -251,7 +288,7 @@ impl<T: Element> Plan<T> {
     /// [`Error::OutOfMemory`] if there is no room for its tables.
     pub fn with_schedule(mut self, pass: Pass, schedule: Schedule) -> Result<Self, Error> {
         (passes().replace)(&mut self.chosen, &self.planned, self.kernels, pass, schedule)?;
-        Ok(self)
+        self.cut_into_blocks()
     }
 
     /// Every schedule that is possible for a pass: those that the choice is made from.
@@ -270,14 +307,14 @@ impl<T: Element> Plan<T> {
 
     /// [`scratch_len`](Self::scratch_len) for calls that are lent an executor.
     pub fn scratch_len_on(&self, pass: Pass, executor: &dyn Executor) -> usize {
-        let Ok(need) = self.need(pass) else { return 0 };
+        let Ok(need) = self.masked_need(pass) else { return 0 };
         need.len(self.parallelism(pass, executor).workers(need))
     }
 
     /// Elements of scratch that one thread needs: a call that is lent less is an error; with
     /// less than [`scratch_len`](Self::scratch_len), fewer threads work and the bits are the same.
     pub fn min_scratch_len(&self, pass: Pass) -> usize {
-        self.need(pass).map_or(0, |need| need.len(1))
+        self.masked_need(pass).map_or(0, |need| need.len(1))
     }
 
     /// `output = activation(cols·Wᵀ + bias + residual)`, as far as the call is given these.
@@ -359,29 +396,17 @@ impl<T: Element> Plan<T> {
         run(&self.chosen, layer, source, weights, epilogue, destination, scratch);
     }
 
-    /// Runs backward_weight, on the input and the gradient of the output.
-    pub(crate) fn over_pixels(
-        &self,
-        layer: &Layer<'_, T>,
-        sources: [&[T]; 2],
-        grad_weight: &mut [T],
-        write: Write,
-        scratch: &mut [T],
-    ) {
-        (passes().backward_weight)(&self.chosen, layer, sources, grad_weight, write, scratch);
-    }
-
     /// Sums every channel of the output's gradient, or of a tensor of the input's shape.
     pub(crate) fn sum_of_channels(
         &self,
         executor: &dyn Executor,
         of_input: bool,
-        tensor: &[T],
+        (tensor, mask): (&[T], Option<Mask<'_, T>>),
         sums: &mut [T],
         write: Write,
     ) {
         let parallelism = Parallelism::new(executor, tensor.len() < SMALL_SUM);
-        (passes().backward_bias)(&self.shape, of_input, parallelism, tensor, sums, write);
+        (passes().backward_bias)(&self.shape, of_input, parallelism, (tensor, mask), sums, write);
     }
 }
 
@@ -405,9 +430,9 @@ fn is_small<T: Element>(shape: &Shape, kernels: &Kernels<T>, pass: Pass) -> bool
 
 impl<T: Copy> Clone for Plan<T> {
     fn clone(&self) -> Self {
-        let Self { shape, planned, activation, options, kernels, chosen } = self;
-        let (shape, planned, activation, options) = (*shape, *planned, *activation, *options);
-        Self { shape, planned, activation, options, kernels, chosen: chosen.clone() }
+        let &Self { shape, planned, activation, options, kernels, is_transposed, .. } = self;
+        let (chosen, blocks) = (self.chosen.clone(), self.blocks.clone());
+        Self { shape, planned, activation, options, kernels, chosen, is_transposed, blocks }
     }
 }
 

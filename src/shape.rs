@@ -14,6 +14,7 @@ pub const MAX_AXES: usize = 3;
 
 /// How the dense tensors of a layer lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 #[doc(alias("NCHW", "NHWC", "channels_last", "memory_format"))]
 pub enum Layout {
     /// input `[N, C, spatial..]`, weight `[K, C/groups, kernel..]`, output `[N, K, spatial..]`.
@@ -183,6 +184,7 @@ impl AsRef<[usize]> for Dims {
 ///
 /// [`source`](Self::source) says which input element an output and a tap meet at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Axis {
     /// Elements of the input (I).
     pub input: usize,
@@ -236,6 +238,9 @@ impl Axis {
 pub struct Shape {
     params: Params,
     axes: [Axis; MAX_AXES],
+    /// Images by which blocks are sized, where the order of a sum depends on them: a plan's own, or those of the plan that it
+    /// was made from.
+    weighed: usize,
 }
 
 impl Shape {
@@ -263,7 +268,7 @@ impl Shape {
         for axis in 0..params.axes {
             axes[MAX_AXES - params.axes + axis] = Axis::new(&params, axis)?;
         }
-        let shape = Self { params, axes };
+        let shape = Self { params, axes, weighed: params.batch };
         // As if there were an image, a channel and a pixel: what is computed of the other sizes fits, too.
         let product = |sizes: [usize; 5], what| {
             let elements = |n: usize, size: &usize| n.checked_mul((*size).max(1));
@@ -336,9 +341,20 @@ impl Shape {
         Ok(Self { axes: self.axes, ..of_batch })
     }
 
+    /// Images by which blocks are sized.
+    pub(crate) fn weighed(&self) -> usize {
+        self.weighed
+    }
+
+    /// The same layer with blocks that are sized as another's are.
+    pub(crate) fn weighed_as(self, other: &Self) -> Self {
+        Self { weighed: other.weighed, ..self }
+    }
+
     /// The same layer for at least one image.
     pub(crate) fn with_an_image(mut self) -> Self {
         self.params.batch = self.params.batch.max(1);
+        self.weighed = self.params.batch;
         self
     }
 

@@ -181,52 +181,59 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
     /// # Errors
     /// [`Error`] names what was wrong, what was found and what is allowed.
     pub fn plan(self) -> Result<TransposedPlan<T>, Error> {
-        let conv = Plan::new(self.shape()?, self.options)?.with_activation(self.activation);
-        Ok(TransposedPlan::new(conv))
+        TransposedPlan::of(Plan::new(self.shape()?, self.options)?, self.activation)
     }
 
     /// The convolution's geometry.
     fn shape(&self) -> Result<Shape, Error> {
-        let mut params = self.params;
         let [in_channels, per_group] = self.weight;
-        if in_channels != params.out_channels {
-            let (what, expected) = ("the weight's first dimension", params.out_channels);
+        let Params { out_channels: expected, groups, .. } = self.params;
+        if in_channels != expected {
+            let what = "the weight's first dimension";
             return Err(Error::Length { what, expected, found: in_channels });
         }
-        let overflow = |what, axis| Error::Overflow { size: Size { what, axis } };
-        params.in_channels =
-            per_group.checked_mul(params.groups).ok_or(overflow("out_channels", None))?;
-        for axis in 0..AXES {
-            let found = self.output_padding[axis];
-            let (stride, dilation) = (params.stride[axis], params.dilation[axis]);
-            if found != 0 && found >= stride.max(dilation) {
-                return Err(Error::OutputPadding { axis, found, stride, dilation });
-            }
-            params.input[axis] = self.output_size(axis)?;
-        }
-        // With as much output_padding as a dilation, the convolution has outputs that this layer has no inputs for.
-        Shape::new(params)?.with_fewer_outputs(&self.input[..AXES])
+        let size = Size { what: "out_channels", axis: None };
+        let out_channels = per_group.checked_mul(groups).ok_or(Error::Overflow { size })?;
+        let params = Params { in_channels, out_channels, input: self.input, ..self.params };
+        shape_of(params, self.output_padding)
     }
+}
 
-    /// Elements of one axis of the output: the formula above, checked.
-    fn output_size(&self, axis: usize) -> Result<usize, Error> {
-        let zero = |what| Error::Zero { size: Size { what, axis: Some(axis) } };
-        let overflow = Error::Overflow { size: Size { what: "output", axis: Some(axis) } };
-        let p = &self.params;
-        let steps = self.input[axis].checked_sub(1).ok_or(zero("input"))?;
-        let taps = p.kernel[axis].checked_sub(1).ok_or(zero("kernel"))?;
-        let stamps = steps.checked_mul(p.stride[axis]);
-        let span = taps.checked_mul(p.dilation[axis]);
-        let padded = stamps
-            .zip(span)
-            .and_then(|(a, b)| a.checked_add(b))
-            .and_then(|n| n.checked_add(self.output_padding[axis]))
-            .and_then(|n| n.checked_add(1));
-        let cut = p.pad_begin[axis].checked_add(p.pad_end[axis]);
-        let (padded, cut) = padded.zip(cut).ok_or(overflow)?;
-        // Nothing left of the output is an axis of no elements.
-        padded.checked_sub(cut).filter(|&n| n > 0).ok_or(zero("output"))
+/// The convolution of a transposed layer with these sizes of its own.
+fn shape_of(params: Params, output_padding: [usize; MAX_AXES]) -> Result<Shape, Error> {
+    let Params { axes, in_channels, out_channels, .. } = params;
+    if !(1..=MAX_AXES).contains(&axes) {
+        return Err(Error::Axes { found: axes });
     }
+    let mut conv = Params { in_channels: out_channels, out_channels: in_channels, ..params };
+    for (axis, &found) in output_padding[..axes].iter().enumerate() {
+        let (stride, dilation) = (params.stride[axis], params.dilation[axis]);
+        if found != 0 && found >= stride.max(dilation) {
+            return Err(Error::OutputPadding { axis, found, stride, dilation });
+        }
+        conv.input[axis] = output_size(&params, found, axis)?;
+    }
+    // With as much output_padding as a dilation, the convolution has outputs that this layer has no inputs for.
+    Shape::new(conv)?.with_fewer_outputs(&params.input[..axes])
+}
+
+/// Elements of one axis of the output: the formula of [`ConvTranspose`], checked.
+fn output_size(p: &Params, output_padding: usize, axis: usize) -> Result<usize, Error> {
+    let zero = |what| Error::Zero { size: Size { what, axis: Some(axis) } };
+    let overflow = Error::Overflow { size: Size { what: "output", axis: Some(axis) } };
+    let steps = p.input[axis].checked_sub(1).ok_or(zero("input"))?;
+    let taps = p.kernel[axis].checked_sub(1).ok_or(zero("kernel"))?;
+    let stamps = steps.checked_mul(p.stride[axis]);
+    let span = taps.checked_mul(p.dilation[axis]);
+    let padded = stamps
+        .zip(span)
+        .and_then(|(a, b)| a.checked_add(b))
+        .and_then(|n| n.checked_add(output_padding))
+        .and_then(|n| n.checked_add(1));
+    let cut = p.pad_begin[axis].checked_add(p.pad_end[axis]);
+    let (padded, cut) = padded.zip(cut).ok_or(overflow)?;
+    // Nothing left of the output is an axis of no elements.
+    padded.checked_sub(cut).filter(|&n| n > 0).ok_or(zero("output"))
 }
 
 /// A transposed layer, checked: the convolution whose [`Plan::backward_data`] it is.
@@ -262,14 +269,49 @@ impl<T> fmt::Debug for TransposedPlan<T> {
 
 impl<T: Element> Plan<T> {
     /// The transposed layer of this convolution: its [`forward`](TransposedPlan::forward) is this plan's `backward_data`.
-    pub fn transposed(self) -> TransposedPlan<T> {
-        TransposedPlan::new(self)
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if there is no room for the tables of its masks.
+    pub fn transposed(self) -> Result<TransposedPlan<T>, Error> {
+        let activation = self.activation();
+        TransposedPlan::of(self, activation)
     }
 }
 
 impl<T: Element> TransposedPlan<T> {
-    pub(crate) fn new(conv: Plan<T>) -> Self {
-        Self { conv }
+    /// A transposed layer with sizes that are numbers, for hosts: what [`Plan::new`] is to plain layers.
+    ///
+    /// `params` are the transposed layer's own, as torch prints them: `in_channels` (C) and `input` are those of its input,
+    /// the weight is `[C, K / groups, kernel..]`, the padding is cut off its output. `output_padding` has an entry for each axis.
+    ///
+    /// # Errors
+    /// [`Error`] names the first size that no layer has; as [`Plan::new`] otherwise.
+    ///
+    /// ```
+    /// use im2col::{Options, Params, TransposedPlan};
+    /// let params = Params { axes: 1, input: [3, 0, 0], kernel: [2, 0, 0], stride: [2, 0, 0], ..Params::default() };
+    /// let layer = TransposedPlan::<f32>::new(params, [1, 0, 0], Options::default())?;
+    /// assert_eq!(layer.output_shape(), [1, 1, 7]);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn new(
+        params: Params,
+        output_padding: [usize; MAX_AXES],
+        options: Options,
+    ) -> Result<Self, Error> {
+        Self::of(Plan::new(shape_of(params, output_padding)?, options)?, Activation::None)
+    }
+
+    fn of(conv: Plan<T>, activation: Activation<T>) -> Result<Self, Error> {
+        Ok(Self { conv: conv.of_transposed()?.with_activation(activation)? })
+    }
+
+    /// The same layer with an activation: as [`Plan::with_activation`].
+    ///
+    /// # Errors
+    /// As [`Plan::with_activation`].
+    pub fn with_activation(self, activation: Activation<T>) -> Result<Self, Error> {
+        Ok(Self { conv: self.conv.with_activation(activation)? })
     }
 
     /// The convolution that this layer transposes: its input is this layer's output.

@@ -33,9 +33,7 @@ fn for_cols(shape: &Shape, mut visit: impl FnMut(usize, Option<usize>)) {
                         (channel * taps + tap) * pixels + pixel,
                         Box::new(|s| channel * shape.input_pixels() + s),
                     ),
-                    Layout::ChannelsLast => {
-                        ((pixel * taps + tap) * c + channel, Box::new(|s| s * c + channel))
-                    }
+                    _ => ((pixel * taps + tap) * c + channel, Box::new(|s| s * c + channel)),
                 };
                 visit(col, source.map(of_image));
             }

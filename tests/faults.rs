@@ -9,7 +9,8 @@
 
 use im2col::testing::{Fill, Layer, calls, for_families, isas};
 use im2col::{
-    Algorithm, ConvTranspose2d, Engine, Error, Layout, Options, Params, Pass, Plan, Shape,
+    Activation, Algorithm, Conv2d, ConvTranspose2d, Engine, Error, Layout, Options, Params, Pass,
+    Plan, Shape,
 };
 use im2col::{Element, Serial, Write};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -282,6 +283,26 @@ fn no_memory_for_a_transposed_layer_is_an_error() {
     fail_each(&"backward_weight", weight, out_of_memory);
 }
 
+/// A plan with an activation has tables for the blocks of a masked gradient, and its calls have scratch for them.
+#[test]
+fn no_memory_for_a_masked_layer_is_an_error() {
+    let layer = Conv2d::<f32>::new([5, 2, 64, 66], [64, 2, 1, 2]).activation(Activation::Relu);
+    let plain = fail_each(&"plain", || layer.activation(Activation::None).plan(), out_of_memory);
+    assert!(fail_each(&"plan", || layer.plan(), out_of_memory) > plain, "blocks have tables");
+    let plan = layer.plan().unwrap();
+    fail_each(&"with_batch", || plan.with_batch(4), out_of_memory);
+    let (x, w) = (vec![1.0; plan.shape().input_len()], vec![1.0; 64 * 4]);
+    let dy = vec![1.0; plan.shape().output_len()];
+    let (mut dx, mut dw, mut db) = (x.clone(), w.clone(), [7.0; 64]);
+    let data = || plan.backward_data(&w, &dy).mask(&dy).executor(&Serial).run(&mut dx);
+    assert_eq!(fail_each(&"backward_data", data, out_of_memory), 1);
+    let weight = || {
+        let call = plan.backward_weight(&x, &dy).mask(&dy).grad_bias(&mut db);
+        call.executor(&Serial).run(&mut dw)
+    };
+    assert_eq!(fail_each(&"backward_weight", weight, out_of_memory), 1);
+}
+
 /// As C sees it: a status and a message, and neither takes memory.
 #[cfg(feature = "capi")]
 mod capi {
@@ -345,6 +366,46 @@ mod capi {
                 let params = params(layer, dtype);
                 assert!(fail_each(&params, || create(&params), refused) > 0);
             }
+        }
+    }
+
+    #[test]
+    fn no_memory_for_packed_weights_or_another_batch_is_a_status() {
+        assert_eq!(im2col_set_num_threads(1), IM2COL_OK);
+        for layer in layers() {
+            let params = params(layer, IM2COL_F32);
+            let conv = create(&params).unwrap_or_else(|status| panic!("{status}"));
+            let weight = vec![1f32; im2col::Shape::new(layer).unwrap().weight_len()];
+            let pack = || {
+                let mut packed = std::ptr::dangling_mut();
+                let (from, pass) = (weight.as_ptr().cast(), IM2COL_FORWARD);
+                // SAFETY: a live plan, weights of its length, room for a pointer.
+                match unsafe { im2col_packed_create(conv.0, pass, from, weight.len(), &mut packed) }
+                {
+                    IM2COL_OK => {
+                        // SAFETY: made by the call, once.
+                        unsafe { im2col_packed_destroy(packed) };
+                        Ok(())
+                    }
+                    status => {
+                        assert!(packed.is_null());
+                        Err(status)
+                    }
+                }
+            };
+            assert!(fail_each(&params, pack, refused) > 0);
+            let other = || {
+                let mut other = std::ptr::dangling_mut();
+                // SAFETY: a live plan, room for a pointer.
+                match unsafe { im2col_conv_with_batch(conv.0, 3, &mut other) } {
+                    IM2COL_OK => Ok(Conv(other)),
+                    status => {
+                        assert!(other.is_null());
+                        Err(status)
+                    }
+                }
+            };
+            assert!(fail_each(&params, other, refused) > 0);
         }
     }
 

@@ -49,7 +49,7 @@ impl<T: Element> Tensors<T> {
                 .write(write)
                 .scratch(&mut scratch)
                 .run(&mut to[..]),
-            Pass::BackwardWeight => {
+            _ => {
                 plan.backward_weight(input, dg).write(write).scratch(&mut scratch).run(&mut to[..])
             }
         }

@@ -185,7 +185,7 @@ fn check_promise(params: Params) -> Vec<String> {
                 Pass::BackwardData => {
                     panels(shape.group_in()) * shape.group_out() * shape.kernel_taps()
                 }
-                Pass::BackwardWeight => PARTIALS / 4,
+                _ => PARTIALS / 4,
             };
             let mut check = |threads: usize, len: usize| {
                 if 4 * len > shared + threads * PER_THREAD {

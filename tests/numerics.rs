@@ -255,7 +255,7 @@ fn check_bias<T: Element>(layout: Layout) {
         let dg: Vec<T> = hurtful(hurt, plan.shape().output_len());
         let channel = |o: usize| match layout {
             Layout::ChannelsFirst => o / pixels % channels,
-            Layout::ChannelsLast => o % channels,
+            _ => o % channels,
         };
         let sums = |of: fn(f64) -> f64| -> Vec<f64> {
             let numbers = |k| (0..dg.len()).filter(move |&o| channel(o) == k);

@@ -127,7 +127,7 @@ fn check_bounds<T: Element>(params: Params) {
     let [low, high] = [-3.0, 6.0];
     let activation = Activation::Clamp(T::from_f64(low), T::from_f64(high));
     for plan in im2col::testing::plans::<T>(layer.shape) {
-        let plan = plan.with_activation(activation);
+        let plan = plan.with_activation(activation).unwrap();
         let packed = plan.pack_weight(Pass::Forward, &layer.weight).unwrap();
         for write in WRITES {
             let mut expected = layer.expected(Call::Pass(Pass::Forward, write));
@@ -194,7 +194,7 @@ fn activations_are_forward_kept_within_bounds() {
             [(Activation::Relu, 0.0, f32::INFINITY), (Activation::Clamp(-3.0, 6.0), -3.0, 6.0)]
         {
             let mut clamped = vec![0.0; y.len()];
-            let plan = plan.clone().with_activation(activation);
+            let plan = plan.clone().with_activation(activation).unwrap();
             plan.forward(&x, &w).bias(&b).run(&mut clamped).unwrap();
             for (i, (&y, &c)) in y.iter().zip(&clamped).enumerate() {
                 // Not `clamp`: it would hide a NaN that was lost on either side.

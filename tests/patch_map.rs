@@ -11,7 +11,7 @@ fn place_in_cols(shape: &Shape, group: usize, tap: usize, position: usize) -> us
     let first = group * shape.group_in();
     match shape.layout() {
         Layout::ChannelsFirst => (first * taps + tap) * shape.output_pixels() + position,
-        Layout::ChannelsLast => {
+        _ => {
             let (tap, channel) = (tap / shape.group_in(), tap % shape.group_in());
             (position * taps + tap) * channels + first + channel
         }

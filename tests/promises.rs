@@ -113,7 +113,7 @@ fn run_misaligned<T: Element>(
             plan.forward(input, weight).maybe_bias(bias).scratch(s).run(to)
         }
         Pass::BackwardData => plan.backward_data(weight, dg).write(write).scratch(s).run(to),
-        Pass::BackwardWeight => plan.backward_weight(input, dg).write(write).scratch(s).run(to),
+        _ => plan.backward_weight(input, dg).write(write).scratch(s).run(to),
     }
     .unwrap();
     let outside = all[..offset].iter().chain(&all[offset + layer.destination_len(pass)..]);
@@ -222,8 +222,8 @@ fn written_out(layer: &Layer<f32>) -> impl Fn(Pass) -> Vec<f64> {
     let Layer { weight, grad_output, .. } = layer.clone();
     move |pass| match pass {
         Pass::Forward => reference::forward(&image, &input, &weight, None).unwrap(),
-        Pass::BackwardWeight => reference::backward_weight(&image, &input, &grad_output).unwrap(),
         Pass::BackwardData => reference::backward_data(&gradient, &weight, &dg).unwrap(),
+        _ => reference::backward_weight(&image, &input, &grad_output).unwrap(),
     }
 }
 
@@ -242,7 +242,7 @@ fn embed<T: Element>(
     let (pixels, room): (usize, usize) = (from.iter().product(), to.iter().product());
     let at = |n, c, pixel, pixels| match params.layout {
         Layout::ChannelsFirst => (n * channels + c) * pixels + pixel,
-        Layout::ChannelsLast => (n * pixels + pixel) * channels + c,
+        _ => (n * pixels + pixel) * channels + c,
     };
     let mut all = vec![T::ZERO; params.batch * channels * room];
     for pixel in 0..pixels {

@@ -219,7 +219,7 @@ fn many_taps_before_an_activation() {
             for plan in plans(layer.shape) {
                 // With a bias.
                 let plain = layer.run(&plan, Pass::Forward, Write::Accumulate);
-                let plan = plan.with_activation(Activation::Relu);
+                let plan = plan.with_activation(Activation::Relu).unwrap();
                 let kept = layer.run(&plan, Pass::Forward, Write::Accumulate);
                 let expected: Vec<f32> = plain.iter().map(|y| y.max(0.0)).collect();
                 assert_eq!(kept, expected, "{plan:?}");

@@ -111,7 +111,7 @@ impl Layer {
         let pixels: usize = sizes.iter().product();
         match self.params.layout {
             Layout::ChannelsFirst => (outer * channels + channel) * pixels + pixel,
-            Layout::ChannelsLast => (outer * pixels + pixel) * channels + channel,
+            _ => (outer * pixels + pixel) * channels + channel,
         }
     }
 }
@@ -137,7 +137,7 @@ fn check<T: Element>(layer: Layer) {
     let biased: Vec<T> = (y.iter().enumerate())
         .map(|(o, &y)| match layer.params.layout {
             Layout::ChannelsFirst => y + bias[o / pixels % bias.len()],
-            Layout::ChannelsLast => y + bias[o % bias.len()],
+            _ => y + bias[o % bias.len()],
         })
         .collect();
     for plan in layer.plans::<T>() {

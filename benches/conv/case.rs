@@ -64,7 +64,7 @@ impl Runner<'_> {
         let terms = match pass {
             Pass::Forward => shape.patch_len(),
             Pass::BackwardData => shape.group_out() * shape.kernel_taps(),
-            Pass::BackwardWeight => shape.batch() * shape.output_pixels(),
+            _ => shape.batch() * shape.output_pixels(),
         };
         let factor = (4.0 + 2.0 * (terms as f64).sqrt()) * f32::EPSILON as f64;
         let answers = values.iter().zip(magnitudes);
@@ -84,7 +84,7 @@ fn lengths(shape: &Shape, pass: Pass) -> [usize; 2] {
     match pass {
         Pass::Forward => [shape.input_len(), shape.weight_len()],
         Pass::BackwardData => [shape.weight_len(), shape.output_len()],
-        Pass::BackwardWeight => [shape.input_len(), shape.output_len()],
+        _ => [shape.input_len(), shape.output_len()],
     }
 }
 
@@ -93,6 +93,6 @@ fn result_len(shape: &Shape, pass: Pass) -> usize {
     match pass {
         Pass::Forward => shape.output_len(),
         Pass::BackwardData => shape.input_len(),
-        Pass::BackwardWeight => shape.weight_len(),
+        _ => shape.weight_len(),
     }
 }

@@ -8,7 +8,7 @@ pub(crate) fn name(pass: Pass) -> &'static str {
     match pass {
         Pass::Forward => "forward",
         Pass::BackwardData => "backward_data",
-        Pass::BackwardWeight => "backward_weight",
+        _ => "backward_weight",
     }
 }
 

@@ -73,9 +73,7 @@ pub(crate) fn prepare<T: Element>(
             Pass::BackwardData => {
                 plan.backward_data(a, b).scratch(scratch).executor(&Serial).run(to)
             }
-            Pass::BackwardWeight => {
-                plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(to)
-            }
+            _ => plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(to),
         }
         .expect("the plan's own lengths");
     };
@@ -86,7 +84,7 @@ fn naive(shape: &Shape, pass: Pass, [a, b]: [&[f32]; 2], to: &mut [f32]) {
     let result = match pass {
         Pass::Forward => reference::forward(shape, a, b, None),
         Pass::BackwardData => reference::backward_data(shape, a, b),
-        Pass::BackwardWeight => reference::backward_weight(shape, a, b),
+        _ => reference::backward_weight(shape, a, b),
     };
     let result = result.expect("the shape's own lengths");
     to.iter_mut().zip(result).for_each(|(to, x)| *to = x as f32);

@@ -85,7 +85,7 @@ pub(crate) fn run(
         let output = n * outputs..(n + 1) * outputs;
         match pass {
             Pass::Forward | Pass::BackwardWeight => im2col(shape, &a[image.clone()], cols),
-            Pass::BackwardData => Ok(()),
+            _ => Ok(()),
         }
         .expect("the shape's own lengths");
         for group in 0..shape.groups() {
@@ -103,7 +103,7 @@ pub(crate) fn run(
                     let dg = Matrix::rows(&b[output.clone()][part], pixels);
                     multiply([patch, k, pixels], w, dg, Matrix::rows(cols, pixels), false);
                 }
-                Pass::BackwardWeight => {
+                _ => {
                     let dg = Matrix::rows(&b[output.clone()][part], pixels);
                     let dw = Matrix::rows(&mut to[weight], patch);
                     let cols = Matrix::rows(&*cols, pixels).t();

@@ -41,7 +41,7 @@ impl Bench {
         let (a, b, to) = match pass {
             Pass::Forward => (shape.input_len(), shape.weight_len(), shape.output_len()),
             Pass::BackwardData => (shape.weight_len(), shape.output_len(), shape.input_len()),
-            Pass::BackwardWeight => (shape.input_len(), shape.output_len(), shape.weight_len()),
+            _ => (shape.input_len(), shape.output_len(), shape.weight_len()),
         };
         let numbers = |len: usize| (0..len).map(|i| (i % 17) as f32 / 16.0 - 0.5).collect();
         let operands = [numbers(a), numbers(b)];
@@ -115,7 +115,7 @@ impl Bench {
                 Pass::BackwardData => {
                     plan.backward_data(&*a, b).scratch(scratch).executor(&Serial).run(&mut *to)?;
                 }
-                Pass::BackwardWeight => {
+                _ => {
                     plan.backward_weight(a, b).scratch(scratch).executor(&Serial).run(&mut *to)?;
                 }
             }

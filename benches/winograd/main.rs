@@ -26,7 +26,7 @@ impl Way {
         let len = match pass {
             Pass::Forward => plan.shape().output_len(),
             Pass::BackwardData => plan.shape().input_len(),
-            Pass::BackwardWeight => plan.shape().weight_len(),
+            _ => plan.shape().weight_len(),
         };
         Self {
             scratch: vec![0.0; plan.scratch_len_on(pass, &Serial)],
@@ -50,7 +50,7 @@ impl Way {
                 .executor(&Serial)
                 .scratch(scratch)
                 .run(output),
-            Pass::BackwardWeight => plan
+            _ => plan
                 .backward_weight(input, grad_output)
                 .executor(&Serial)
                 .scratch(scratch)

@@ -1,4 +1,4 @@
-//! `include/im2col.h` is what cbindgen makes of `src/capi.rs`: this fails when it is stale, and
+//! `include/im2col.h` is what cbindgen makes of `src/capi/`: this fails when it is stale, and
 //! writes it when `IM2COL_BLESS` is set.
 
 use std::path::Path;
@@ -8,7 +8,11 @@ use std::{env, fs};
 fn header_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
-    let source = cbindgen::Builder::new().with_config(config).with_src(root.join("src/capi.rs"));
+    let files = ["numbers", "types", "layer", "conv", "plans", "calls"];
+    let source = cbindgen::Builder::new().with_config(config);
+    let source = files
+        .iter()
+        .fold(source, |source, file| source.with_src(root.join(format!("src/capi/{file}.rs"))));
     let mut generated = Vec::new();
     source.generate().unwrap().write(&mut generated);
     let generated = String::from_utf8(generated).unwrap();

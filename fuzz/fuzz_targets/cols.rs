@@ -47,14 +47,14 @@ fn product<T: Element>(shape: &Shape, weight: &[T], cols: &[T]) -> Vec<f64> {
         for pixel in 0..pixels {
             let place = |tap: usize| match shape.layout() {
                 Layout::ChannelsFirst => tap * pixels + pixel,
-                Layout::ChannelsLast => pixel * patch + tap,
+                _ => pixel * patch + tap,
             };
             let terms = (0..patch).map(|tap| {
                 Into::<f64>::into(weight[k * patch + tap]) * Into::<f64>::into(cols[place(tap)])
             });
             let o = match shape.layout() {
                 Layout::ChannelsFirst => k * pixels + pixel,
-                Layout::ChannelsLast => pixel * filters + k,
+                _ => pixel * filters + k,
             };
             output[o] = terms.sum();
         }

@@ -21,7 +21,7 @@ fn check<T: Element>(small: &Small, other: &Small) {
         let [forward, backward] =
             [Pass::Forward, Pass::BackwardData].map(|pass| plan.pack_weight(pass, w).unwrap());
         for activation in [Activation::None, Activation::Relu] {
-            let plan = plan.clone().with_activation(activation);
+            let plan = plan.clone().with_activation(activation).unwrap();
             let (mut raw, mut packed) = (vec![nan(); g.len()], vec![nan(); g.len()]);
             plan.forward(x, w).maybe_bias(bias).run(&mut raw).unwrap();
             plan.forward(x, &forward).maybe_bias(bias).run(&mut packed).unwrap();

@@ -1,9 +1,10 @@
 //! What crosses between C and Rust: failures out, pointers in.
 
-use super::{
+use super::numbers::{
     IM2COL_INTERNAL, IM2COL_INVALID_ARGUMENT, IM2COL_OK, IM2COL_OUT_OF_MEMORY, IM2COL_OVERFLOW,
     IM2COL_UNSUPPORTED, im2col_status,
 };
+use crate::error::check_len;
 use crate::{Element, Error};
 use std::alloc::{Layout, alloc};
 use std::cell::RefCell;
@@ -112,9 +113,35 @@ impl<T: Element> Buffer<T> {
         data: *const c_void,
         len: usize,
     ) -> Result<Self, Failure> {
+        if len == 0 {
+            // Whatever the pointer is: nothing is read or written there.
+            return Ok(Self { name, ..Self::none() });
+        }
         let data = data.cast::<T>().cast_mut();
         check_pointer(name, data)?;
         Ok(Self { name, data, len })
+    }
+
+    /// A buffer whose caller says how long it is.
+    pub(super) fn of_len(
+        name: &'static str,
+        (data, found): (*const c_void, usize),
+        expected: usize,
+    ) -> Result<Self, Failure> {
+        check_len(name, expected, found)?;
+        Self::new(name, data, expected)
+    }
+
+    /// The same, where there is one: NULL is none, of length 0.
+    pub(super) fn optional_of_len(
+        name: &'static str,
+        (data, found): (*const c_void, usize),
+        expected: usize,
+    ) -> Result<Self, Failure> {
+        match data.is_null() && found == 0 {
+            true => Ok(Self::none()),
+            false => Self::of_len(name, (data, found), expected),
+        }
     }
 
     pub(super) fn optional(
@@ -137,7 +164,8 @@ impl<T: Element> Buffer<T> {
 }
 
 /// What a call reads, what it writes, what it may use.
-pub(super) type Slices<'a, T, const N: usize> = ([&'a [T]; N], &'a mut [T], &'a mut [T]);
+pub(super) type Slices<'a, T, const N: usize, const M: usize> =
+    ([&'a [T]; N], [&'a mut [T]; M], &'a mut [T]);
 
 /// The slices of a call's buffers.
 ///
@@ -146,28 +174,28 @@ pub(super) type Slices<'a, T, const N: usize> = ([&'a [T]; N], &'a mut [T], &'a 
 /// # Safety
 /// Every buffer is memory of its length, which lives, and which nothing outside this call writes
 /// (for `sources`) or touches (for the others), as long as the slices are in use.
-pub(super) unsafe fn borrow<'a, T: Element, const N: usize>(
+pub(super) unsafe fn borrow<'a, T: Element, const N: usize, const M: usize>(
     sources: [Buffer<T>; N],
-    target: Buffer<T>,
+    targets: [Buffer<T>; M],
     scratch: Buffer<T>,
-) -> Result<Slices<'a, T, N>, Failure> {
-    let written = [(target, scratch)];
-    let written =
-        written.into_iter().chain(sources.iter().flat_map(|&s| [(target, s), (scratch, s)]));
-    for (a, b) in written {
-        if a.shares_memory_with(&b) {
-            let (a, b) = (a.name, b.name);
-            return Err(invalid(format_args!("{a} and {b} share memory: they must lie apart")));
+) -> Result<Slices<'a, T, N, M>, Failure> {
+    let written = || targets.iter().chain([&scratch]);
+    for (index, a) in written().enumerate() {
+        for b in written().skip(index + 1).chain(&sources) {
+            if a.shares_memory_with(b) {
+                let (a, b) = (a.name, b.name);
+                return Err(invalid(format_args!("{a} and {b} share memory: they must lie apart")));
+            }
         }
     }
     // SAFETY: a `Buffer` is neither NULL nor misaligned, and its length fits `isize::MAX` bytes
     // (a shape's lengths do, `scratch` is cut to it). The memory is live and undisturbed, by the
-    // caller's contract; the loop above keeps both `&mut` apart from all else. Every bit pattern
+    // caller's contract; the loop above keeps every `&mut` apart from all else. Every bit pattern
     // is a float, so whatever C left there may be read.
     unsafe {
         Ok((
             sources.map(|s| slice::from_raw_parts(s.data, s.len)),
-            slice::from_raw_parts_mut(target.data, target.len),
+            targets.map(|t| slice::from_raw_parts_mut(t.data, t.len)),
             slice::from_raw_parts_mut(scratch.data, scratch.len),
         ))
     }

@@ -374,6 +374,7 @@ impl BackwardWeight {
             data: &image[first..],
             rows: self.cols.taps.offsets(taps.len),
             k: self.cols.pixels.offsets(pixels.len),
+            weighed: taps.len,
         };
         let k = in_panel.offsets(pixels.len);
         let right = Right { data: &*panels, first: 0, panel_pitch: Some(panel_pitch), k };
@@ -398,6 +399,7 @@ impl BackwardWeight {
             data: &call.grad_output[place..],
             rows: channels.offsets(outputs.len),
             k: of_output.offsets(pixels.len),
+            weighed: outputs.len,
         };
         let group = outputs.start[2];
         let (data, first) = self.cols.part(kernels, call.input, group, [pixels, &taps], copy);

@@ -54,6 +54,8 @@ pub(crate) struct FewPixels {
     whole: bool,
     groups: usize,
     pixels: usize,
+    /// Pixels of the batch by which the order of sums is chosen.
+    weighed: usize,
     k: usize,
     /// Taps of a block.
     run: usize,
@@ -95,7 +97,8 @@ impl FewPixels {
         let pixels = shape.batch().saturating_mul(shape.output_pixels());
         let (outputs, k) = (shape.group_out(), shape.patch_len());
         let source = Source::input(shape);
-        let taps = FEW_PIXELS_TAPS.min(TOUCHED / pixels);
+        let weighed = shape.weighed().saturating_mul(shape.output_pixels());
+        let taps = FEW_PIXELS_TAPS.min(TOUCHED / weighed).max(TOUCHED / MOST_PIXELS);
         let limits = Limits {
             pixels: MOST_PIXELS,
             taps,
@@ -185,6 +188,7 @@ impl FewPixels {
             meetings: if by_col2im { meetings(shape, row)? } else { Vec::new() },
             groups,
             pixels,
+            weighed,
             k,
             run,
             output_pixels: Grid::new(sizes, places, sizes)?,
@@ -328,6 +332,7 @@ impl FewPixels {
                 data: &grad_output[first..],
                 rows: self.output_channels.offsets(channels.len),
                 k: self.output_pixels.offsets(self.pixels),
+                weighed: channels.len,
             };
             let right = Right {
                 data: &cols[self.block(channels.start[2], taps.index)..],
@@ -409,6 +414,7 @@ impl FewPixels {
                 data: &grad_output[channel..],
                 rows: self.output_pixels.offsets(self.pixels),
                 k: self.output_channels.offsets(outputs),
+                weighed: self.weighed,
             };
             let right = Right {
                 data: &weight[group * outputs * self.k + first..],

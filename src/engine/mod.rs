@@ -13,6 +13,7 @@ pub(crate) mod direct;
 pub(crate) mod explicit;
 pub(crate) mod few_pixels;
 pub(crate) mod implicit;
+pub(crate) mod mask;
 mod pack;
 mod partial_sums;
 pub(crate) mod regions;

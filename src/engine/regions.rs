@@ -67,8 +67,8 @@ impl Cut {
         source.walks.iter().map(met).product()
     }
 
-    /// The cheapest for a view, to so many channels, `pixels` of which are multiplied in one go by a
-    /// kernel with so many rows. Regions with fewer pixels than rows fill no tile, so cutting may cost more
+    /// The cheapest for a view of as many images as it is weighed by, to so many channels, `pixels` of which are
+    /// multiplied in one go by a kernel with so many rows. Regions with fewer pixels than rows fill no tile, so cutting may cost more
     /// than it saves.
     pub(crate) fn best(
         source: &Source,
@@ -76,7 +76,7 @@ impl Cut {
         pixels: usize,
         rows: usize,
     ) -> Result<Self, Error> {
-        let &Source { batch, channels, ref walks, .. } = source;
+        let &Source { weighed: batch, channels, ref walks, .. } = source;
         if Self::least(source) > 1.0 - SAVED {
             return Ok(Self::NONE);
         }

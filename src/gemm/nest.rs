@@ -34,7 +34,7 @@ pub(crate) fn multiply<T: Element>(
     assert!(fits(&epilogue, c));
 
     let beside_a = packed_b::beside(kernel, steps_a);
-    let streaming = kernel.stream.zip(streaming::pays(kernel, c, &right, &epilogue));
+    let streaming = kernel.stream.zip(streaming::pays(kernel, c, left.weighed, &right, &epilogue));
     if let Some((stream, streaming)) = &streaming {
         // SAFETY: having the kernel proves its ISA, and it streams. The asserts above hold every row plus
         // every step within a, and every step plus all panels' vectors within b; the bias has its length.

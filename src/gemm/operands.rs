@@ -27,6 +27,9 @@ pub(crate) struct Left<'a, T> {
     pub(crate) data: &'a [T],
     pub(crate) rows: Offsets<'a>,
     pub(crate) k: Offsets<'a>,
+    /// Rows by which the order of the sums is chosen: as many as there are, or as there are in another batch whose bits are
+    /// wanted.
+    pub(crate) weighed: usize,
 }
 
 /// The right operand: index `i` of k and lane `l` of panel `p` meet at

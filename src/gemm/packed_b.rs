@@ -42,7 +42,7 @@ pub(super) fn pays<'a, T>(
 ) -> Option<&'a PackedB<T>> {
     let pays = |packed_b: &&PackedB<T>| {
         let fewest = fewest(packed_b, left.k.all().len());
-        let many = left.rows.all().len().div_ceil(kernel.rows) >= fewest;
+        let many = left.weighed.div_ceil(kernel.rows) >= fewest;
         right.panel_pitch.is_none() && many && (!packed_b.by_lane || beside_a)
     };
     kernel.packed_b.as_ref().filter(pays)

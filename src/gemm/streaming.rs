@@ -47,10 +47,11 @@ pub(super) struct Streaming {
 pub(super) fn pays<T: Element>(
     kernel: &Kernel<T>,
     c: &CBlock<'_, T>,
+    rows: usize,
     right: &Right<'_, T>,
     epilogue: &Epilogue<'_, T>,
 ) -> Option<Streaming> {
-    let (rows, lanes) = (c.row_count(), c.columns().len);
+    let lanes = c.columns().len;
     let rows_biased = epilogue.bias.is_none() || epilogue.channels == Side::Rows;
     let in_place = c.column_pitch() == 1 && c.is_even() && rows_biased;
     let steps = right.k.all();

@@ -280,7 +280,8 @@ fn check_multiply<T: Element>(isa: Isa, kernel: &Kernel<T>, job: Job, rng: &mut 
         let mut block = target.over(&mut c).next().unwrap();
         let [rows_of_a, terms_of_a, terms_of_b] =
             [&row_table, &term_table, &lines].map(|table| Offsets::new(table));
-        let left = Left { data: &a, rows: rows_of_a, k: terms_of_a };
+        let weighed = rows_of_a.all().len();
+        let left = Left { data: &a, rows: rows_of_a, k: terms_of_a, weighed };
         let right = Right { data: &b, first, panel_pitch: packed.then_some(pitch), k: terms_of_b };
         multiply(kernel, &mut block, left, right, epilogue);
     }

@@ -28,10 +28,8 @@ use core::fmt;
 /// The passes of a layer, each as it was chosen.
 #[derive(Debug, Clone)]
 pub(super) struct Chosen {
-    forward: Computation,
-    /// The backward passes; none where only inference was asked for.
-    backward_data: Option<Computation>,
-    backward_weight: Option<Computation>,
+    /// In the order of [`Pass::ALL`]; none where a pass wasn't asked for.
+    passes: [Option<Computation>; 3],
 }
 
 /// A pass as it is computed.
@@ -77,39 +75,41 @@ impl Chosen {
         options: Options,
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
-        let of = |pass| Computation::chosen(shape, pass, options, kernels);
-        let trained = |pass| if options.inference { Ok(None) } else { of(pass).map(Some) };
-        Ok(Self {
-            forward: of(Pass::Forward)?,
-            backward_data: trained(Pass::BackwardData)?,
-            backward_weight: trained(Pass::BackwardWeight)?,
-        })
+        let mut passes = [const { None }; 3];
+        for &pass in Pass::ALL {
+            if pass == Pass::Forward || !options.inference {
+                passes[pass as usize] = Some(Computation::chosen(shape, pass, options, kernels)?);
+            }
+        }
+        Ok(Self { passes })
     }
 
-    /// The same schedules for a layer of another batch or image; a pass whose schedule isn't possible there is chosen anew.
+    /// The same schedules for a layer of another batch or image, for some of the passes; a pass whose schedule isn't
+    /// possible there is chosen anew.
     pub(super) fn for_shape<T: Element>(
         &self,
         shape: &Shape,
         options: Options,
         kernels: &Kernels<T>,
+        of: &[Pass],
     ) -> Result<Self, Error> {
-        let of = |pass, old: &Computation| {
+        let mut passes = [const { None }; 3];
+        for &pass in of {
+            let Some(old) = &self.passes[pass as usize] else { continue };
             let is_chosen = !matches!(old.engine, Engine::Nothing);
             let kept = is_chosen.then(|| Computation::new(shape, pass, old.schedule, kernels));
-            match kept.transpose()?.flatten() {
-                Some(made) => Ok(made),
-                None => Computation::chosen(shape, pass, options, kernels),
+            let mut made = kept.transpose()?.flatten();
+            if made.is_none() && is_chosen && old.schedule.other == Staging::PackedPerBlock {
+                // Where there are more blocks, they share the panels: the same products in the same order.
+                let shared = Schedule { other: Staging::Packed, ..old.schedule };
+                made = Computation::new(shape, pass, shared, kernels)?;
             }
-        };
-        let trained = |pass, old: &Option<Computation>| match old {
-            Some(old) => of(pass, old).map(Some),
-            None => Ok(None),
-        };
-        Ok(Self {
-            forward: of(Pass::Forward, &self.forward)?,
-            backward_data: trained(Pass::BackwardData, &self.backward_data)?,
-            backward_weight: trained(Pass::BackwardWeight, &self.backward_weight)?,
-        })
+            passes[pass as usize] = match made {
+                Some(made) => Some(made),
+                None => Some(Computation::chosen(shape, pass, options, kernels)?),
+            };
+        }
+        Ok(Self { passes })
     }
 
     /// Gives a pass another schedule.
@@ -122,11 +122,7 @@ impl Chosen {
     ) -> Result<(), Error> {
         let made = Computation::new(shape, pass, schedule, kernels)?
             .ok_or(Error::Unsupported { what: "this schedule for this pass of this layer" })?;
-        match pass {
-            Pass::Forward => self.forward = made,
-            Pass::BackwardData => self.backward_data = Some(made),
-            Pass::BackwardWeight => self.backward_weight = Some(made),
-        }
+        self.passes[pass as usize] = Some(made);
         Ok(())
     }
 
@@ -156,12 +152,7 @@ impl Chosen {
 
     /// A pass as it is computed.
     fn of(&self, pass: Pass) -> Result<&Computation, Error> {
-        let computation = match pass {
-            Pass::Forward => Some(&self.forward),
-            Pass::BackwardData => self.backward_data.as_ref(),
-            Pass::BackwardWeight => self.backward_weight.as_ref(),
-        };
-        computation.ok_or(Error::NotPlanned { pass })
+        self.passes[pass as usize].as_ref().ok_or(Error::NotPlanned { pass })
     }
 
     /// How a pass is computed; none if it wasn't planned.
@@ -260,6 +251,7 @@ impl Chosen {
         output: &mut [T],
         scratch: &mut [T],
     ) {
+        let Ok(Computation { engine, .. }) = self.of(Pass::Forward) else { return };
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let &Layer { shape, parallelism, .. } = layer;
         if shape.is_empty() {
@@ -268,7 +260,7 @@ impl Chosen {
             images.after(parallelism, epilogue, output);
             return;
         }
-        match &self.forward.engine {
+        match engine {
             Engine::Nothing => {}
             Engine::Explicit => {
                 explicit::forward(shape, parallelism, [input, weight], epilogue, output, scratch);
@@ -303,7 +295,7 @@ impl Chosen {
         grad_input: &mut [T],
         scratch: &mut [T],
     ) {
-        let Some(Computation { engine, .. }) = &self.backward_data else { return };
+        let Ok(Computation { engine, .. }) = self.of(Pass::BackwardData) else { return };
         let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let sources = [weight, grad_output];
         let &Layer { shape, parallelism, .. } = layer;
@@ -368,7 +360,7 @@ impl Chosen {
         write: Write,
         scratch: &mut [T],
     ) {
-        let Some(Computation { engine, .. }) = &self.backward_weight else { return };
+        let Ok(Computation { engine, .. }) = self.of(Pass::BackwardWeight) else { return };
         let &Layer { shape, parallelism, .. } = layer;
         if shape.is_empty() {
             if write == Write::Overwrite {

@@ -78,7 +78,7 @@ impl<T: Element> Plan<T> {
                 }
             }
         }
-        Ok(Self { chosen: best, ..self })
+        Self { chosen: best, ..self }.cut_into_blocks()
     }
 }
 

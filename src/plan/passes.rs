@@ -7,6 +7,7 @@
 use super::chosen::Chosen;
 use crate::choose::schedule::Schedule;
 use crate::element::{Element, ForElement};
+use crate::engine::mask::{self, Mask};
 use crate::engine::{Layer, Weights, bias};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
@@ -18,12 +19,13 @@ use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The functions of a [`Chosen`] for one element type, and the gradient of the bias, which is the same in
-/// every choice.
+/// The functions of a [`Chosen`] for one element type, and what is the same in every choice: the gradient of the bias, and
+/// masks.
 #[allow(clippy::type_complexity, reason = "the signatures of the functions they are")]
 pub(super) struct Passes<T: 'static> {
     pub(super) choose: fn(&Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
-    pub(super) for_shape: fn(&Chosen, &Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
+    pub(super) for_shape:
+        fn(&Chosen, &Shape, Options, &Kernels<T>, &[Pass]) -> Result<Chosen, Error>,
     pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
     pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
     pub(super) pack:
@@ -33,7 +35,9 @@ pub(super) struct Passes<T: 'static> {
     pub(super) backward_data:
         fn(&Chosen, &Layer<'_, T>, &[T], Weights<'_, T>, Epilogue<'_, T>, &mut [T], &mut [T]),
     pub(super) backward_weight: fn(&Chosen, &Layer<'_, T>, [&[T]; 2], &mut [T], Write, &mut [T]),
-    pub(super) backward_bias: fn(&Shape, bool, Parallelism<'_>, &[T], &mut [T], Write),
+    pub(super) backward_bias:
+        fn(&Shape, bool, Parallelism<'_>, (&[T], Option<Mask<'_, T>>), &mut [T], Write),
+    pub(super) masked: fn(Parallelism<'_>, &[T], Mask<'_, T>, &mut [T]),
     pub(super) explain: fn(&Chosen, &Layer<'_, T>, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
@@ -48,6 +52,7 @@ impl<T: Element> Passes<T> {
         backward_data: Chosen::backward_data,
         backward_weight: Chosen::backward_weight,
         backward_bias: bias::backward_bias,
+        masked: mask::masked,
         explain: Chosen::explain,
     };
 }

@@ -37,6 +37,8 @@ pub(crate) struct Cols {
     copy: Option<Copy>,
     /// Nobody reads the padding of the rows, and of the columns.
     unread: [bool; 2],
+    /// Pixels of a block of as many images as the source is weighed by.
+    weighed_block: usize,
 }
 
 impl fmt::Display for Cols {
@@ -88,6 +90,9 @@ impl Cols {
         with_taps: &[[usize; 4]],
     ) -> Self {
         let (pixel_sizes, tap_sizes) = (source.pixel_sizes(), source.tap_sizes());
+        // How the taps are cut decides the order of sums: it must not depend on the batch at hand.
+        let [_, d, h, w] = pixel_sizes;
+        let weighed_sizes = [source.weighed, d, h, w];
         let flat = limits.beside == Beside::Planes;
         let beside = match limits.beside {
             Beside::None => true,
@@ -103,7 +108,7 @@ impl Cols {
         }
         let (mut pixel_block, mut tap_block, mut copy);
         loop {
-            pixel_block = largest_block(pixel_sizes, most_pixels);
+            pixel_block = largest_block(weighed_sizes, most_pixels);
             tap_block = largest_block(tap_sizes, most_taps);
             copy = Copy::new(&source, pixel_block, tap_block, limits.beside);
             // 64 by 64 is small enough whatever the strides are.
@@ -118,6 +123,19 @@ impl Cols {
                 most_taps = most_taps.min(tap_block.iter().product()) * 7 / 8;
             }
         }
+        let weighed_block = pixel_block.iter().product();
+        if pixel_sizes != weighed_sizes {
+            // The same taps for the images that there are: of these, as many pixels as the copy has room for.
+            let mut most = if flat { limits.pixels.min(h * w) } else { limits.pixels };
+            loop {
+                pixel_block = largest_block(pixel_sizes, most);
+                let touched = Copy::new(&source, pixel_block, tap_block, limits.beside).len;
+                if touched <= limits.touched || most <= weighed_block {
+                    break;
+                }
+                most = (most.min(pixel_block.iter().product()) * 7 / 8).max(weighed_block);
+            }
+        }
         let cut = (0..4).rfind(|&axis| tap_block[axis] < tap_sizes[axis]);
         if let Some(axis) = cut.filter(|_| flat) {
             // Else the last block is shorter, and the others touch more than they need to.
@@ -130,7 +148,8 @@ impl Cols {
             let tap_block = fit_tables(fit_tables(tap_block, with_taps), &[direct_taps]);
             let pixels = Grid::untabled(pixel_sizes, direct_pixels, pixel_block);
             let taps = Grid::untabled(tap_sizes, direct_taps, tap_block);
-            return Self { source, pixels, taps, copy: None, unread: [false; 2] };
+            let unread = [false; 2];
+            return Self { source, pixels, taps, copy: None, unread, weighed_block };
         }
         let pixel_block = fit_tables(pixel_block, with_pixels);
         let tap_block = fit_tables(tap_block, with_taps);
@@ -141,7 +160,7 @@ impl Cols {
         let tap_pitches = source.by_layout(copy.pitches.channel, [0, 1, 2].map(tap));
         let pixels = Grid::untabled(pixel_sizes, pixel_pitches, pixel_block);
         let taps = Grid::untabled(tap_sizes, tap_pitches, tap_block);
-        Self { source, pixels, taps, copy: Some(copy), unread: [false; 2] }
+        Self { source, pixels, taps, copy: Some(copy), unread: [false; 2], weighed_block }
     }
 
     /// Leaves the padding out of copies: whoever reads them leaves out the taps that meet padding
@@ -167,6 +186,17 @@ impl Cols {
         self.pixels = Grid::untabled(self.source.pixel_sizes(), pixels, pixel_block);
         self.taps = Grid::untabled(self.source.tap_sizes(), taps, tap_block);
         self.copy = None;
+    }
+
+    /// Pixels of a block of as many images as the source is weighed by.
+    pub(crate) fn weighed_block(&self) -> usize {
+        self.weighed_block
+    }
+
+    /// Blocks of the pixels of so many images.
+    pub(crate) fn weighed_blocks(&self) -> usize {
+        let blocks = self.pixels.blocks().saturating_mul(self.source.weighed);
+        blocks.div_ceil(self.source.batch.max(1))
     }
 
     /// Elements of scratch for a copy; 0 where the image is read as it lies.

@@ -14,6 +14,8 @@ const FAR: usize = 2 << 20;
 pub(crate) struct Source {
     pub(crate) layout: Layout,
     pub(crate) batch: usize,
+    /// Images by which blocks are sized, where the order of a sum depends on them.
+    pub(crate) weighed: usize,
     /// Channels that a patch has.
     pub(crate) channels: usize,
     /// Channels that a pixel has, over all groups.
@@ -31,6 +33,7 @@ impl Source {
         Self {
             layout: shape.layout(),
             batch: shape.batch(),
+            weighed: shape.weighed(),
             channels: shape.group_in(),
             all_channels: shape.in_channels(),
             walks: shape.axes3().map(|axis| axis.walk()),
@@ -42,6 +45,7 @@ impl Source {
         Self {
             layout: shape.layout(),
             batch: shape.batch(),
+            weighed: shape.weighed(),
             channels: shape.group_out(),
             all_channels: shape.out_channels(),
             walks,

@@ -311,7 +311,7 @@ fn check(what: &'static str, expected: &[usize], found: &[usize]) -> Result<(), 
 fn order(ndim: usize, layout: Layout) -> Vec<usize> {
     match layout {
         Layout::ChannelsFirst => (0..ndim).collect(),
-        Layout::ChannelsLast => [0].into_iter().chain(2..ndim).chain([1]).collect(),
+        _ => [0].into_iter().chain(2..ndim).chain([1]).collect(),
     }
 }
 

@@ -230,6 +230,7 @@ impl Implicit {
         let (mut regions, mut steps) = (None, None);
         let lanes = self.schedule.lanes;
         if lanes == Corner::Channels && self.schedule.padding == Padding::Skipped {
+            let pixels = cols.weighed_block();
             let cut = Cut::best(&source, self.channels, pixels, self.kernel(kernels).rows)?;
             if cut.is_taken(&source, &cols.taps) {
                 if cut.is_inside(&source) && self.schedule.cols == Staging::InPlace {
@@ -247,7 +248,7 @@ impl Implicit {
             cols.taps.make_table()?;
             weights.make_table()?;
         }
-        let runs = cols.pixels.blocks();
+        let runs = cols.weighed_blocks();
         let most = self.channels_of_block(kernels, pixels.saturating_mul(k), runs);
         let sizes = [1, 1, self.groups, self.channels];
         let pitches = |pitch: usize| [0, 0, self.channels.saturating_mul(pitch), pitch];
@@ -428,7 +429,7 @@ impl Implicit {
             let Some(regions) = regions else {
                 let k = cols.taps.offsets(taps.len);
                 let rows = cols.pixels.offsets(pixels.len);
-                let left = Left { data: &image[first..], rows, k };
+                let left = Left { data: &image[first..], rows, k, weighed: pixels.len };
                 let right =
                     Right { data: panels, first: 0, panel_pitch, k: weights.offsets(taps.len) };
                 multiply_panels(call.kernels, kernel, &mut c, left, right, epilogue);
@@ -445,7 +446,8 @@ impl Implicit {
                 let place = |&number: &u32| places[number as usize] - pixel;
                 rows.iter_mut().zip(numbers).for_each(|(row, number)| *row = place(number));
                 let data = &image[first.wrapping_add(pixel as usize + tap)..];
-                let left = Left { data, rows: Offsets::new(rows), k };
+                let weighed = rows.len();
+                let left = Left { data, rows: Offsets::new(rows), k, weighed };
                 let right = Right { data: panels, first: weight, panel_pitch, k: of_weights };
                 let mut c = c.part(numbers, offsets);
                 multiply_panels(call.kernels, kernel, &mut c, left, right, epilogue);
@@ -473,6 +475,7 @@ impl Implicit {
                 data: &call.weight[place..],
                 rows: rows.offsets(channels.len),
                 k: weights.offsets(taps.len),
+                weighed: channels.len,
             };
             let group = channels.start[2];
             let (data, first) =

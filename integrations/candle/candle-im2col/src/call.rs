@@ -65,7 +65,7 @@ pub(crate) fn run<T: Real>(
             }
             (grad_input, done)
         }
-        Pass::BackwardWeight => {
+        _ => {
             let mut grad_weight = zeros(shape.weight_len());
             let done = plan.backward_weight(a, b).run(&mut grad_weight);
             (grad_weight, done)

@@ -43,7 +43,7 @@ impl Product {
         let (channels, sizes) = match self.pass {
             Pass::Forward => ([p.batch, p.out_channels], &self.output),
             Pass::BackwardData => ([p.batch, p.in_channels], &p.input),
-            Pass::BackwardWeight => ([p.out_channels, p.in_channels / p.groups], &p.kernel),
+            _ => ([p.out_channels, p.in_channels / p.groups], &p.kernel),
         };
         [&channels[..], &sizes[..p.axes]].concat().into()
     }
@@ -75,12 +75,12 @@ impl Product {
         let of_a = || match self.pass {
             Pass::Forward => of(Pass::BackwardData, b, grad),
             Pass::BackwardData => of(Pass::BackwardWeight, grad, b),
-            Pass::BackwardWeight => of(Pass::BackwardData, grad, b),
+            _ => of(Pass::BackwardData, grad, b),
         };
         let of_b = || match self.pass {
             Pass::Forward => of(Pass::BackwardWeight, a, grad),
             Pass::BackwardData => of(Pass::Forward, grad, a),
-            Pass::BackwardWeight => of(Pass::Forward, a, grad),
+            _ => of(Pass::Forward, a, grad),
         };
         Ok((a.track_op().then(of_a).transpose()?, b.track_op().then(of_b).transpose()?))
     }

@@ -22,7 +22,7 @@ pub(crate) fn count(pass: Pass) {
     increment(match pass {
         Pass::Forward => 0,
         Pass::BackwardData => 1,
-        Pass::BackwardWeight => 2,
+        _ => 2,
     });
 }
 
