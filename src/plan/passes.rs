@@ -10,7 +10,7 @@ use crate::element::{Element, ForElement};
 use crate::engine::{Layer, Weights, bias};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
-use crate::options::Options;
+use crate::options::{Accuracy, Options};
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
 use crate::shape::Shape;
@@ -25,7 +25,7 @@ pub(super) struct Passes<T: 'static> {
     pub(super) choose: fn(&Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
     pub(super) for_shape: fn(&Chosen, &Shape, Options, &Kernels<T>) -> Result<Chosen, Error>,
     pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
-    pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
+    pub(super) candidates: fn(&Shape, Accuracy, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
     pub(super) pack:
         fn(&Chosen, &Layer<'_, T>, Pass, &[T]) -> Result<AVec<T, ConstAlign<64>>, Error>,
     pub(super) forward:
