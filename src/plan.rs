@@ -291,12 +291,13 @@ impl<T: Element> Plan<T> {
         self.cut_into_blocks()
     }
 
-    /// Every schedule that is possible for a pass: those that the choice is made from.
+    /// Every schedule that is possible for a pass and that the plan's [accuracy](Self::accuracy) allows: those that the
+    /// choice is made from.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if there is no room for the list.
     pub fn candidates(&self, pass: Pass) -> Result<Vec<Schedule>, Error> {
-        (passes().candidates)(&self.planned, self.kernels, pass)
+        (passes().candidates)(&self.planned, self.options.accuracy, self.kernels, pass)
     }
 
     /// Elements of scratch that a call of this pass can use on rayon's current pool, 0 if none; without the feature

@@ -6,6 +6,7 @@ use crate::element::Element;
 use crate::error::Error;
 use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 /// What one pass wants, by its shape: units of work, some elements shared by all workers, and a
 /// piece for each worker.
@@ -54,4 +55,24 @@ pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, Error> {
     let bytes = len.saturating_mul(size_of::<T>());
     list.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
     Ok(list)
+}
+
+/// A value on the heap, so that what holds it is small.
+#[derive(Debug, Clone)]
+pub(crate) struct Boxed<T>(Vec<T>);
+
+impl<T> Boxed<T> {
+    pub(crate) fn new(value: T) -> Result<Self, Error> {
+        let mut one = room(1)?;
+        one.push(value);
+        Ok(Self(one))
+    }
+}
+
+impl<T> Deref for Boxed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0[0]
+    }
 }

@@ -2,7 +2,7 @@
 //! `passes.rs`.
 
 use im2col::testing::{Fill, Layer, PASSES, bits};
-use im2col::{Conv2d, Engine, Error, Layout, Pass, Plan, Schedule, Write};
+use im2col::{Accuracy, Conv2d, Engine, Error, Layout, Pass, Plan, Schedule, Write};
 use std::time::Duration;
 
 fn plan() -> Plan<f32> {
@@ -94,6 +94,36 @@ fn what_the_clock_picks_is_a_candidate_and_can_be_given_back() {
             again = again.with_schedule(pass, picked.to_string().parse().unwrap()).unwrap();
             let run = |plan| bits(&layer.run(plan, pass, Write::Overwrite));
             assert!(run(&measured) == run(&again), "{picked}");
+        }
+    }
+}
+
+#[test]
+fn schedules_in_points_are_candidates_where_the_accuracy_allows_them() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let conv = Conv2d::<f32>::new([2, 6, 9, 9], [12, 6, 3, 3]).padding([1, 1]).layout(layout);
+        for pass in PASSES {
+            let of = |accuracy| conv.accuracy(accuracy).plan().unwrap().candidates(pass).unwrap();
+            let tiles = |accuracy| {
+                let in_points = |s: &&Schedule| s.engine == Engine::Winograd;
+                let mut tiles: Vec<_> =
+                    of(accuracy).iter().filter(in_points).map(|s| s.tile).collect();
+                tiles.sort_unstable();
+                tiles
+            };
+            assert_eq!(tiles(Accuracy::Element), []);
+            assert_eq!(tiles(Accuracy::Tile2), [2]);
+            assert_eq!(tiles(Accuracy::Tile), [2, 4]);
+            // All others are the same, and each of them can be kept and given back.
+            let all = of(Accuracy::Tile);
+            assert!(of(Accuracy::Element).iter().all(|schedule| all.contains(schedule)));
+            let plan = conv.plan().unwrap();
+            for schedule in all {
+                let again: Schedule = schedule.to_string().parse().unwrap();
+                assert_eq!(again, schedule);
+                let forced = plan.clone().with_schedule(pass, again).unwrap();
+                assert_eq!(forced.schedule(pass), Some(schedule));
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Fits a machine's row to measured times.
 //!
-//! First by least squares of the logarithms of all times, weighted by how near a schedule comes to the fastest of its pass,
-//! as the slow ones only have to be known as slow. Then by what the row is for: small changes are kept that lower the
-//! regret, softened so that near misses count, as long as the times stay explained.
+//! First by least squares of the logarithms of all times, weighted by how near a schedule comes to the fastest of its
+//! pass, as the slow ones only have to be known as slow. Then by what the row is for: small changes are kept that
+//! lower the regret, softened so that near misses count, as long as the times stay explained.
 
 use crate::measure::PASSES;
 use crate::report::Record;

@@ -27,21 +27,38 @@ const FILES: [(&str, &str); 3] = [
 /// # Panics
 /// If a file has a line that is no layer.
 pub fn all(drawn: usize, seed: u64) -> Vec<Layer> {
-    let mut layers = Vec::new();
-    for (list, text) in FILES {
-        let mut lines = text.lines();
-        let header: Vec<_> = lines.next().expect("a header").split(',').collect();
-        layers.extend(lines.map(|line| {
-            let (name, params) = parse(&header, line);
-            (list, name, params)
-        }));
-    }
+    let mut layers: Vec<_> = FILES.iter().flat_map(|(list, text)| of_file(list, text)).collect();
     let mut rng = SmallRng::seed_from_u64(seed);
     for index in 0..drawn {
         let (kind, params) = draw(&mut rng);
         layers.push(("drawn", format!("{kind}_{seed}_{index}"), params));
     }
-    let both = |(list, name, params): &(&'static str, String, Params)| {
+    in_both_layouts(&layers)
+}
+
+/// The layers of another file like these, in both layouts.
+///
+/// # Panics
+/// If it has a line that is no layer.
+pub fn other(text: &str) -> Vec<Layer> {
+    in_both_layouts(&of_file("other", text))
+}
+
+/// A layer with its list and its name, in any layout.
+type Unlaid = (&'static str, String, Params);
+
+fn of_file(list: &'static str, text: &str) -> Vec<Unlaid> {
+    let mut lines = text.lines();
+    let header: Vec<_> = lines.next().expect("a header").split(',').collect();
+    let layer = |line| {
+        let (name, params) = parse(&header, line);
+        (list, name, params)
+    };
+    lines.map(layer).collect()
+}
+
+fn in_both_layouts(layers: &[Unlaid]) -> Vec<Layer> {
+    let both = |(list, name, params): &Unlaid| {
         LAYOUTS.map(|layout| Layer { list, name: name.clone(), shape: shape(*params, layout) })
     };
     layers.iter().flat_map(both).collect()
@@ -93,8 +110,8 @@ const PRODUCTS: std::ops::RangeInclusive<f64> = 2e5..=4e8;
 /// Draws a layer: first what it is for, by how often networks have it, then sizes that such layers have.
 ///
 /// Channels are multiples of 8 with a bias to powers of two, as width multipliers make them; images are what halving
-/// 224, 256, 300, 320, 416, 512 and 640 gives. Batches are 1 in half of all layers. Layers whose products are too few or
-/// too many are drawn again.
+/// 224, 256, 300, 320, 416, 512 and 640 gives. Batches are 1 in half of all layers. Layers whose products are too few
+/// or too many are drawn again.
 fn draw(rng: &mut SmallRng) -> (&'static str, Params) {
     loop {
         let (kind, params) = propose(rng);

@@ -6,6 +6,9 @@
 //! cargo bench --bench tune -- --only depthwise          # layers with this in their name, list, layout or pass
 //! cargo bench --bench tune -- --keep times.csv          # keeps what was measured
 //! cargo bench --bench tune -- --from times.csv --fit    # fits the machine's row to what was kept, and prints it
+//! cargo bench --bench tune -- --layers my.csv --show    # every schedule of layers of your own
+//! cargo bench --bench tune -- --accuracy tile           # with the schedules that this accuracy allows
+//! cargo bench --bench tune -- --planning --drawn 0      # what making a plan takes, for the layers of the files
 //! ```
 //!
 //! **Regret** is the time of the schedule that is chosen over that of the fastest. It is printed as a geometric mean and
@@ -13,11 +16,12 @@
 
 mod fit;
 mod measure;
+mod planning;
 mod report;
 
 use bench_tune::Layer;
 use clap::Parser;
-use im2col::{Layout, Schedule};
+use im2col::{Accuracy, Layout, Schedule};
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::{Bench, PASSES};
 use report::{Record, Timed};
@@ -47,6 +51,12 @@ struct Options {
     /// What they are drawn by.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The layers of this file, which looks like `benches/layers.csv`, instead of all others.
+    #[arg(long)]
+    layers: Option<PathBuf>,
+    /// Prints the time of every schedule, the fastest first.
+    #[arg(long)]
+    show: bool,
     /// Appends all times to this file.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -59,6 +69,12 @@ struct Options {
     /// Changes that the fit tries to lower the regret by.
     #[arg(long, default_value_t = 6000)]
     rounds: usize,
+    /// The error bound that schedules have to keep: element, tile2 or tile.
+    #[arg(long, default_value = "element", value_parser = accuracy)]
+    accuracy: Accuracy,
+    /// Prints what making a plan takes, instead.
+    #[arg(long)]
+    planning: bool,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -66,9 +82,17 @@ struct Options {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    let layers = bench_tune::all(options.drawn, options.seed);
+    let mut layers = match &options.layers {
+        Some(file) => bench_tune::other(&std::fs::read_to_string(file)?),
+        None => bench_tune::all(options.drawn, options.seed),
+    };
+    if options.planning {
+        layers.retain(|layer| layer.name.contains(&options.only));
+        planning::print(&layers, im2col::Options::default().accuracy(options.accuracy))?;
+        return Ok(());
+    }
     let records = match &options.from {
-        Some(file) => report::read(file, &layers)?,
+        Some(file) => report::read(file, &layers, options.accuracy)?,
         None => measure(&options, &layers)?,
     };
     if options.fit {
@@ -77,6 +101,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (name, number) in machine.numbers() {
             println!("    {name}: {number:.3},");
         }
+    }
+    if options.show {
+        report::print_all(&records)?;
     }
     report::print(&records);
     Ok(())
@@ -113,7 +140,7 @@ fn measure(options: &Options, layers: &[Layer]) -> Result<Vec<Record>, Box<dyn s
             break;
         }
         bar.set_message(name.clone());
-        let mut bench = Bench::new(layer, PASSES[pass].0)?;
+        let mut bench = Bench::new(layer, PASSES[pass].0, options.accuracy)?;
         let mut schedules = bench.candidates()?;
         let Some(chosen) = bench.chosen() else { continue };
         if !schedules.contains(&chosen) {
@@ -133,6 +160,13 @@ fn measure(options: &Options, layers: &[Layer]) -> Result<Vec<Record>, Box<dyn s
     }
     bar.finish_and_clear();
     Ok(records)
+}
+
+/// An accuracy by its name.
+fn accuracy(name: &str) -> Result<Accuracy, String> {
+    let all = [Accuracy::Element, Accuracy::Tile2, Accuracy::Tile];
+    let known = all.into_iter().find(|accuracy| accuracy.to_string() == name);
+    known.ok_or_else(|| format!("{name:?} is none of element, tile2, tile"))
 }
 
 /// A schedule as it was printed.

@@ -1,7 +1,7 @@
 //! What the schedules of a pass take on this machine.
 
 use bench_tune::Layer;
-use im2col::{Error, Options, Pass, Plan, Schedule, Serial};
+use im2col::{Accuracy, Error, Options, Pass, Plan, Schedule, Serial};
 use std::time::Instant;
 
 /// The passes with their names.
@@ -14,8 +14,8 @@ pub(crate) const PASSES: [(Pass, &str); 3] = [
 /// Seconds of one sample, which calls as often as that takes.
 const SAMPLE: f64 = 0.4e-3;
 
-/// Rounds of samples of all schedules in turn: at least, at most, and the seconds after which no more than the least are
-/// made.
+/// Rounds of samples of all schedules in turn: at least, at most, and the seconds after which no more than the least
+/// are made.
 const ROUNDS: std::ops::Range<usize> = 4..25;
 const ENOUGH: f64 = 0.4;
 
@@ -35,9 +35,9 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(layer: &Layer, pass: Pass) -> Result<Self, Error> {
+    pub(crate) fn new(layer: &Layer, pass: Pass, accuracy: Accuracy) -> Result<Self, Error> {
         let shape = layer.shape;
-        let plan = Plan::new(shape, Options::default())?;
+        let plan = Plan::new(shape, Options::default().accuracy(accuracy))?;
         let (a, b, to) = match pass {
             Pass::Forward => (shape.input_len(), shape.weight_len(), shape.output_len()),
             Pass::BackwardData => (shape.weight_len(), shape.output_len(), shape.input_len()),
@@ -49,8 +49,12 @@ impl Bench {
     }
 
     /// What is chosen for a pass.
-    pub(crate) fn schedule_of(layer: &Layer, pass: Pass) -> Result<Schedule, Error> {
-        let plan = Plan::<f32>::new(layer.shape, Options::default())?;
+    pub(crate) fn schedule_of(
+        layer: &Layer,
+        pass: Pass,
+        accuracy: Accuracy,
+    ) -> Result<Schedule, Error> {
+        let plan = Plan::<f32>::new(layer.shape, Options::default().accuracy(accuracy))?;
         plan.schedule(pass).ok_or(Error::Unsupported { what: "a plan without this pass" })
     }
 

@@ -4,7 +4,7 @@ use crate::measure::{Bench, PASSES};
 use crate::{parse, passes};
 use bench_tune::Layer;
 use im2col::testing::{Machine, Model};
-use im2col::{Isa, Schedule, Shape};
+use im2col::{Accuracy, Isa, Schedule, Shape};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -43,6 +43,7 @@ impl Record {
 pub(crate) fn read(
     file: &Path,
     layers: &[Layer],
+    accuracy: Accuracy,
 ) -> Result<Vec<Record>, Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(file)?;
     let mut times: HashMap<&str, Vec<Timed>> = HashMap::new();
@@ -63,7 +64,7 @@ pub(crate) fn read(
     let mut records = Vec::new();
     for (name, layer, pass) in passes(layers) {
         if let Some(times) = times.remove(name.as_str()) {
-            let chosen = Bench::schedule_of(layer, PASSES[pass].0)?;
+            let chosen = Bench::schedule_of(layer, PASSES[pass].0, accuracy)?;
             let isa = isas[name.as_str()].to_owned();
             records.push(Record { name, isa, shape: layer.shape, pass, chosen, times });
         }
@@ -83,24 +84,29 @@ pub(crate) fn print_fitted(records: &[Record], machine: &Machine) -> Result<(), 
         record.chosen = cheapest.map_or(record.chosen, |timed| timed.schedule);
     }
     println!("with the fitted row:");
-    if let Ok(count) = std::env::var("TUNE_SHOW") {
-        let mut order: Vec<_> = fitted.iter().filter_map(|r| Some((r.regret()?, r))).collect();
-        order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (regret, record) in order.iter().take(count.parse().unwrap_or(10)) {
-            println!("## {regret:.3} {} {}", record.name, sizes(&record.shape));
-            let isa = Isa::ALL.iter().copied().find(|isa| isa.name() == record.isa);
-            let model =
-                Model::new(&record.shape, PASSES[record.pass].0, isa.unwrap_or(Isa::best()))?;
-            let mut times = record.times.clone();
-            times.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-            let unit = times[0].seconds / model.cycles(&times[0].schedule, machine);
-            for t in &times {
-                let p = model.cycles(&t.schedule, machine) * unit;
-                println!("  {:9.2} us  model {:9.2}  {}", t.seconds * 1e6, p * 1e6, t.schedule);
-            }
+    print(&fitted);
+    Ok(())
+}
+
+/// Prints the time of every schedule beside what the model expects, in units of the fastest one's.
+pub(crate) fn print_all(records: &[Record]) -> Result<(), im2col::Error> {
+    for record in records {
+        let gflops = |seconds: f64| record.shape.flops() / seconds / 1e9;
+        println!("{} {}", record.name, sizes(&record.shape));
+        let isa = Isa::ALL.iter().copied().find(|isa| isa.name() == record.isa);
+        let isa = isa.unwrap_or(Isa::best());
+        let model = Model::new(&record.shape, PASSES[record.pass].0, isa)?;
+        let cycles = |schedule| model.cycles(schedule, &Model::machine(isa));
+        let mut times = record.times.clone();
+        times.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let Some(best) = times.first() else { continue };
+        for Timed { schedule, seconds } in &times {
+            let taken = seconds / best.seconds;
+            let expected = cycles(schedule) / cycles(&best.schedule);
+            let rate = gflops(*seconds);
+            println!("  {rate:6.1} GFLOP/s, {taken:5.2}, expected {expected:5.2}: {schedule}");
         }
     }
-    print(&fitted);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use im2col::testing::{bits, calls, nan};
 use im2col::{Element, Error};
-use im2col_fuzz::{Small, plans};
+use im2col_fuzz::{Small, in_points, plans};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (Small, u8, u16)| {
@@ -15,7 +15,7 @@ fuzz_target!(|input: (Small, u8, u16)| {
 
 fn check<T: Element>(small: &Small, offset: u8, len: u16) {
     let Some(layer) = small.layer::<T>() else { return };
-    for plan in plans::<T>(layer.shape) {
+    for plan in plans::<T>(layer.shape).chain(in_points(layer.shape)) {
         for (pass, write) in calls() {
             let min = plan.min_scratch_len(pass);
             // From half of what is needed to some more.

@@ -3,7 +3,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use im2col::testing::{EXACT, Fill, Layer, isas};
-use im2col::{Algorithm, Element, Layout, Options, Params, Plan, Shape};
+use im2col::{Accuracy, Algorithm, Element, Engine, Layout, Options, Params, Pass, Plan, Shape};
 
 /// The most products in one layer: more would only be slow.
 const WORK: f64 = 6e4;
@@ -82,4 +82,23 @@ pub fn plans<T: Element>(shape: Shape) -> impl Iterator<Item = Plan<T>> {
     let textbook = Plan::new(shape, Algorithm::Explicit.into());
     let implicit = isas().map(move |isa| Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa)));
     std::iter::once(textbook).chain(implicit).map(|plan| plan.expect("a small layer's plan"))
+}
+
+/// The same by Winograd's algorithm, in every pass that has it; none for a layer that hasn't. Whole numbers aren't exact
+/// there.
+pub fn in_points<T: Element>(shape: Shape) -> impl Iterator<Item = Plan<T>> {
+    isas().filter_map(move |isa| {
+        let options = Options::default().isa(isa).accuracy(Accuracy::Tile);
+        let mut plan = Plan::new(shape, options).expect("a small layer's plan");
+        let mut any = false;
+        for &pass in Pass::ALL {
+            let candidates = plan.candidates(pass).expect("a small layer's list");
+            let in_points = candidates.iter().find(|schedule| schedule.engine == Engine::Winograd);
+            if let Some(&schedule) = in_points {
+                plan = plan.with_schedule(pass, schedule).expect("a candidate");
+                any = true;
+            }
+        }
+        any.then_some(plan)
+    })
 }

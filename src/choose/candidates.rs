@@ -1,7 +1,8 @@
 //! The schedules that are possible for a pass of a layer.
 
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
-use crate::axis::{Phases, Walk, phase_count};
+use super::view::View;
+use crate::axis::{Phases, phase_count};
 use crate::element::Element;
 use crate::engine::backward_weight::is_pointwise;
 use crate::engine::classes::Classes;
@@ -12,6 +13,7 @@ use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::kernel::stencil::{Channels, MOST_BLOCK};
 use crate::kernel::{Isa, Kernels};
 use crate::numerics::{DIRECT_TERMS, DOT_PIXELS, PARTS, SUMMED_PIXELS, TAPS};
+use crate::options::Accuracy;
 use crate::pass::Pass;
 use crate::scratch::room;
 use crate::shape::{Layout, Shape};
@@ -20,6 +22,9 @@ use alloc::vec::Vec;
 
 /// Phases of `backward_data` that have products of their own: each has tables, which a plan holds.
 const MOST_PHASES: usize = 64;
+
+/// Phases that a direct convolution may have: each is a stencil.
+const MOST_STENCILS: usize = 1024;
 
 /// The most channels that a product in dot products may have, and the fewest of either side that aren't worth a direct
 /// convolution: neither could be the fastest beyond them.
@@ -40,8 +45,8 @@ const DOT_ELEMENTS: usize = 24 << 10;
 const BLOCK_WORK: usize = 3 << 20;
 const PLANE_BLOCKS: usize = 4;
 
-/// Elements of the image that a block may touch: with a panel of weights it has to stay in the L2 cache. AVX2's may have
-/// half a MiB, those of AVX-512 have 1 MiB and more.
+/// Elements of the image that a block may touch: with a panel of weights it has to stay in the L2 cache. AVX2's may
+/// have half a MiB, those of AVX-512 have 1 MiB and more.
 const fn touched(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => MOST_TOUCHED,
@@ -60,8 +65,8 @@ const fn few_taps(isa: Isa) -> usize {
     }
 }
 
-/// Whether no number of a schedule is larger than those of the candidates: bounds of errors, of scratch and of tables rest on
-/// them.
+/// Whether no number of a schedule is larger than those of the candidates: bounds of errors, of scratch and of tables
+/// rest on them.
 pub(crate) fn is_within(schedule: &Schedule, pass: Pass) -> bool {
     let &Schedule { engine, lanes, pixels, kept, taps, touched, parts, cols, .. } = schedule;
     let [most_pixels, most_touched, most_parts] = match pass {
@@ -76,71 +81,90 @@ pub(crate) fn is_within(schedule: &Schedule, pass: Pass) -> bool {
     sizes && if sized { any || (1..=most_touched).contains(&touched) } else { touched == 0 }
 }
 
+/// The schedule that is the cheapest whatever the machine, so that its costs needn't be asked for: where there is one
+/// filter for each channel, nothing makes a matrix. Lanes that lie apart, and sums over the pixels of planes, are
+/// another matter.
+pub(crate) fn certain(shape: &Shape, pass: Pass) -> Option<Schedule> {
+    let depthwise = shape.groups() > 1 && shape.group_in() == 1 && shape.group_out() == 1;
+    if !depthwise || shape.axes3().iter().any(|axis| axis.stride > 2) {
+        return None;
+    }
+    match (shape.layout(), pass) {
+        (Layout::ChannelsFirst, Pass::BackwardWeight) => None,
+        (Layout::ChannelsFirst, _) => Some(Schedule::direct(Corner::Pixels, Staging::InPlace, 0)),
+        (Layout::ChannelsLast, _) => Some(Schedule::direct(Corner::Channels, Staging::Packed, 0)),
+    }
+}
+
 /// A pass of a layer, as its candidates are made for it.
 pub(crate) struct Question<'a, T: 'static> {
     pub(crate) shape: Shape,
     pub(crate) pass: Pass,
     pub(crate) kernels: &'a Kernels<T>,
+    /// Which error bound has to be kept.
+    pub(super) accuracy: Accuracy,
     /// What the pass reads, phase by phase; none if it has too many of them.
-    pub(crate) sources: Vec<Source>,
-    /// What is left of each product where taps that meet only padding are left out.
-    pub(super) cuts: Vec<f64>,
+    pub(super) views: Vec<View>,
     /// Channels of a group in the tensor that is made, or in the gradient of the output.
     pub(crate) channels: usize,
 }
 
 impl<'a, T: Element> Question<'a, T> {
-    pub(crate) fn new(shape: &Shape, pass: Pass, kernels: &'a Kernels<T>) -> Result<Self, Error> {
-        let mut sources;
+    pub(crate) fn new(
+        shape: &Shape,
+        pass: Pass,
+        accuracy: Accuracy,
+        kernels: &'a Kernels<T>,
+    ) -> Result<Self, Error> {
+        let mut views;
         let mut channels = shape.group_out();
         if pass != Pass::BackwardData {
-            sources = room(1)?;
-            sources.push(Source::input(shape));
+            views = room(1)?;
+            views.push(View::new(Source::input(shape)));
         } else {
             channels = shape.group_in();
             if phase_count(shape.axes3()) > MOST_PHASES {
-                sources = Vec::new();
+                views = Vec::new();
             } else {
                 let phases = Phases::new(shape.axes3())?;
-                sources = room(phases.len())?;
+                views = room(phases.len())?;
                 let walks = phases.iter().map(|phase| phase.map(|axis| axis.walk));
-                sources.extend(walks.map(|walks| Source::grad_output(shape, walks)));
+                views.extend(walks.map(|walks| View::new(Source::grad_output(shape, walks))));
             }
         }
-        let mut cuts = room(sources.len())?;
-        for source in &sources {
-            let pixels = source.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
-            let is_cut = pass != Pass::BackwardWeight && Cut::least(source) < 1.0;
-            cuts.push(match is_cut {
-                true => Cut::best(source, channels, pixels.min(PIXELS), kernels.tall.rows)?.cost,
-                false => 1.0,
-            });
-        }
-        Ok(Self { shape: *shape, pass, kernels, sources, cuts, channels })
-    }
-
-    /// Whether every product reads its image only, never padding.
-    pub(crate) fn is_inside(&self) -> bool {
-        self.sources.iter().all(|source| source.walks.iter().all(Walk::is_inside))
+        Ok(Self { shape: *shape, pass, kernels, accuracy, views, channels })
     }
 
     /// Every schedule that is possible as far as sizes tell: an engine may refuse one of them.
     pub(crate) fn candidates(&self) -> Result<Vec<Schedule>, Error> {
-        let mut list = room(64)?;
-        let mut add = |schedule| {
-            if list.len() < list.capacity() {
-                list.push(schedule);
-            }
-        };
-        self.direct(&mut add);
-        match self.pass {
-            Pass::Forward | Pass::BackwardData => self.packed_b(&mut add),
-            Pass::BackwardWeight => self.summed(&mut add),
-        }
-        if FewPixels::is_possible(&self.shape) {
-            add(Self::written());
+        let mut count = 0;
+        self.each_candidate(&mut |_| count += 1);
+        let mut list = room(count)?;
+        self.each_candidate(&mut |schedule| list.push(schedule));
+        // Padding is skipped where a cut turns out to save something.
+        if self.pass != Pass::BackwardWeight && !self.views.iter().any(|view| self.cut(view) < 1.0)
+        {
+            list.retain(|schedule| schedule.padding != Padding::Skipped);
         }
         Ok(list)
+    }
+
+    /// What is left of a product over taps where those that meet only padding are left out.
+    pub(super) fn cut(&self, view: &View) -> f64 {
+        view.cut(self.channels, PIXELS, self.kernels.tall.rows)
+    }
+
+    /// Gives all of them to `add`, those that share most of their costs one after the other.
+    pub(super) fn each_candidate(&self, add: &mut impl FnMut(Schedule)) {
+        self.direct(add);
+        super::winograd::schedules(self, add);
+        match self.pass {
+            Pass::Forward | Pass::BackwardData => self.packed_b(add),
+            Pass::BackwardWeight => self.summed(add),
+        }
+        if FewPixels::is_possible(&self.shape, self.pass) {
+            add(Self::written());
+        }
     }
 
     /// Whether there is one filter for each channel, channels first, that a direct convolution takes.
@@ -167,7 +191,8 @@ impl<'a, T: Element> Question<'a, T> {
         let taps = shape.kernel_taps();
         let group = [shape.group_in(), shape.group_out()];
         let modest = shape.batch() / DIRECT_TERMS <= shape.output_pixels();
-        let no_phases = self.sources.is_empty();
+        let no_phases =
+            self.pass == Pass::BackwardData && phase_count(shape.axes3()) > MOST_STENCILS;
         match shape.layout() {
             Layout::ChannelsFirst => {
                 if shape.groups() > 1
@@ -182,7 +207,7 @@ impl<'a, T: Element> Question<'a, T> {
                 let alternate = self.pass == Pass::BackwardData && shape.axes3()[2].stride > 2;
                 let few = group[0].min(group[1]) <= MOST_DIRECT && taps <= DIRECT_TERMS;
                 if !summed && !alternate && few && !no_phases {
-                    for block in 1..=MOST_BLOCK {
+                    for block in 1..=MOST_BLOCK.min(self.channels) {
                         add(Schedule::direct(Corner::Pixels, Staging::Packed, block));
                     }
                 }
@@ -199,10 +224,10 @@ impl<'a, T: Element> Question<'a, T> {
 
     /// Products of forward and backward_data.
     fn packed_b(&self, add: &mut impl FnMut(Schedule)) {
-        let Some(first) = self.sources.first() else { return };
-        let inside = self.sources.iter().any(|s| s.walks.iter().all(Walk::is_inside));
-        let padded = self.cuts.iter().any(|&cut| cut < 1.0);
-        let pixels = first.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
+        let Some(first) = self.views.first() else { return };
+        let inside = self.views.iter().any(|view| view.inside);
+        let padded = self.views.iter().any(|view| Cut::is_worth(view.least));
+        let pixels = first.source.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
         // Panels of one channel each, of a sum over a few taps, are all but empty.
         let widths = self.widths().filter(|_| !self.is_depthwise());
         for width in widths {
@@ -215,7 +240,7 @@ impl<'a, T: Element> Question<'a, T> {
                         continue;
                     }
                     for other in [Staging::Packed, Staging::PackedPerBlock] {
-                        let alone = self.sources.len() == 1 && pixels <= PIXELS;
+                        let alone = self.views.len() == 1 && pixels <= PIXELS;
                         if other == Staging::Packed || alone {
                             add(self.channels(width, padding, cols, other));
                         }
@@ -224,7 +249,7 @@ impl<'a, T: Element> Question<'a, T> {
             }
         }
         let stagings = [Staging::InPlace, Staging::Copied];
-        let beside = self.sources.iter().all(Source::is_side_by_side);
+        let beside = self.views.iter().all(|view| view.side_by_side);
         let dots = self.channels <= MOST_DOTS;
         for cols in stagings {
             match self.shape.layout() {
@@ -248,7 +273,7 @@ impl<'a, T: Element> Question<'a, T> {
 
     /// Lanes are pixels: those of a plane, or fewer of them where one C block has all channels.
     fn pixels(&self, cols: Staging) -> Schedule {
-        let Some(source) = self.sources.first() else { return Schedule::EXPLICIT };
+        let Some(View { source, .. }) = self.views.first() else { return Schedule::EXPLICIT };
         let [batch, planes, h, w] = source.pixel_sizes();
         let terms = source.tap_sizes().into_iter().fold(1, usize::saturating_mul);
         let rows = self.kernels.wide.rows;
@@ -294,27 +319,24 @@ impl<'a, T: Element> Question<'a, T> {
 
     /// Products of backward_weight.
     fn summed(&self, add: &mut impl FnMut(Schedule)) {
-        let Some(source) = self.sources.first() else { return };
-        let inside = self.is_inside();
+        let Some(&View { ref source, inside, .. }) = self.views.first() else { return };
+        let stagings = || [Staging::InPlace, Staging::Copied].into_iter();
+        let possible = || stagings().filter(|&cols| cols == Staging::Copied || inside);
         let first = self.shape.layout() == Layout::ChannelsFirst;
         let by_tap = source.walks.iter().any(|walk| walk.taps > 1);
         let pointwise = is_pointwise(&self.shape);
-        for cols in [Staging::InPlace, Staging::Copied] {
-            for width in self.widths().filter(|_| !self.is_depthwise()) {
-                let kernel = self.kernels.of_panels(width).filter(|_| first && by_tap);
-                if cols == Staging::Copied || inside {
-                    add(self.panels(width, Padding::Zeros, cols));
-                }
-                if kernel.is_some_and(|kernel| Classes::is_possible(source, kernel)) {
-                    add(self.panels(width, Padding::Skipped, cols));
-                }
-                if pointwise {
-                    add(self.swapped(width, cols));
-                }
+        for width in self.widths().filter(|_| !self.is_depthwise()) {
+            possible().for_each(|cols| add(self.panels(width, Padding::Zeros, cols)));
+            let kernel = self.kernels.of_panels(width).filter(|_| first && by_tap);
+            if kernel.is_some_and(|kernel| Classes::is_possible(source, kernel)) {
+                stagings().for_each(|cols| add(self.panels(width, Padding::Skipped, cols)));
             }
-            if cols == Staging::Copied || inside {
-                add(if first { self.dot_rows(cols) } else { self.rows(cols) });
+            if pointwise {
+                stagings().for_each(|cols| add(self.swapped(width, cols)));
             }
+        }
+        for cols in possible() {
+            add(if first { self.dot_rows(cols) } else { self.rows(cols) });
         }
     }
 

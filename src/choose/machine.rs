@@ -81,11 +81,19 @@ pub struct Machine {
     pub direct_plane: f64,
     /// A vector loaded for a block of filters.
     pub direct_load: f64,
+    /// A vector of products of points.
+    pub product_of_points: f64,
+    /// A vector of channels that becomes a point, or comes from one.
+    pub points: f64,
+    /// The same where channels lie apart.
+    pub points_across: f64,
+    /// A vector of weights in points, read by a block of tiles or made.
+    pub points_of_weight: f64,
 }
 
 /// How many numbers are fitted.
 #[cfg(feature = "testing")]
-const NUMBERS: usize = 35;
+const NUMBERS: usize = 39;
 
 /// Fitted on Emerald Rapids, a virtual machine: Sapphire Rapids has the same cores.
 const SAPPHIRE_RAPIDS: Machine = Machine {
@@ -125,6 +133,10 @@ const SAPPHIRE_RAPIDS: Machine = Machine {
     direct_row: 1.036,
     direct_plane: 0.500,
     direct_load: 1.700,
+    product_of_points: 0.420,
+    points: 2.400,
+    points_across: 6.000,
+    points_of_weight: 4.500,
 };
 
 /// Fitted on Emerald Rapids with AVX2 alone: the nearest row for all Intel processors without AVX-512.
@@ -165,6 +177,10 @@ const HASWELL: Machine = Machine {
     direct_row: 2.896,
     direct_plane: 9.684,
     direct_load: 2.408,
+    product_of_points: 0.600,
+    points: 3.500,
+    points_across: 7.500,
+    points_of_weight: 3.500,
 };
 
 /// Zen 5: numbers that 0.1 was fitted with there, the others are Sapphire Rapids'.
@@ -184,6 +200,10 @@ const ZEN_5: Machine = Machine {
     copied_vector: 2.560,
     copied_gap: 2.560,
     reduced: 2.550,
+    product_of_points: 0.625,
+    points: 3.500,
+    points_across: 6.000,
+    points_of_weight: 4.000,
     ..SAPPHIRE_RAPIDS
 };
 
@@ -204,6 +224,10 @@ const ZEN_4: Machine = Machine {
     copied_vector: 4.000,
     copied_gap: 4.000,
     direct: 1.000,
+    product_of_points: 1.250,
+    points: 5.000,
+    points_across: 8.000,
+    points_of_weight: 4.000,
     ..SAPPHIRE_RAPIDS
 };
 
@@ -222,6 +246,10 @@ const ZEN_3: Machine = Machine {
     copied_row: 6.000,
     copied_vector: 4.000,
     copied_gap: 4.000,
+    product_of_points: 0.625,
+    points: 3.500,
+    points_across: 6.000,
+    points_of_weight: 4.000,
     ..HASWELL
 };
 
@@ -300,6 +328,10 @@ impl Machine {
             ("direct_row", &mut self.direct_row),
             ("direct_plane", &mut self.direct_plane),
             ("direct_load", &mut self.direct_load),
+            ("product_of_points", &mut self.product_of_points),
+            ("points", &mut self.points),
+            ("points_across", &mut self.points_across),
+            ("points_of_weight", &mut self.points_of_weight),
         ]
     }
 }

@@ -13,6 +13,10 @@
 //!
 //! Where a patch is the whole image, cols is the input itself and nothing is copied at all. Each pass has products of
 //! its own, so that they are made one pass at a time.
+//!
+//! Backward_data is the same where patches don't overlap, however many pixels there are: a stride as large as the
+//! kernel has as many phases as taps, with a product of one tap in each. There, some images at a time are one
+//! product.
 
 use super::{Layer, Weights};
 use crate::element::Element;
@@ -45,6 +49,9 @@ const TOUCHED: usize = 96 << 10;
 /// Output channels of a unit of work.
 const CHANNELS: usize = 24;
 
+/// Bytes of the gradient of cols, where patches don't overlap.
+const GRAD_COLS: usize = 8 << 20;
+
 /// The product of one pass of such a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct FewPixels {
@@ -53,6 +60,8 @@ pub(crate) struct FewPixels {
     /// A patch is the image, so cols is the input.
     whole: bool,
     groups: usize,
+    /// Images that are multiplied at once, and their pixels.
+    images: usize,
     pixels: usize,
     /// Pixels of the batch by which the order of sums is chosen.
     weighed: usize,
@@ -76,13 +85,29 @@ pub(crate) struct FewPixels {
 }
 
 impl FewPixels {
-    /// Whether a layer has so few pixels that cols, which is written down, is no larger than the weights.
-    pub(crate) fn is_possible(shape: &Shape) -> bool {
-        let pixels = shape.batch().saturating_mul(shape.output_pixels());
+    /// Whether cols, or its gradient, may be written down for a pass: as far as sizes tell.
+    pub(crate) fn is_possible(shape: &Shape, pass: Pass) -> bool {
         // The tables have offsets of 32 bits.
         let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
-        let few = pixels <= MOST_PIXELS.min(shape.group_out());
-        few && shape.patch_len() >= 2 * MAX_LANES && len <= u32::MAX as usize
+        let apart = pass == Pass::BackwardData && are_apart(shape);
+        (Self::has_few(shape) || apart)
+            && shape.patch_len() >= 2 * MAX_LANES
+            && len <= u32::MAX as usize
+    }
+
+    /// Whether a layer has so few pixels that cols is no larger than the weights.
+    fn has_few(shape: &Shape) -> bool {
+        let pixels = shape.batch().saturating_mul(shape.output_pixels());
+        pixels <= MOST_PIXELS.min(shape.group_out())
+    }
+
+    /// Images of which the gradient of cols is written down at once: all of them, or as many as there is room for.
+    fn images_at_once<T>(shape: &Shape) -> Option<usize> {
+        let batch = shape.batch();
+        let row = shape.patch_len().saturating_mul(shape.groups());
+        let most = GRAD_COLS / size_of::<T>() / shape.output_pixels().saturating_mul(row);
+        let even = |&images: &usize| batch.is_multiple_of(images);
+        if Self::has_few(shape) { Some(batch) } else { (1..=most.min(batch)).rev().find(even) }
     }
 
     /// The product of a pass; none if it [isn't possible](Self::is_possible).
@@ -91,10 +116,11 @@ impl FewPixels {
         kernels: &Kernels<T>,
         pass: Pass,
     ) -> Result<Option<Self>, Error> {
-        if !Self::is_possible(shape) {
+        if !Self::is_possible(shape, pass) {
             return Ok(None);
         }
-        let pixels = shape.batch().saturating_mul(shape.output_pixels());
+        let Some(images) = Self::images_at_once::<T>(shape) else { return Ok(None) };
+        let pixels = images * shape.output_pixels();
         let (outputs, k) = (shape.group_out(), shape.patch_len());
         let source = Source::input(shape);
         let weighed = shape.weighed().saturating_mul(shape.output_pixels());
@@ -130,10 +156,10 @@ impl FewPixels {
             Layout::ChannelsFirst => (1, per_image),
             Layout::ChannelsLast => (channels, 1),
         };
-        let sizes = source.pixel_sizes();
+        let [_, d, h, w] = source.pixel_sizes();
+        let sizes = [images, d, h, w];
         let places = pixel_pitches(sizes, channels * per_image, pixel);
         // Lanes are evenly apart: all pixels if they are, or those of an image.
-        let [_, d, h, w] = sizes;
         let (lanes, pitch) = match shape.layout() {
             _ if per_image == 1 => (sizes, channels),
             Layout::ChannelsFirst => ([1, d, h, w], pixel),
@@ -187,6 +213,7 @@ impl FewPixels {
             filters: Grid::line(outputs, k, outputs)?,
             meetings: if by_col2im { meetings(shape, row)? } else { Vec::new() },
             groups,
+            images,
             pixels,
             weighed,
             k,
@@ -232,7 +259,8 @@ impl FewPixels {
     pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pixels, k, .. } = self;
         let cols = if self.whole { "the image itself" } else { "written out" };
-        write!(f, "few pixels, so weights are read as they lie; cols, {pixels} by {k}, is {cols}")
+        let why = if *pixels > MOST_PIXELS { "patches apart" } else { "few pixels" };
+        write!(f, "{why}, so weights are read as they lie; cols, {pixels} by {k}, is {cols}")
     }
 
     /// Writes cols, and returns it: block after block of taps, each a matrix of pixels by taps.
@@ -355,14 +383,30 @@ impl FewPixels {
         write: Write,
         scratch: &mut [T],
     ) {
-        if self.whole {
-            return self.grad_cols(layer, [weight, grad_output], grad_input, write);
+        let lens = [grad_output.len(), grad_input.len()];
+        let [outputs, inputs] = lens.map(|len| len / layer.shape.batch() * self.images);
+        let images = grad_output.chunks_exact(outputs).zip(grad_input.chunks_exact_mut(inputs));
+        for (grad_output, grad_input) in images {
+            if self.whole {
+                self.grad_cols(layer, [weight, grad_output], grad_input, write);
+            } else {
+                let grad_cols = &mut scratch[..self.grad_cols_len()];
+                self.grad_cols(layer, [weight, grad_output], grad_cols, Write::Overwrite);
+                self.gather(layer, grad_cols, grad_input, write);
+            }
         }
-        let grad_cols = &mut scratch[..self.grad_cols_len()];
-        self.grad_cols(layer, [weight, grad_output], grad_cols, Write::Overwrite);
+    }
+
+    /// Adds up for every pixel of some images what the gradient of cols has of it.
+    fn gather<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        grad_cols: &[T],
+        grad_input: &mut [T],
+        write: Write,
+    ) {
         let shape = layer.shape;
-        let grad_cols = &*grad_cols;
-        let per_image = grad_cols.len() / shape.batch();
+        let per_image = grad_cols.len() / self.images;
         let len = match shape.layout() {
             Layout::ChannelsFirst => shape.input_pixels(),
             Layout::ChannelsLast => shape.image_len(),
@@ -427,6 +471,13 @@ impl FewPixels {
             multiply(&layer.kernels.wide, &mut c, left, right, epilogue);
         });
     }
+}
+
+/// Whether no two patches have a pixel in common, of more than one pixel each.
+fn are_apart(shape: &Shape) -> bool {
+    let apart =
+        |axis: &Axis| axis.kernel == 1 || (axis.dilation == 1 && axis.kernel <= axis.stride);
+    shape.kernel_taps() > 1 && shape.axes3().iter().all(apart)
 }
 
 /// Every meeting of an output pixel and a tap in an image, as [`FewPixels::meetings`] has them;

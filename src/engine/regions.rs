@@ -61,6 +61,11 @@ impl Cut {
     /// Nothing is cut.
     const NONE: Self = Self { axes: [const { Vec::new() }; 3], cost: 1.0 };
 
+    /// Whether so little may be left of a product that cutting it is worth a look.
+    pub(crate) fn is_worth(least: f64) -> bool {
+        least <= 1.0 - SAVED
+    }
+
     /// What a cut product of a view costs at least: that, if no tile has fewer rows than one that isn't cut.
     pub(crate) fn least(source: &Source) -> f64 {
         let met = |walk: &Walk| if walk.taps > Region::MOST_TAPS { 1.0 } else { walk.met() };
@@ -77,7 +82,7 @@ impl Cut {
         rows: usize,
     ) -> Result<Self, Error> {
         let &Source { weighed: batch, channels, ref walks, .. } = source;
-        if Self::least(source) > 1.0 - SAVED {
+        if !Self::is_worth(Self::least(source)) {
             return Ok(Self::NONE);
         }
         // The rows of a kernel, and the pixels of a block, are few.

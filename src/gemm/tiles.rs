@@ -77,17 +77,29 @@ pub(crate) fn multiply<T: Element>(
         k: terms,
         tile_pitch: of_c[1],
         accumulate,
-        prefetch: c.as_ptr(),
+        prefetch_pitch: of_c[1],
+        ahead_pitch: of_b[2],
         ..Multiply::IDLE
     };
+    let tiles = rows.div_ceil(height);
     for point in 0..count {
         for panel in 0..panels {
             job.b = b[point * of_b[0] + panel * of_b[1]..].as_ptr();
-            for row in (0..rows).step_by(height) {
+            // The next panel comes from afar: each tile of this one fetches a part of it.
+            let next = match panel + 1 < panels {
+                true => job.b.wrapping_add(of_b[1]),
+                false => b.as_ptr().wrapping_add((point + 1) * of_b[0]),
+            };
+            let is_last = point + 1 == count && panel + 1 == panels;
+            for (tile, row) in (0..rows).step_by(height).enumerate() {
                 job.count = height.min(rows - row);
+                let part = tile * terms / tiles..(tile + 1) * terms / tiles;
+                job.ahead = next.wrapping_add(part.start * of_b[2]);
+                job.ahead_lines = if is_last { 0 } else { part.len() };
                 job.a = a[point * of_a[0]..].as_ptr();
                 job.rows = row_steps[row..].as_ptr();
                 job.tile = c[point * of_c[0] + row * of_c[1] + panel * kernel.lanes..].as_mut_ptr();
+                (job.prefetch, job.prefetch_lines) = (job.tile.cast_const(), job.count);
                 // SAFETY: having the kernel proves its ISA. The asserts above hold every row plus every term of each
                 // point within a, a panel's vectors at every term within b, and all rows of the tile within c, those
                 // that complete a step, too; the tables have `rows` and `terms` entries; c is borrowed for all of this.

@@ -202,6 +202,11 @@ unsafe fn multiply_of<
                 V::prefetch_write(job.prefetch.wrapping_add(lane));
             }
         }
+        for line in 0..job.ahead_lines {
+            for lane in (0..N * V::LANES).step_by(line_of::<V>()) {
+                V::prefetch(job.ahead.wrapping_add(line * job.ahead_pitch + lane));
+            }
+        }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         // Not with tiles of one vector: there a second term spills a sum that the next one waits for.
         let paired = if V::PAIRED && N > 1 { job.k - job.k % 2 } else { 0 };

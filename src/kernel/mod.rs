@@ -318,6 +318,10 @@ pub(crate) struct Multiply<T> {
     pub(crate) prefetch: *const T,
     pub(crate) prefetch_pitch: usize,
     pub(crate) prefetch_lines: usize,
+    /// What a later job reads: so many rows of a panel's width, so far apart.
+    pub(crate) ahead: *const T,
+    pub(crate) ahead_pitch: usize,
+    pub(crate) ahead_lines: usize,
 }
 
 impl<T> Multiply<T> {
@@ -340,6 +344,9 @@ impl<T> Multiply<T> {
         prefetch: core::ptr::null(),
         prefetch_pitch: 0,
         prefetch_lines: 0,
+        ahead: core::ptr::null(),
+        ahead_pitch: 0,
+        ahead_lines: 0,
     };
 }
 

@@ -1,10 +1,10 @@
 //! What a plan runs: for each pass a schedule, and the engine that was made for it.
 
 use super::format::{Format, Order};
-use crate::choose::candidates::{Question, is_within};
+use crate::choose::candidates::{Question, certain, is_within};
 use crate::choose::machine::Machine;
 use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
-use crate::choose::{ranked, winograd_allowed};
+use crate::choose::{cheapest, ranked};
 use crate::element::Element;
 use crate::engine::around::Images;
 use crate::engine::backward_weight::BackwardWeight;
@@ -17,9 +17,9 @@ use crate::engine::winograd::{Filter, Plane};
 use crate::engine::{Layer, Weights, explicit};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
-use crate::options::{Algorithm, Options};
+use crate::options::{Accuracy, Algorithm, Options};
 use crate::pass::{Pass, Write};
-use crate::scratch::{Need, allocate};
+use crate::scratch::{Boxed, Need, allocate};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
@@ -41,10 +41,6 @@ pub(super) struct Computation {
 
 /// What computes a pass.
 #[derive(Debug, Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "no box can be had that isn't an abort without memory"
-)]
 enum Engine {
     /// Images without elements: there is nothing to sum, and the plan writes the bias by itself.
     Nothing,
@@ -53,9 +49,9 @@ enum Engine {
     /// A product over the view, to pixels.
     Implicit(Implicit),
     /// A product over the view, to weights.
-    BackwardWeight(BackwardWeight),
+    BackwardWeight(Boxed<BackwardWeight>),
     /// A product over a small cols that is written out.
-    FewPixels(FewPixels),
+    FewPixels(Boxed<FewPixels>),
     /// One filter per channel.
     Depthwise(Depthwise),
     /// One filter per channel or a few, channels last.
@@ -65,7 +61,7 @@ enum Engine {
     /// Tiles of a plane in points.
     Plane(Plane),
     /// The same, to weights.
-    Filter(Filter),
+    Filter(Boxed<Filter>),
 }
 
 impl Chosen {
@@ -129,13 +125,14 @@ impl Chosen {
     /// Every schedule that is possible for a pass.
     pub(super) fn candidates<T: Element>(
         shape: &Shape,
+        accuracy: Accuracy,
         kernels: &Kernels<T>,
         pass: Pass,
     ) -> Result<Vec<Schedule>, Error> {
         if shape.is_empty() {
             return Ok(Vec::new());
         }
-        let mut list = Question::new(shape, pass, kernels)?.candidates()?;
+        let mut list = Question::new(shape, pass, accuracy, kernels)?.candidates()?;
         let mut error = None;
         list.retain(|&schedule| match Computation::new(shape, pass, schedule, kernels) {
             Ok(made) => made.is_some(),
@@ -440,10 +437,17 @@ impl Computation {
             return Ok(Self { schedule: Schedule::EXPLICIT, engine: Engine::Nothing });
         }
         if options.algorithm != Algorithm::Explicit {
-            let question = Question::new(shape, pass, kernels)?;
-            let in_points = winograd_allowed(&question, options.accuracy)?;
-            for schedule in in_points.into_iter().chain(ranked(&question)?) {
-                if let Some(made) = Self::new(shape, pass, schedule, kernels)? {
+            let made = |schedule| Self::new(shape, pass, schedule, kernels);
+            if let Some(made) = certain(shape, pass).map_or(Ok(None), made)? {
+                return Ok(made);
+            }
+            let question = Question::new(shape, pass, options.accuracy, kernels)?;
+            if let Some(made) = cheapest(&question).map_or(Ok(None), made)? {
+                return Ok(made);
+            }
+            // An engine has refused it.
+            for schedule in ranked(&question)? {
+                if let Some(made) = made(schedule)? {
                     return Ok(made);
                 }
             }
@@ -487,19 +491,26 @@ impl Computation {
                 Pass::BackwardData => {
                     Plane::backward_data(shape, kernels, schedule)?.map(Engine::Plane)
                 }
-                Pass::BackwardWeight => Filter::new(shape, kernels, schedule)?.map(Engine::Filter),
+                Pass::BackwardWeight => Filter::new(shape, kernels, schedule)?
+                    .map(Boxed::new)
+                    .transpose()?
+                    .map(Engine::Filter),
             },
             (Kind::Implicit, Corner::Taps) if cols == Staging::Written => {
-                FewPixels::new(shape, kernels, pass)?.map(Engine::FewPixels)
+                FewPixels::new(shape, kernels, pass)?
+                    .map(Boxed::new)
+                    .transpose()?
+                    .map(Engine::FewPixels)
             }
             (Kind::Implicit, _) => match pass {
                 Pass::Forward => Implicit::forward(shape, kernels, schedule)?.map(Engine::Implicit),
                 Pass::BackwardData => {
                     Implicit::backward_data(shape, kernels, schedule)?.map(Engine::Implicit)
                 }
-                Pass::BackwardWeight => {
-                    BackwardWeight::new(shape, kernels, schedule)?.map(Engine::BackwardWeight)
-                }
+                Pass::BackwardWeight => BackwardWeight::new(shape, kernels, schedule)?
+                    .map(Boxed::new)
+                    .transpose()?
+                    .map(Engine::BackwardWeight),
             },
         };
         Ok(engine.map(|engine| Self { schedule, engine }))

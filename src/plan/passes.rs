@@ -11,7 +11,7 @@ use crate::engine::mask::{self, Mask};
 use crate::engine::{Layer, Weights, bias};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
-use crate::options::Options;
+use crate::options::{Accuracy, Options};
 use crate::parallel::Parallelism;
 use crate::pass::{Pass, Write};
 use crate::shape::Shape;
@@ -27,7 +27,7 @@ pub(super) struct Passes<T: 'static> {
     pub(super) for_shape:
         fn(&Chosen, &Shape, Options, &Kernels<T>, &[Pass]) -> Result<Chosen, Error>,
     pub(super) replace: fn(&mut Chosen, &Shape, &Kernels<T>, Pass, Schedule) -> Result<(), Error>,
-    pub(super) candidates: fn(&Shape, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
+    pub(super) candidates: fn(&Shape, Accuracy, &Kernels<T>, Pass) -> Result<Vec<Schedule>, Error>,
     pub(super) pack:
         fn(&Chosen, &Layer<'_, T>, Pass, &[T]) -> Result<AVec<T, ConstAlign<64>>, Error>,
     pub(super) forward:

@@ -5,6 +5,7 @@ use crate::choose::cost::Costs;
 use crate::choose::schedule::Schedule;
 use crate::error::Error;
 use crate::kernel::{Isa, Kernels, kernels};
+use crate::options::Accuracy;
 use crate::pass::Pass;
 use crate::shape::Shape;
 
@@ -22,7 +23,7 @@ impl Model {
     /// [`Error::OutOfMemory`] if there is no room for its tables.
     pub fn new(shape: &Shape, pass: Pass, isa: Isa) -> Result<Self, Error> {
         let kernels: &'static Kernels<f32> = kernels(isa);
-        Ok(Self { question: Question::new(shape, pass, kernels)? })
+        Ok(Self { question: Question::new(shape, pass, Accuracy::Element, kernels)? })
     }
 
     /// What a schedule takes, in cycles of one thread.

@@ -1,0 +1,63 @@
+//! The view of a product, and the numbers that costs ask of it more than once.
+
+use crate::axis::Walk;
+use crate::engine::regions::Cut;
+use crate::view::source::Source;
+use core::cell::OnceCell;
+
+/// What a product reads.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(super) source: Source,
+    /// Pixels of a plane, and planes of all images.
+    pub(super) plane: f64,
+    pub(super) planes: f64,
+    /// Taps.
+    pub(super) k: f64,
+    /// Padding is never read.
+    pub(super) inside: bool,
+    /// Pixels of a plane lie side by side, for each tap.
+    pub(super) side_by_side: bool,
+    /// Rows of a tile meet in a few sets of the cache where they are read as they lie.
+    pub(super) crowded: bool,
+    /// What is left of the product at least where taps that meet only padding are left out.
+    pub(super) least: f64,
+    /// What is left of it, once that is known.
+    cut: OnceCell<f64>,
+}
+
+impl View {
+    pub(super) fn new(source: Source) -> Self {
+        let [d, h, w] = source.walks.map(|walk| walk.outputs as f64);
+        let taps = source.walks.iter().map(|walk| walk.taps as f64).product::<f64>();
+        let inside = source.walks.iter().all(Walk::is_inside);
+        Self {
+            source,
+            plane: h * w,
+            planes: source.batch as f64 * d,
+            k: taps * source.channels as f64,
+            inside,
+            side_by_side: source.is_side_by_side(),
+            crowded: source.has_set_conflicts(),
+            least: if inside { 1.0 } else { Cut::least(&source) },
+            cut: OnceCell::new(),
+        }
+    }
+
+    /// Pixels of all images.
+    pub(super) fn pixels(&self) -> f64 {
+        self.plane * self.planes
+    }
+
+    /// What is left of the product where taps that meet only padding are left out, which takes some time to work out:
+    /// of blocks of at most so many pixels, by a kernel with so many rows.
+    pub(super) fn cut(&self, channels: usize, pixels: usize, rows: usize) -> f64 {
+        let all = || self.source.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
+        let work_out = || {
+            let cut = Cut::best(&self.source, channels, all().min(pixels), rows);
+            // Without memory to look for one there is none.
+            cut.map_or(1.0, |cut| cut.cost)
+        };
+        if Cut::is_worth(self.least) { *self.cut.get_or_init(work_out) } else { 1.0 }
+    }
+}
