@@ -159,8 +159,8 @@ impl<'a, T: Element> Question<'a, T> {
         self.direct(add);
         super::winograd::schedules(self, add);
         match self.pass {
-            Pass::Forward | Pass::BackwardData => self.packed_b(add),
-            Pass::BackwardWeight => self.summed(add),
+            Pass::Forward | Pass::BackwardData => self.over_taps(add),
+            Pass::BackwardWeight => self.over_pixels(add),
         }
         if FewPixels::is_possible(&self.shape, self.pass) {
             add(Self::written());
@@ -223,7 +223,7 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// Products of forward and backward_data.
-    fn packed_b(&self, add: &mut impl FnMut(Schedule)) {
+    fn over_taps(&self, add: &mut impl FnMut(Schedule)) {
         let Some(first) = self.views.first() else { return };
         let inside = self.views.iter().any(|view| view.inside);
         let padded = self.views.iter().any(|view| Cut::is_worth(view.least));
@@ -318,7 +318,7 @@ impl<'a, T: Element> Question<'a, T> {
     }
 
     /// Products of backward_weight.
-    fn summed(&self, add: &mut impl FnMut(Schedule)) {
+    fn over_pixels(&self, add: &mut impl FnMut(Schedule)) {
         let Some(&View { ref source, inside, .. }) = self.views.first() else { return };
         let stagings = || [Staging::InPlace, Staging::Copied].into_iter();
         let possible = || stagings().filter(|&cols| cols == Staging::Copied || inside);
