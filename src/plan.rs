@@ -193,12 +193,25 @@ impl<T: Element> Plan<T> {
     /// # Ok::<(), im2col::Error>(())
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
+        self.pack_weight_on(pass, weight, &DEFAULT)
+    }
+
+    /// [`pack_weight`](Self::pack_weight) on the threads of an executor.
+    ///
+    /// # Errors
+    /// As [`pack_weight`](Self::pack_weight).
+    pub fn pack_weight_on(
+        &self,
+        pass: Pass,
+        weight: &[T],
+        executor: &dyn Executor,
+    ) -> Result<PackedWeight<T>, Error> {
         check_len("weight", self.shape.weight_len(), weight.len())?;
         if pass == Pass::BackwardWeight {
             return Err(Error::NoWeight { pass });
         }
         let format = self.format(pass)?;
-        let layer = self.planned_layer(pass, &DEFAULT);
+        let layer = self.planned_layer(pass, executor);
         let data = (passes().pack)(&self.chosen, &layer, pass, weight)?;
         Ok(PackedWeight::new(format, data))
     }

@@ -425,6 +425,19 @@ impl<T: Element> TransposedPlan<T> {
         self.conv.pack_weight(pass.mirror(), weight)
     }
 
+    /// As [`Plan::pack_weight_on`].
+    ///
+    /// # Errors
+    /// As [`Plan::pack_weight`].
+    pub fn pack_weight_on(
+        &self,
+        pass: Pass,
+        weight: &[T],
+        executor: &dyn Executor,
+    ) -> Result<PackedWeight<T>, Error> {
+        self.conv.pack_weight_on(pass.mirror(), weight, executor)
+    }
+
     /// `output = activation(col2im(input · W) + bias + residual)`, as far as the call is given these.
     pub fn forward<'a>(
         &'a self,

@@ -236,10 +236,15 @@ impl<T: Element> Of<T> {
         }
     }
 
-    pub(super) fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
+    pub(super) fn pack_weight(
+        &self,
+        pass: Pass,
+        weight: &[T],
+        executor: &dyn Executor,
+    ) -> Result<PackedWeight<T>, Error> {
         match self {
-            Of::Plain(plan) => plan.pack_weight(pass, weight),
-            Of::Transposed(plan) => plan.pack_weight(pass, weight),
+            Of::Plain(plan) => plan.pack_weight_on(pass, weight, executor),
+            Of::Transposed(plan) => plan.pack_weight_on(pass, weight, executor),
         }
     }
 

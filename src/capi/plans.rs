@@ -201,12 +201,12 @@ pub unsafe extern "C" fn im2col_packed_create(
             Layer::F32(layer) => {
                 // SAFETY: of the layer's length, as is checked; the memory is the caller's promise.
                 let weight = unsafe { weight_of(layer, weight, weight_len)? };
-                Packed::F32(pass, layer.pack_weight(pass, weight)?)
+                Packed::F32(pass, layer.pack_weight(pass, weight, &Threads)?)
             }
             Layer::F64(layer) => {
                 // SAFETY: as above.
                 let weight = unsafe { weight_of(layer, weight, weight_len)? };
-                Packed::F64(pass, layer.pack_weight(pass, weight)?)
+                Packed::F64(pass, layer.pack_weight(pass, weight, &Threads)?)
             }
         };
         place.fill(im2col_packed(packed))

@@ -80,6 +80,7 @@ pub fn builders() -> Outcome {
     let (x, w) = (vec![1.0; other.input_len()], vec![1.0; other.weight_len()]);
     let mut y = vec![0.0; other.output_len()];
     let packed = other.pack_weight(Pass::Forward, &w)?;
+    other.pack_weight_on(Pass::Forward, &w, &Serial)?;
     other.forward(&x, &packed).run(&mut y)?;
     other.backward_data(&w, &y).run(&mut vec![0.0; x.len()])?;
     other.backward_weight(&x, &y).run(&mut vec![0.0; w.len()])?;
