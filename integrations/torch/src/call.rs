@@ -57,7 +57,7 @@ pub(crate) fn plan<T: Float>(
     T::plans().get_or((*params, accuracy), || {
         let mut options = Options::default();
         options.accuracy = accuracy;
-        Plan::new(Shape::new(*params)?, options).map(|plan| Arc::new(plan.transposed()))
+        Plan::new(Shape::new(*params)?, options)?.transposed().map(Arc::new)
     })
 }
 
