@@ -15,6 +15,9 @@ use crate::pass::Pass;
 const TILES: usize = 32;
 const TILES_OF_FAR: usize = 64;
 
+/// Tiles of a block of `backward_weight`, which adds a sum over them to all weights of a block.
+const TILES_OF_SUM: usize = 56;
+
 /// Bytes of weights in points that stay in the cache.
 const NEAR: usize = 1 << 20;
 
@@ -48,7 +51,7 @@ fn schedule<T: Element>(q: &Question<'_, T>, tile: usize, form: Form) -> Schedul
     };
     let kernel = kernel(q.kernels, lanes);
     let (pixels, taps) = match q.pass {
-        Pass::BackwardWeight => (TILES, OUTPUTS),
+        Pass::BackwardWeight => (TILES_OF_SUM, OUTPUTS),
         Pass::Forward | Pass::BackwardData => {
             let pairs = q.shape.group_in().saturating_mul(q.shape.group_out());
             let weights = pairs.saturating_mul(form.points() * size_of::<T>());
