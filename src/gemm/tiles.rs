@@ -78,7 +78,6 @@ pub(crate) fn multiply<T: Element>(
         tile_pitch: of_c[1],
         accumulate,
         prefetch_pitch: of_c[1],
-        ahead_pitch: of_b[2],
         ..Multiply::IDLE
     };
     let tiles = rows.div_ceil(height);
@@ -91,11 +90,10 @@ pub(crate) fn multiply<T: Element>(
                 false => b.as_ptr().wrapping_add((point + 1) * of_b[0]),
             };
             let is_last = point + 1 == count && panel + 1 == panels;
+            job.ahead_step = if is_last { 0 } else { of_b[2].div_ceil(tiles) };
             for (tile, row) in (0..rows).step_by(height).enumerate() {
                 job.count = height.min(rows - row);
-                let part = tile * terms / tiles..(tile + 1) * terms / tiles;
-                job.ahead = next.wrapping_add(part.start * of_b[2]);
-                job.ahead_lines = if is_last { 0 } else { part.len() };
+                job.ahead = next.wrapping_add(tile * job.ahead_step * terms);
                 job.a = a[point * of_a[0]..].as_ptr();
                 job.rows = row_steps[row..].as_ptr();
                 job.tile = c[point * of_c[0] + row * of_c[1] + panel * kernel.lanes..].as_mut_ptr();

@@ -202,22 +202,19 @@ unsafe fn multiply_of<
                 V::prefetch_write(job.prefetch.wrapping_add(lane));
             }
         }
-        for line in 0..job.ahead_lines {
-            for lane in (0..N * V::LANES).step_by(line_of::<V>()) {
-                V::prefetch(job.ahead.wrapping_add(line * job.ahead_pitch + lane));
-            }
-        }
+        // What a later tile reads, or what is here.
+        let ahead = if job.ahead_step == 0 { job.b } else { job.ahead };
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         // Not with tiles of one vector: there a second term spills a sum that the next one waits for.
         let paired = if V::PAIRED && N > 1 { job.k - job.k % 2 } else { 0 };
         if const { V::PAIRED && N > 1 } {
             for term in (0..paired).step_by(2) {
-                add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
-                add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term + 1);
+                add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term);
+                add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term + 1);
             }
         }
         for term in paired..job.k {
-            add_term::<V, R, N, BESIDE, PACKED>(job, rows, &mut sums, term);
+            add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term);
         }
         for r in 0..R {
             for v in 0..N {
@@ -243,6 +240,7 @@ unsafe fn add_term<
 >(
     job: &Multiply<V::Element>,
     rows: &[*const V::Element; R],
+    ahead: *const V::Element,
     sums: &mut [[V; N]; R],
     term: usize,
 ) {
@@ -270,6 +268,10 @@ unsafe fn add_term<
         }
         for v in 0..N {
             vectors[v] = V::load(b.add(v * V::LANES));
+        }
+        // Between products, where the memory has time: all at once would wait for each other.
+        if const { N <= 2 } {
+            V::prefetch_far(ahead.wrapping_add(term * job.ahead_step));
         }
         for first in (0..R).step_by(BESIDE) {
             let row = rows[first].add(step_a);

@@ -318,10 +318,10 @@ pub(crate) struct Multiply<T> {
     pub(crate) prefetch: *const T,
     pub(crate) prefetch_pitch: usize,
     pub(crate) prefetch_lines: usize,
-    /// What a later job reads: so many rows of a panel's width, so far apart.
+    /// What a later tile reads, as many elements of it to each product: it is fetched meanwhile, good or not. 0 elements are
+    /// none.
     pub(crate) ahead: *const T,
-    pub(crate) ahead_pitch: usize,
-    pub(crate) ahead_lines: usize,
+    pub(crate) ahead_step: usize,
 }
 
 impl<T> Multiply<T> {
@@ -345,8 +345,7 @@ impl<T> Multiply<T> {
         prefetch_pitch: 0,
         prefetch_lines: 0,
         ahead: core::ptr::null(),
-        ahead_pitch: 0,
-        ahead_lines: 0,
+        ahead_step: 0,
     };
 }
 

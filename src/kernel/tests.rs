@@ -112,8 +112,7 @@ fn check_identity<T: Element>() {
                         prefetch_pitch: 0,
                         prefetch_lines: 0,
                         ahead: a.as_ptr(),
-                        ahead_pitch: 0,
-                        ahead_lines: 0,
+                        ahead_step: 0,
                     };
                     // SAFETY: `rows` rows of a and `lanes` of b have `lanes` elements; the tile
                     // has one more than the kernel may write.
@@ -177,8 +176,7 @@ fn check_beside<T: Element>() {
                     prefetch_pitch: 0,
                     prefetch_lines: 0,
                     ahead: a.as_ptr(),
-                    ahead_pitch: 0,
-                    ahead_lines: 0,
+                    ahead_step: 0,
                 };
                 // SAFETY: every row of a has an element at every step, b has `lanes` at each.
                 unsafe { (kernel.multiply)(&job) };
@@ -263,8 +261,7 @@ fn check_gathered<T: Element>() {
                         prefetch_pitch: 0,
                         prefetch_lines: 0,
                         ahead: a.as_ptr(),
-                        ahead_pitch: 0,
-                        ahead_lines: 0,
+                        ahead_step: 0,
                     };
                     // SAFETY: there are `count` rows with `k` terms from `first` on, side by
                     // side, and `lanes` of b at each; the tile has `count` rows.

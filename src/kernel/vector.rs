@@ -304,6 +304,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// Tells the cache that `p`, which need not be good, will soon be read.
     #[inline(always)]
     unsafe fn prefetch(_p: *const Self::Element) {}
+    /// Tells the L2 cache that `p`, which need not be good, will be read some time later.
+    #[inline(always)]
+    unsafe fn prefetch_far(_p: *const Self::Element) {}
     /// Tells the cache that `p`, which need not be good, will soon be written.
     #[inline(always)]
     unsafe fn prefetch_write(_p: *const Self::Element) {}
