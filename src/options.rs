@@ -66,8 +66,9 @@ pub struct Options {
     pub accuracy: Accuracy,
     /// The instruction set whose kernels are used; `None` is [`Isa::best`].
     pub isa: Option<Isa>,
-    /// Whether only `forward` will be called: the backward passes are refused, and have no
-    /// tables in the plan.
+    /// Whether only `forward` will be called, with weights that don't change: the backward passes are refused and have
+    /// no tables in the plan, and the schedule is chosen for weights that were packed beforehand
+    /// ([`Plan::pack_weight`](crate::Plan::pack_weight)).
     pub inference: bool,
 }
 
@@ -87,7 +88,7 @@ impl Options {
         Self { isa: Some(isa), ..self }
     }
 
-    /// Plans `forward` alone.
+    /// Plans `forward` alone, for [packed weights](Self::inference).
     pub fn inference(self) -> Self {
         Self { inference: true, ..self }
     }

@@ -103,6 +103,8 @@ pub(crate) struct Question<'a, T: 'static> {
     pub(crate) kernels: &'a Kernels<T>,
     /// Which error bound has to be kept.
     pub(super) accuracy: Accuracy,
+    /// The weights will have been packed before the call.
+    pub(super) packed: bool,
     /// What the pass reads, phase by phase; none if it has too many of them.
     pub(super) views: Vec<View>,
     /// Channels of a group in the tensor that is made, or in the gradient of the output.
@@ -132,7 +134,12 @@ impl<'a, T: Element> Question<'a, T> {
                 views.extend(walks.map(|walks| View::new(Source::grad_output(shape, walks))));
             }
         }
-        Ok(Self { shape: *shape, pass, kernels, accuracy, views, channels })
+        Ok(Self { shape: *shape, pass, kernels, accuracy, packed: false, views, channels })
+    }
+
+    /// The same for weights that don't change: those of inference are packed once, before any call.
+    pub(crate) fn for_inference(self, inference: bool) -> Self {
+        Self { packed: inference && self.pass == Pass::Forward, ..self }
     }
 
     /// Every schedule that is possible as far as sizes tell: an engine may refuse one of them.

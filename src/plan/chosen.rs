@@ -441,7 +441,8 @@ impl Computation {
             if let Some(made) = certain(shape, pass).map_or(Ok(None), made)? {
                 return Ok(made);
             }
-            let question = Question::new(shape, pass, options.accuracy, kernels)?;
+            let question = Question::new(shape, pass, options.accuracy, kernels)?
+                .for_inference(options.inference);
             if let Some(made) = cheapest(&question).map_or(Ok(None), made)? {
                 return Ok(made);
             }

@@ -104,7 +104,9 @@ impl<T: Element> Costs<'_, T> {
             Pass::BackwardData => !self.first || q.shape.kernel_taps() == 1,
             _ => false,
         };
-        all.packing = self.packing(terms * padded / self.v, q.shape.patch_len(), straight);
+        if !q.packed {
+            all.packing = self.packing(terms * padded / self.v, q.shape.patch_len(), straight);
+        }
         all
     }
 

@@ -42,7 +42,8 @@ impl<T: Element> Costs<'_, T> {
             Pass::Forward | Pass::BackwardData => {
                 let blocks = ceil(tiles / s.pixels as f64);
                 // Each block of tiles reads all weights, which are transformed before.
-                (depths * read + padded / self.v * tiles, weights * (blocks + 2.0))
+                let transformed = if q.packed { 0.0 } else { 2.0 };
+                (depths * read + padded / self.v * tiles, weights * (blocks + transformed))
             }
         };
         self.groups * points * (depths * (products + weights * m.points_of_weight) + moved * each)
