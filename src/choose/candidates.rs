@@ -164,7 +164,7 @@ impl<'a, T: Element> Question<'a, T> {
     /// Gives all of them to `add`, those that share most of their costs one after the other.
     pub(super) fn each_candidate(&self, add: &mut impl FnMut(Schedule)) {
         self.direct(add);
-        super::winograd::schedules(self, add);
+        self.in_points(add);
         match self.pass {
             Pass::Forward | Pass::BackwardData => self.over_taps(add),
             Pass::BackwardWeight => self.over_pixels(add),

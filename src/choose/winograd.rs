@@ -27,18 +27,20 @@ const TERMS: usize = 64;
 /// Output channels that `backward_weight` makes at once.
 const OUTPUTS: usize = 64;
 
-/// The schedules that an accuracy allows.
-pub(super) fn schedules<T: Element>(q: &Question<'_, T>, add: &mut impl FnMut(Schedule)) {
-    let tiles: &[usize] = match q.accuracy {
-        Accuracy::Element => &[],
-        Accuracy::Tile2 => &[2],
-        Accuracy::Tile => &[4, 2],
-    };
-    for &tile in tiles {
-        // Tiles of two outputs under five taps have an error as large as those of four.
-        let is_allowed = |form: &Form| q.accuracy == Accuracy::Tile || *form == Form::F2x2;
-        if let Some(form) = form(&q.shape, tile).filter(is_allowed) {
-            add(schedule(q, tile, form));
+impl<T: Element> Question<'_, T> {
+    /// The schedules that the accuracy allows.
+    pub(super) fn in_points(&self, add: &mut impl FnMut(Schedule)) {
+        let tiles: &[usize] = match self.accuracy {
+            Accuracy::Element => &[],
+            Accuracy::Tile2 => &[2],
+            Accuracy::Tile => &[4, 2],
+        };
+        for &tile in tiles {
+            // Tiles of two outputs under five taps have an error as large as those of four.
+            let is_allowed = |form: &Form| self.accuracy == Accuracy::Tile || *form == Form::F2x2;
+            if let Some(form) = form(&self.shape, tile).filter(is_allowed) {
+                add(schedule(self, tile, form));
+            }
         }
     }
 }

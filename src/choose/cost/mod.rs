@@ -50,6 +50,28 @@ impl<K: Copy + PartialEq, V: Copy> Last<K, V> {
     }
 }
 
+/// What all schedules of one width share whose lanes are channels.
+#[derive(Debug, Clone, Copy, Default)]
+struct Channels {
+    /// Products where zeros are multiplied, of a copy and of the image as it lies.
+    products: [f64; 2],
+    /// Those where padding is skipped, at least.
+    least: f64,
+    /// Tiles, stores and weights that are read.
+    beside: f64,
+    packing: f64,
+}
+
+/// What a copy of the image and the image as it lies share where lanes are channels of the output's gradient.
+#[derive(Debug, Clone, Copy)]
+struct Panels {
+    products: f64,
+    /// Tiles, packing and what is added up.
+    beside: f64,
+    /// How often the image is copied.
+    cells: f64,
+}
+
 /// A question with what its costs are made of.
 pub(crate) struct Costs<'a, T: 'static> {
     q: &'a Question<'a, T>,
@@ -64,9 +86,9 @@ pub(crate) struct Costs<'a, T: 'static> {
     /// the most that a block touches.
     copies: [[Last<usize, f64>; 3]; 3],
     /// Products over taps whose lanes are channels, of a width and a number of pixels.
-    over_taps: Last<[usize; 2], over_taps::Channels>,
+    over_taps: Last<[usize; 2], Channels>,
     /// Products over pixels whose lanes are channels, of a width, by whether padding is skipped.
-    over_pixels: Last<(usize, bool), over_pixels::Panels>,
+    over_pixels: Last<(usize, bool), Panels>,
 }
 
 impl<'a, T: Element> Costs<'a, T> {

@@ -1,6 +1,6 @@
 //! What backward_weight costs as a matrix product, which sums over the pixels.
 
-use super::{Costs, MANY};
+use super::{Costs, MANY, Panels};
 use crate::axis::Walk;
 use crate::choose::schedule::{Padding, Schedule};
 use crate::choose::view::View;
@@ -8,16 +8,6 @@ use crate::element::{Element, ceil};
 use crate::engine::steps::side_by_side;
 use crate::gemm::dot::Tile;
 use crate::view::source::{Beside, Source};
-
-/// What a copy of the image and the image as it lies share where lanes are channels of the output's gradient.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Panels {
-    products: f64,
-    /// Tiles, packing and what is added up.
-    beside: f64,
-    /// How often the image is copied.
-    cells: f64,
-}
 
 impl<T: Element> Costs<'_, T> {
     /// Blocks of pixels.

@@ -1,6 +1,6 @@
 //! What forward and backward_data cost as matrix products, which sum over the taps.
 
-use super::{Costs, MANY};
+use super::{Channels, Costs, MANY};
 use crate::choose::machine::Machine;
 use crate::choose::schedule::{Padding, Schedule, Staging};
 use crate::choose::view::View;
@@ -11,18 +11,6 @@ use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
 use crate::pass::Pass;
 use crate::view::source::Beside;
-
-/// What all schedules of one width share whose lanes are channels.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Channels {
-    /// Products where zeros are multiplied, of a copy and of the image as it lies.
-    products: [f64; 2],
-    /// Those where padding is skipped, at least.
-    least: f64,
-    /// Tiles, stores and weights that are read.
-    beside: f64,
-    packing: f64,
-}
 
 impl<T: Element> Costs<'_, T> {
     /// A vector of weights that comes from beyond the L2 cache, or from it.
