@@ -137,6 +137,11 @@ impl<'a, T: Element> Question<'a, T> {
         Ok(Self { shape: *shape, pass, kernels, accuracy, packed: false, views, channels })
     }
 
+    /// Fails if a cost was asked for and there was no memory to work it out.
+    pub(super) fn checked(&self) -> Result<(), Error> {
+        self.views.iter().try_for_each(View::checked)
+    }
+
     /// The same for weights that don't change: those of inference are packed once, before any call.
     pub(crate) fn for_inference(self, inference: bool) -> Self {
         Self { packed: inference && self.pass == Pass::Forward, ..self }
@@ -153,6 +158,7 @@ impl<'a, T: Element> Question<'a, T> {
         {
             list.retain(|schedule| schedule.padding != Padding::Skipped);
         }
+        self.checked()?;
         Ok(list)
     }
 

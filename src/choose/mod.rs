@@ -20,7 +20,7 @@ use machine::Machine;
 use schedule::Schedule;
 
 /// The cheapest of the schedules that are possible for a pass as far as sizes tell.
-pub(crate) fn cheapest<T: Element>(question: &Question<'_, T>) -> Option<Schedule> {
+pub(crate) fn cheapest<T: Element>(question: &Question<'_, T>) -> Result<Option<Schedule>, Error> {
     let costs = Costs::new(question, Machine::of(question.kernels.isa));
     let (mut cheapest, mut least) = (None, f64::INFINITY);
     // Of two that cost the same the first is taken: the order is the same everywhere.
@@ -30,7 +30,8 @@ pub(crate) fn cheapest<T: Element>(question: &Question<'_, T>) -> Option<Schedul
             (cheapest, least) = (Some(schedule), cycles);
         }
     });
-    cheapest
+    question.checked()?;
+    Ok(cheapest)
 }
 
 /// All of them, the cheapest first.
@@ -40,6 +41,7 @@ pub(crate) fn ranked<T: Element>(question: &Question<'_, T>) -> Result<Vec<Sched
     let mut order = room(candidates.len())?;
     let number = |(index, schedule)| (costs.below(schedule, f64::INFINITY), index);
     order.extend(candidates.iter().enumerate().map(number));
+    question.checked()?;
     order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut ranked = room(order.len())?;
     ranked.extend(order.iter().map(|&(_, index)| candidates[index]));

@@ -2,6 +2,7 @@
 
 use crate::axis::Walk;
 use crate::engine::regions::Cut;
+use crate::error::Error;
 use crate::view::source::Source;
 use core::cell::OnceCell;
 
@@ -22,8 +23,8 @@ pub(crate) struct View {
     pub(super) crowded: bool,
     /// What is left of the product at least where taps that meet only padding are left out.
     pub(super) least: f64,
-    /// What is left of it, once that is known.
-    cut: OnceCell<f64>,
+    /// What is left of it, once that is known, or asked for without memory to work it out.
+    cut: OnceCell<Result<f64, Error>>,
 }
 
 impl View {
@@ -53,11 +54,19 @@ impl View {
     /// of blocks of at most so many pixels, by a kernel with so many rows.
     pub(super) fn cut(&self, channels: usize, pixels: usize, rows: usize) -> f64 {
         let all = || self.source.pixel_sizes().into_iter().fold(1, usize::saturating_mul);
-        let work_out = || {
-            let cut = Cut::best(&self.source, channels, all().min(pixels), rows);
-            // Without memory to look for one there is none.
-            cut.map_or(1.0, |cut| cut.cost)
-        };
-        if Cut::is_worth(self.least) { *self.cut.get_or_init(work_out) } else { 1.0 }
+        let work_out = || Ok(Cut::best(&self.source, channels, all().min(pixels), rows)?.cost);
+        if !Cut::is_worth(self.least) {
+            return 1.0;
+        }
+        // Whoever chooses asks for the error in the end.
+        *self.cut.get_or_init(work_out).as_ref().unwrap_or(&1.0)
+    }
+
+    /// Fails if a cost was asked for and there was no memory to work it out: what was chosen then isn't the choice.
+    pub(super) fn checked(&self) -> Result<(), Error> {
+        match self.cut.get() {
+            Some(Err(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 }

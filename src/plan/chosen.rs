@@ -443,7 +443,7 @@ impl Computation {
             }
             let question = Question::new(shape, pass, options.accuracy, kernels)?
                 .for_inference(options.inference);
-            if let Some(made) = cheapest(&question).map_or(Ok(None), made)? {
+            if let Some(made) = cheapest(&question)?.map_or(Ok(None), made)? {
                 return Ok(made);
             }
             // An engine has refused it.
