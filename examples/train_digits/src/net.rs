@@ -43,9 +43,10 @@ impl Sizes {
 }
 
 /// One array of parameters, its error and the direction in which it moves.
-struct Parameter {
+pub(crate) struct Parameter {
     value: Vec<f32>,
-    grad: Vec<f32>,
+    /// What a batch leaves here, `step` takes.
+    pub(crate) grad: Vec<f32>,
     velocity: Vec<f32>,
 }
 
@@ -104,12 +105,15 @@ impl Network {
         (&self.conv1.weight.value, [KERNEL; 2])
     }
 
+    /// All there is to learn.
+    pub(crate) fn parameters(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        let layers = [&mut self.conv1, &mut self.conv2, &mut self.linear];
+        layers.into_iter().flat_map(|layer| [&mut layer.weight, &mut layer.bias])
+    }
+
     /// Moves every parameter against its error.
     pub(crate) fn step(&mut self, rate: f32) {
-        for layer in [&mut self.conv1, &mut self.conv2, &mut self.linear] {
-            layer.weight.step(rate);
-            layer.bias.step(rate);
-        }
+        self.parameters().for_each(|parameter| parameter.step(rate));
     }
 }
 
