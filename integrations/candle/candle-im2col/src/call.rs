@@ -59,13 +59,15 @@ pub(crate) fn run<T: Real>(
         }
         Pass::BackwardData => {
             let mut grad_input = zeros(shape.input_len());
-            let done = plan.backward_data(a, b).run(&mut grad_input);
+            let mut call = plan.backward_data(a, b);
             if let Some(bias) = bias {
-                add_bias(&mut grad_input, bias, shape)?;
+                spread(bias, shape, &mut grad_input)?;
+                call = call.accumulate();
             }
+            let done = call.run(&mut grad_input);
             (grad_input, done)
         }
-        _ => {
+        Pass::BackwardWeight => {
             let mut grad_weight = zeros(shape.weight_len());
             let done = plan.backward_weight(a, b).run(&mut grad_weight);
             (grad_weight, done)
@@ -84,15 +86,14 @@ fn elements<T: Real>(activation: Activation) -> im2col::Activation<T> {
     }
 }
 
-/// The bias of a transposed layer, whose output is the convolution's `grad_input`.
-fn add_bias<T: Real>(output: &mut [T], bias: &[T], shape: &Shape) -> Result<()> {
+/// What the output of a transposed layer starts from: the bias in all pixels. That output is the convolution's
+/// `grad_input`.
+fn spread<T: Real>(bias: &[T], shape: &Shape, output: &mut [T]) -> Result<()> {
     if bias.len() != shape.in_channels() {
         bail!("the bias has {} elements: this layer wants {}", bias.len(), shape.in_channels())
     }
-    let channels = output.chunks_exact_mut(shape.input_pixels());
-    for (pixels, &bias) in channels.zip(bias.iter().cycle()) {
-        pixels.iter_mut().for_each(|y| *y = *y + bias);
-    }
+    let channels = output.chunks_exact_mut(shape.input_pixels().max(1));
+    channels.zip(bias.iter().cycle()).for_each(|(pixels, &bias)| pixels.fill(bias));
     Ok(())
 }
 

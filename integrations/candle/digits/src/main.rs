@@ -81,3 +81,10 @@ fn digits_are_learnt() {
     let read = train(3).unwrap();
     assert!(read > 0.85, "{read}");
 }
+
+#[test]
+fn the_line_is_the_readmes() {
+    let line = include_str!("../Cargo.toml").lines().find(|line| line.starts_with("candle-nn"));
+    let published = line.unwrap().replace(r#", path = "../im2col-candle-nn""#, "");
+    assert!(include_str!("../../im2col-candle-nn/README.md").contains(&published), "{published}");
+}

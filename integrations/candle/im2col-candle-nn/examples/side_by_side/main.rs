@@ -85,7 +85,8 @@ fn compare(
     }])?;
     ratios.inference.push(t_own / t_ours);
     println!(
-        "{name:10} inference {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, largest difference {difference:.1e} of the largest output",
+        "{name:10} inference {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, \
+         largest difference {difference:.1e} of the largest output",
         t_own / t_ours
     );
     if runs == Runs::InferenceAndTraining {
@@ -105,7 +106,8 @@ fn compare(
         ])?;
         ratios.training.push(t_own / t_ours);
         println!(
-            "{name:10} training  {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, losses {:.4} and {:.4} after {} steps",
+            "{name:10} training  {t_own:8.1} ms, im2col {t_ours:8.1} ms: {:5.2} times as fast, \
+         losses {:.4} and {:.4} after {} steps",
             t_own / t_ours,
             losses_own[losses_own.len() - 1],
             losses_ours[losses_ours.len() - 1],
