@@ -127,6 +127,18 @@ fn transposed_layers_of_nothing() {
 }
 
 /// What torch refuses is refused: no filters, no taps, and a kernel that fits no padded image, however few there are.
+/// Found by fuzzing: each of 2⁴⁰ outputs was visited for the elements that it doesn't have.
+#[test]
+fn cols_of_nothing_take_no_time() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let input = [1 << 20, 1 << 20, 1];
+        let shape = Shape::new(Params { in_channels: 0, input, layout, ..Params::default() });
+        let shape = shape.unwrap();
+        im2col::im2col::<f32>(&shape, &[], &mut []).unwrap();
+        im2col::col2im::<f32>(&shape, &[], &mut [], im2col::Write::Overwrite).unwrap();
+    }
+}
+
 #[test]
 fn what_is_no_layer() {
     let refused = |input, weight| Conv2d::<f32>::new(input, weight).plan().is_err();

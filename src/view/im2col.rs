@@ -113,6 +113,10 @@ struct Run {
 fn runs(shape: &Shape, channels: Range<usize>, mut visit: impl FnMut(Run)) {
     let axes = shape.axes3();
     let (inputs, outputs) = (axes.map(|a| a.input), axes.map(|a| a.output));
+    // An image without elements may have any number of outputs, each of which is padding.
+    if channels.is_empty() || inputs.contains(&0) {
+        return;
+    }
     let kernels = axes.map(|a| a.kernel);
     let taps = shape.kernel_taps();
     let source = |a: usize, o, k| axes[a].source(o, k).expect("inside() leaves no padding");
