@@ -202,8 +202,14 @@ unsafe fn multiply_of<
                 V::prefetch_write(job.prefetch.wrapping_add(lane));
             }
         }
-        // What a later tile reads, or what is here.
+        // What a later tile reads, or what is here, is fetched between products, where the memory has time for it. With
+        // 16 registers the loop would spill: there all of it is fetched before.
         let ahead = if job.ahead_step == 0 { job.b } else { job.ahead };
+        if const { V::REGISTERS < 32 } {
+            for line in (0..job.k * job.ahead_step).step_by(line_of::<V>()) {
+                V::prefetch_far(ahead.wrapping_add(line));
+            }
+        }
         let mut sums = [[V::splat(V::Element::ZERO); N]; R];
         // Not with tiles of one vector: there a second term spills a sum that the next one waits for.
         let paired = if V::PAIRED && N > 1 { job.k - job.k % 2 } else { 0 };
@@ -269,8 +275,7 @@ unsafe fn add_term<
         for v in 0..N {
             vectors[v] = V::load(b.add(v * V::LANES));
         }
-        // Between products, where the memory has time: all at once would wait for each other.
-        if const { N <= 2 } {
+        if const { V::REGISTERS >= 32 && N <= 2 } {
             V::prefetch_far(ahead.wrapping_add(term * job.ahead_step));
         }
         for first in (0..R).step_by(BESIDE) {
