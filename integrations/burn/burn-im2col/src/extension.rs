@@ -1,6 +1,6 @@
 //! What the functions call: an operation of the backends Flex and Autodiff.
 
-use crate::{Product, flex};
+use crate::{Pass, Product, flex};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -8,7 +8,6 @@ use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
-use im2col::Pass;
 
 /// A backend whose convolutions im2col computes.
 #[backend_extension(Flex, Autodiff)]

@@ -1,11 +1,11 @@
 //! im2col's calls on Flex's tensors. Nothing here needs the rest of this crate but [`Product`]: a feature of burn-flex
 //! could call it from its hooks as it is.
 
-use crate::Product;
+use crate::{Pass, Product};
 use burn::backend::Element;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
-use im2col::{Params, Pass, Plan, Plans};
+use im2col::{Params, Plan, Plans};
 use std::sync::{Arc, LazyLock};
 
 /// The element types: `f32` and `f64`.

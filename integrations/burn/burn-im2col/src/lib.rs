@@ -35,7 +35,7 @@ pub mod nn;
 mod product;
 
 pub use extension::Im2col;
-pub use product::Product;
+pub use product::{Pass, Product};
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};

@@ -2,7 +2,18 @@
 
 use burn::tensor::Shape;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use im2col::{MAX_AXES, Params, Pass};
+use im2col::{MAX_AXES, Params};
+
+/// Which of a layer's three products.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pass {
+    /// The output, of a convolution.
+    Forward,
+    /// The gradient of the input; the output, of a transposed convolution.
+    BackwardData,
+    /// The gradient of the weight.
+    BackwardWeight,
+}
 
 /// One product of a layer, with sizes that im2col has checked.
 ///

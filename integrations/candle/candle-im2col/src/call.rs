@@ -1,8 +1,9 @@
 //! Every use of im2col's calls is here, so that a change of theirs is a change of this file.
 
 use crate::Activation;
+use crate::op::Pass;
 use candle_core::{CpuStorage, Error, Layout, Result, WithDType, bail};
-use im2col::{Element, Params, Pass, Plan, Plans, Shape};
+use im2col::{Element, Params, Plan, Plans, Shape};
 use std::sync::{Arc, LazyLock};
 
 /// The element types: `f32` and `f64`.

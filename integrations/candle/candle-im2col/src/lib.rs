@@ -32,8 +32,8 @@ mod tests;
 pub use options::{Activation, ConvOptions, ConvTransposeOptions};
 
 use candle_core::{DType, Result, Tensor, bail};
-use im2col::{MAX_AXES, Params, Pass};
-use op::Product;
+use im2col::{MAX_AXES, Params};
+use op::{Pass, Product};
 
 /// Whether im2col computes convolutions of this tensor: f32 or f64 on the CPU.
 pub fn takes(tensor: &Tensor) -> bool {

@@ -13,7 +13,15 @@ use crate::call::{self, Stored};
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
-use im2col::{MAX_AXES, Params, Pass};
+use im2col::{MAX_AXES, Params};
+
+/// Which of the three products.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pass {
+    Forward,
+    BackwardData,
+    BackwardWeight,
+}
 
 /// One product of a layer.
 #[derive(Debug, Clone, Copy)]

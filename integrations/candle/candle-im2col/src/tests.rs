@@ -1,8 +1,9 @@
 //! The naive loops of `im2col::reference` and candle's own convolutions judge; products are counted as they run.
 
+use crate::op::Pass;
 use crate::{Activation, ConvOptions, ConvTransposeOptions};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use im2col::{Params, Pass, Shape, reference};
+use im2col::{Params, Shape, reference};
 use std::cell::Cell;
 
 thread_local! {
