@@ -127,9 +127,10 @@ fn calls<T: Element>(conv: *mut im2col_conv, params: &im2col_conv_params, wild: 
     let shape = shape(params);
     assert!(shape.axes().iter().zip(sizes).all(|(axis, size)| axis.output == size));
     let cols = shape.cols_len().unwrap_or(usize::MAX);
-    // An image is there for im2col, though a batch of none has no input.
-    let tensors = [shape.input_len(), shape.weight_len(), shape.output_len(), shape.image_len()];
-    let longest = tensors.into_iter().fold(cols, usize::max);
+    let tensors = [shape.input_len(), shape.weight_len(), shape.output_len()];
+    // A batch of none has no input, but im2col reads an image; and biases, where no weight is.
+    let others = [shape.image_len(), shape.in_channels(), shape.out_channels(), cols];
+    let longest = tensors.into_iter().chain(others).fold(0, usize::max);
     if longest > MOST || shape.flops() > 1e5 {
         return;
     }
