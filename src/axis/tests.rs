@@ -42,7 +42,7 @@ fn element(axis: &Axis, output: usize, tap: usize) -> Option<usize> {
 }
 
 /// The numbers of a range that a test is right for, which must follow each other.
-fn stretch(len: usize, is_met: impl Fn(usize) -> bool) -> Vec<usize> {
+fn numbers(len: usize, is_met: impl Fn(usize) -> bool) -> Vec<usize> {
     (0..len).filter(|&i| is_met(i)).collect()
 }
 
@@ -59,16 +59,16 @@ fn ranges_are_those_of_each_output_and_tap() {
                 assert_eq!(walk.meet(output, tap), element, "{axis:?}: {output}, {tap}");
                 met += usize::from(element.is_some());
             }
-            let outputs = stretch(axis.output, |output| element(&axis, output, tap).is_some());
+            let outputs = numbers(axis.output, |output| element(&axis, output, tap).is_some());
             assert_eq!(axis.inside(tap).collect::<Vec<_>>(), outputs, "{axis:?}: tap {tap}");
             assert_eq!(walk.inside(tap).collect::<Vec<_>>(), outputs, "{axis:?}: tap {tap}");
         }
         for output in 0..axis.output {
-            let taps = stretch(axis.kernel, |tap| element(&axis, output, tap).is_some());
+            let taps = numbers(axis.kernel, |tap| element(&axis, output, tap).is_some());
             assert_eq!(walk.taps_of(output).collect::<Vec<_>>(), taps, "{axis:?}: {output}");
         }
         let all = |output| (0..axis.kernel).all(|tap| element(&axis, output, tap).is_some());
-        assert_eq!(walk.whole().collect::<Vec<_>>(), stretch(axis.output, all), "{axis:?}");
+        assert_eq!(walk.whole().collect::<Vec<_>>(), numbers(axis.output, all), "{axis:?}");
         assert_eq!(walk.is_inside(), (0..axis.output).all(all), "{axis:?}");
         let share = met as f64 / (axis.output * axis.kernel) as f64;
         assert!((walk.met() - share).abs() < 1e-12, "{axis:?}: {share}");
@@ -79,7 +79,7 @@ fn regions_have_the_same_taps() {
     let mut rng = SmallRng::seed_from_u64(2);
     for _ in 0..5000 {
         let axis = axis(&mut rng);
-        let taps = |output| stretch(axis.kernel, |tap| element(&axis, output, tap).is_some());
+        let taps = |output| numbers(axis.kernel, |tap| element(&axis, output, tap).is_some());
         let regions = axis.walk().regions().unwrap();
         let lonely = (0..axis.output).any(|output| taps(output).is_empty());
         let all_alike = (0..axis.output).all(|output| taps(output).len() == axis.kernel);
@@ -136,7 +136,7 @@ fn elements_inside_are_counted() {
         let (first, len) = (rng.random_range(-20i32..20) as isize, rng.random_range(0..20));
         let (step, count) = (rng.random_range(1..7), rng.random_range(0..9));
         let at = |i: usize| first + (i * step) as isize;
-        let expected = stretch(count, |i| (0..len as isize).contains(&at(i)));
+        let expected = numbers(count, |i| (0..len as isize).contains(&at(i)));
         let found = inside(first, step, count, len).collect::<Vec<_>>();
         assert_eq!(found, expected, "{count} from {first} by {step} of {len}");
     }

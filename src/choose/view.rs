@@ -20,7 +20,7 @@ pub(crate) struct View {
     /// Pixels of a plane lie side by side, for each tap.
     pub(super) side_by_side: bool,
     /// Rows of a tile meet in a few sets of the cache where they are read as they lie.
-    pub(super) crowded: bool,
+    pub(super) set_conflicts: bool,
     /// What is left of the product at least where taps that meet only padding are left out.
     pub(super) least: f64,
     /// What is left of it, once that is known, or asked for without memory to work it out.
@@ -39,7 +39,7 @@ impl View {
             k: taps * source.channels as f64,
             inside,
             side_by_side: source.is_side_by_side(),
-            crowded: source.has_set_conflicts(),
+            set_conflicts: source.has_set_conflicts(),
             least: if inside { 1.0 } else { Cut::least(&source) },
             cut: OnceCell::new(),
         }

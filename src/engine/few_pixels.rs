@@ -89,8 +89,8 @@ impl FewPixels {
     pub(crate) fn is_possible(shape: &Shape, pass: Pass) -> bool {
         // The tables have offsets of 32 bits.
         let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
-        let apart = pass == Pass::BackwardData && are_apart(shape);
-        (Self::has_few(shape) || apart)
+        let disjoint = pass == Pass::BackwardData && are_disjoint(shape);
+        (Self::has_few(shape) || disjoint)
             && shape.patch_len() >= 2 * MAX_LANES
             && len <= u32::MAX as usize
     }
@@ -392,13 +392,13 @@ impl FewPixels {
             } else {
                 let grad_cols = &mut scratch[..self.grad_cols_len()];
                 self.grad_cols(layer, [weight, grad_output], grad_cols, Write::Overwrite);
-                self.gather(layer, grad_cols, grad_input, write);
+                self.add_up(layer, grad_cols, grad_input, write);
             }
         }
     }
 
     /// Adds up for every pixel of some images what the gradient of cols has of it.
-    fn gather<T: Element>(
+    fn add_up<T: Element>(
         &self,
         layer: &Layer<'_, T>,
         grad_cols: &[T],
@@ -474,7 +474,7 @@ impl FewPixels {
 }
 
 /// Whether no two patches have a pixel in common, of more than one pixel each.
-fn are_apart(shape: &Shape) -> bool {
+fn are_disjoint(shape: &Shape) -> bool {
     let apart =
         |axis: &Axis| axis.kernel == 1 || (axis.dilation == 1 && axis.kernel <= axis.stride);
     shape.kernel_taps() > 1 && shape.axes3().iter().all(apart)

@@ -67,22 +67,20 @@ pub(super) unsafe fn multiply<T: Element>(
                 job.steps_b = steps_b[steps.clone()].as_ptr();
                 (job.k, job.accumulate) = (steps.len(), chunk > 0 || biased);
                 // The tiles of this part of b fetch the next one, each its share: else the first would wait for it.
-                if let Some(pitch) = right.panel_pitch {
-                    let next = match chunk + 1 {
-                        next if next < chunks => steps_b[next * k] as usize,
-                        _ if some.end == rows => pitch,
-                        _ => 0,
-                    };
-                    job.ahead = right.data.as_ptr().wrapping_add(from + next);
+                let next = match chunk + 1 {
+                    next if next < chunks => steps_b[next * k] as usize,
+                    _ if some.end == rows => right.panel_pitch.unwrap_or(0),
+                    _ => 0,
+                };
+                let next = right.data.as_ptr().wrapping_add(from + next);
+                if right.panel_pitch.is_some() {
                     job.ahead_step = kernel.lanes.div_ceil(some.len().div_ceil(height));
                 }
-                for row in some.clone().step_by(height) {
+                for (tile, row) in some.clone().step_by(height).enumerate() {
                     let count = height.min(some.end - row);
                     (job.count, job.rows) = (count, row_steps[row..].as_ptr());
                     job.tile = sums.wrapping_add((row - some.start) * tile_pitch);
-                    if row > some.start {
-                        job.ahead = job.ahead.wrapping_add(job.ahead_step * steps.len());
-                    }
+                    job.ahead = next.wrapping_add(tile * job.ahead_step * steps.len());
                     if chunk == 0 && biased {
                         // SAFETY: from each of the `together` rows on, `sums` has `MAX_TILE` elements.
                         let tile = unsafe { slice::from_raw_parts_mut(job.tile.cast(), MAX_TILE) };

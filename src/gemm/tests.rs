@@ -415,7 +415,7 @@ fn products_of_many_rows() {
 
 /// Few rows, or few products, of many lanes: some products at a time, in place, whether or not products of b meet in
 /// the same sets of a cache.
-fn check_swept<T: Element>() {
+fn check_streamed<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(11);
     for (isa, kernel, _) in kernels::<T>().filter(|(_, _, wide)| *wide) {
         let sizes = (1..=kernel.rows).map(|rows| (rows, rng.random_range(1..=40))).chain([
@@ -450,6 +450,6 @@ fn check_swept<T: Element>() {
 }
 
 fn products_that_are_swept() {
-    check_swept::<f32>();
-    check_swept::<f64>();
+    check_streamed::<f32>();
+    check_streamed::<f64>();
 }

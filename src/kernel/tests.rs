@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 pub(crate) const TESTS: &[Unit] = &[
     ("kernel::a_times_identity_is_a", a_times_identity_is_a),
     ("kernel::rows_side_by_side_need_one_pointer", rows_side_by_side_need_one_pointer),
-    ("kernel::gathered_panels_give_the_same_sums", gathered_panels_give_the_same_sums),
+    ("kernel::packed_panels_give_the_same_sums", packed_panels_give_the_same_sums),
     ("kernel::rows_are_copied_with_zeros_round_them", rows_are_copied_with_zeros_round_them),
     ("kernel::tiles_are_stored_where_they_belong", tiles_are_stored_where_they_belong),
     #[cfg(unix)]
@@ -286,7 +286,7 @@ fn check_gathered<T: Element>() {
     }
 }
 
-fn gathered_panels_give_the_same_sums() {
+fn packed_panels_give_the_same_sums() {
     check_gathered::<f32>();
     check_gathered::<f64>();
 }

@@ -180,7 +180,7 @@ impl<'a, T: Element> Costs<'a, T> {
 
     /// What the reads of an image as it lies take more where they meet in a few sets of the cache.
     fn conflicts(&self, s: &Schedule, view: &View) -> f64 {
-        let meet = view.crowded && self.is_in_place(s, view, Beside::None);
+        let meet = view.set_conflicts && self.is_in_place(s, view, Beside::None);
         if meet { self.machine.conflict } else { 1.0 }
     }
 

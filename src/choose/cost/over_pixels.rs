@@ -36,9 +36,9 @@ impl<T: Element> Costs<'_, T> {
         };
         let source = &view.source;
         let skipped = s.padding == Padding::Skipped;
-        let stretch =
+        let neighbours =
             |taps: usize| kernel.neighbours.iter().any(|[len, _]| taps.is_multiple_of(*len));
-        let beside = source.walks[2].dilation == 1 && stretch(source.walks[2].taps);
+        let beside = source.walks[2].dilation == 1 && neighbours(source.walks[2].taps);
         let lanes = self.lanes(kernel, q.channels, !skipped && (beside || !self.first));
         let channels = source.channels as f64;
         let pixels = view.pixels();

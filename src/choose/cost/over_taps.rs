@@ -76,7 +76,7 @@ impl<T: Element> Costs<'_, T> {
             let at_once = pixels.min(s.pixels as f64);
             let blocks = pixels / at_once;
             let products = self.products(kernel, view, s.pixels) * lanes;
-            let conflict = if view.crowded { self.machine.conflict } else { 1.0 };
+            let conflict = if view.set_conflicts { self.machine.conflict } else { 1.0 };
             // Padding that isn't skipped is read from a copy.
             all.products[0] += products;
             all.products[1] += products * if view.inside { conflict } else { 1.0 };
