@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Whole networks here and in other libraries: the same weights, the same input, one after the other.
 
-    python3 benches/peers/networks.py                                  # all four networks, one thread
+    python3 benches/peers/networks.py                                  # all networks, one thread
     python3 benches/peers/networks.py resnet50 --threads 2 --rounds 5
+    python3 benches/peers/networks.py --keep                           # also keeps the figures: docs/figures/networks-1.csv
 
-`cargo run --release -p network -- NAME --dump DIR` writes each network with its random weights; this script makes an ONNX
-file of it and runs that in ONNX Runtime and OpenVINO, and the same in PyTorch (both layouts). Outputs are compared first: the largest
+`cargo run --release -p network -- NAME --dump DIR` writes each network with its random weights; network_models.py makes the same of it for
+ONNX Runtime, OpenVINO, ncnn (Winograd off and on) and PyTorch (both layouts, eager and compiled). Outputs are compared first: the largest
 difference over the largest output is printed. Then the libraries take turns, each for some runs in a process of its own, so that
 no library's idle threads take the cores of another; the fastest run of each counts. A library that isn't installed is named and left out.
 
@@ -13,6 +14,7 @@ Ours is run with both accuracies and in the layout that is faster for the networ
 steps, pooling included. The last line has the ratios: our time over OpenVINO's.
 """
 import argparse
+import csv
 import json
 import os
 import re
@@ -24,64 +26,13 @@ from pathlib import Path
 
 import numpy as np
 
+from network_models import Net, ncnn_write, onnx_model, torch_module
+
 ROOT = Path(__file__).resolve().parents[2]
-NETWORKS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16"]
+NETWORKS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "unet"]
 OURS = ["im2col", "im2col tile"]
-PEERS = ["OpenVINO", "ONNX Runtime", "PyTorch", "PyTorch channels_last"]
-
-
-class Net:
-    """What the example has written."""
-
-    def __init__(self, folder):
-        described = json.loads((folder / "graph.json").read_text())
-        self.steps, self.sizes, self.batch = described["steps"], described["sizes"], described["batch"]
-        numbers, at = np.fromfile(folder / "numbers.bin", "<f4"), 0
-        self.weights = []
-        for step in self.steps:
-            if step["kind"] != "conv":
-                self.weights.append(None)
-                continue
-            channels = self.sizes[step["input"]][0] // step["groups"]
-            shape = (step["out"], channels, step["kernel"], step["kernel"])
-            size = int(np.prod(shape))
-            self.weights.append((numbers[at:at + size].reshape(shape), numbers[at + size:at + size + step["out"]]))
-            at += size + step["out"]
-        self.input = numbers[at:].reshape(self.batch, *self.sizes[0])
-        self.output = np.fromfile(folder / "output.bin", "<f4").reshape(self.batch, -1)
-
-
-def onnx_model(net):
-    from onnx import TensorProto, helper, numpy_helper
-    nodes, constants = [], []
-    for n, (step, weights) in enumerate(zip(net.steps, net.weights)):
-        source, made = f"t{step['input']}", f"t{n + 1}"
-        if step["kind"] == "mean":
-            nodes.append(helper.make_node("GlobalAveragePool", [source], [made]))
-        elif step["kind"] == "max_pool":
-            sizes = {"kernel_shape": [step["kernel"]] * 2, "strides": [step["stride"]] * 2, "pads": [step["padding"]] * 4}
-            nodes.append(helper.make_node("MaxPool", [source], [made], **sizes))
-        else:
-            constants += [numpy_helper.from_array(np.array(w), f"{kind}{n}") for kind, w in zip("wb", weights)]
-            sizes = {"kernel_shape": [step["kernel"]] * 2, "strides": [step["stride"]] * 2, "pads": [step["padding"]] * 4, "group": step["groups"]}
-            chain = [("Conv", [f"w{n}", f"b{n}"], sizes)]
-            if step["residual"] is not None:
-                chain.append(("Add", [f"t{step['residual']}"], {}))
-            if step["after"] == "relu":
-                chain.append(("Relu", [], {}))
-            if step["after"] == "relu6":
-                chain.append(("Clip", ["zero", "six"], {}))
-            at = source
-            for k, (kind, more, attributes) in enumerate(chain):
-                to = made if k == len(chain) - 1 else f"{made}_{k}"
-                nodes.append(helper.make_node(kind, [at, *more], [to], **attributes))
-                at = to
-    constants += [numpy_helper.from_array(np.array(x, np.float32), name) for name, x in [("zero", 0), ("six", 6)]]
-    shape = lambda n: [net.batch, *net.sizes[n]]
-    last = len(net.steps)
-    graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("t0", TensorProto.FLOAT, shape(0))],
-                              [helper.make_tensor_value_info(f"t{last}", TensorProto.FLOAT, shape(last))], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+# What differs at most, over the largest output. ncnn's larger Winograd tiles are less exact.
+TOLERANCES = {"ncnn Winograd": 1e-2}
 
 
 def openvino_run(net, threads):
@@ -108,37 +59,51 @@ def onnxruntime_run(net, threads):
     return lambda: session.run(None, {"t0": net.input})[0]
 
 
-def torch_run(net, threads, channels_last=False):
-    import torch
-    import torch.nn.functional as F
-    torch.set_num_threads(threads)
-    order = torch.channels_last if channels_last else torch.contiguous_format
-    place = lambda array: torch.from_numpy(np.array(array)).contiguous(memory_format=order)
-    weights = [w and (place(w[0]), torch.from_numpy(np.array(w[1]))) for w in net.weights]
-    image = place(net.input)
+def ncnn_run(net, threads, winograd):
+    import ncnn
+    if net.batch != 1:
+        raise ValueError("ncnn takes one image at a time")
+    model = ncnn.Net()
+    model.opt.num_threads, model.opt.use_winograd_convolution = threads, winograd
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "bf16_packed"):
+        setattr(model.opt, f"use_{name}", False)
+    with tempfile.TemporaryDirectory() as folder:
+        param, bin = Path(folder, "net.param"), Path(folder, "net.bin")
+        ncnn_write(net, param, bin)
+        if model.load_param(str(param)) or model.load_model(str(bin)):
+            raise ValueError("ncnn can't read the model")
+    image, last = ncnn.Mat(np.ascontiguousarray(net.input[0])), f"t{len(net.steps)}"
 
-    @torch.inference_mode()
     def run():
-        tensors = [image]
-        for step, weight in zip(net.steps, weights):
-            x = tensors[step["input"]]
-            if step["kind"] == "mean":
-                x = F.adaptive_avg_pool2d(x, 1)
-            elif step["kind"] == "max_pool":
-                x = F.max_pool2d(x, step["kernel"], step["stride"], step["padding"])
-            else:
-                x = F.conv2d(x, *weight, step["stride"], step["padding"], 1, step["groups"])
-                if step["residual"] is not None:
-                    x = x.add_(tensors[step["residual"]])
-                if step["after"] != "none":
-                    x = x.clamp_(0, 6 if step["after"] == "relu6" else None)
-            tensors.append(x)
-        return tensors[-1].numpy()
+        extractor = model.create_extractor()
+        extractor.input("t0", image)
+        return np.array(extractor.extract(last)[1])
     return run
 
 
-MAKERS = {"OpenVINO": openvino_run, "ONNX Runtime": onnxruntime_run, "PyTorch": torch_run,
-          "PyTorch channels_last": lambda net, threads: torch_run(net, threads, True)}
+def torch_run(net, threads, channels_last=False, compiled=False):
+    import torch
+    torch.set_num_threads(threads)
+    module, image = torch_module(net, torch.channels_last if channels_last else torch.contiguous_format)
+    if compiled:
+        module = torch.compile(module)
+
+    @torch.inference_mode()
+    def run():
+        return module(image).numpy()
+    return run
+
+
+MAKERS = {
+    "OpenVINO": openvino_run,
+    "ONNX Runtime": onnxruntime_run,
+    "ncnn": lambda net, threads: ncnn_run(net, threads, False),
+    "ncnn Winograd": lambda net, threads: ncnn_run(net, threads, True),
+    "PyTorch": torch_run,
+    "PyTorch nhwc": lambda net, threads: torch_run(net, threads, True),
+    "PyTorch compiled": lambda net, threads: torch_run(net, threads, False, True),
+    "PyTorch compiled nhwc": lambda net, threads: torch_run(net, threads, True, True),
+}
 
 
 def in_this_process(library, folder, threads, runs):
@@ -173,23 +138,38 @@ def peer(library, folder, threads, runs):
 def measure(name, args):
     """{library: milliseconds}, and {peer: largest difference}."""
     best, off = {}, {}
+    # Large networks run often enough in a shorter turn.
+    runs = max(1, args.runs // 3) if name in ("vgg16", "unet") else args.runs
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         ours(name, args.threads, 1, "element", "nchw", folder)
-        peers = list(PEERS)
+        peers = list(args.peers)
         for _ in range(args.rounds):
             for library, accuracy in zip(OURS, ["element", "tile"]):
                 for layout in ["nchw", "nhwc"]:
-                    best[library] = min(best.get(library, float("inf")), ours(name, args.threads, args.runs, accuracy, layout))
+                    best[library] = min(best.get(library, float("inf")), ours(name, args.threads, runs, accuracy, layout))
             for library in list(peers):
-                found = peer(library, folder, args.threads, args.runs)
+                found = peer(library, folder, args.threads, runs)
                 if found is None:
                     peers.remove(library)
                     continue
                 best[library], off[library] = min(best.get(library, float("inf")), found[0]), found[1]
-                if not found[1] < 1e-3:
+                if not found[1] < TOLERANCES.get(library, 1e-3):
                     sys.exit(f"{library} and the example don't make the same of {name}: {found[1]:.1e}")
     return best, off
+
+
+def write_csv(path, found):
+    """The figures of all networks; what was measured before of others stays."""
+    rows = {}
+    if path.exists():
+        for row in csv.reader(path.read_text().splitlines()[1:]):
+            rows[row[0], row[1]] = row
+    for name, (best, off) in found.items():
+        for library, ms in best.items():
+            rows[name, library] = [name, library, f"{ms:.2f}", f"{off[library]:.0e}" if library in off else ""]
+    lines = ["network,library,milliseconds,difference", *(",".join(row) for row in rows.values())]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def main():
@@ -197,20 +177,24 @@ def main():
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each library")
-    parser.add_argument("--runs", type=int, default=10, help="runs in each turn")
+    parser.add_argument("--runs", type=int, default=10, help="runs in each turn; a third of it for VGG-16 and the U-Net")
+    parser.add_argument("--peers", nargs="+", choices=MAKERS, default=list(MAKERS), metavar="LIBRARY", help=", ".join(MAKERS))
+    parser.add_argument("--keep", action="store_true", help="write the figures to docs/figures/networks-THREADS.csv; then run summary.py")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         return in_this_process(args.child[0], Path(args.child[1]), args.threads, args.runs)
     subprocess.run(["cargo", "build", "-q", "--release", "-p", "network"], cwd=ROOT, check=True)
     found = {}
-    columns = OURS + PEERS
+    columns = OURS + list(args.peers)
     print(f"Milliseconds of a forward pass, batch 1, f32, {args.threads} thread{'s' * (args.threads > 1)}; in brackets the largest difference "
           f"to ours over the largest output.\n\n| network | {' | '.join(columns)} |\n|---|{'--:|' * len(columns)}")
     for name in args.networks or NETWORKS:
         best, off = found[name] = measure(name, args)
         cell = lambda library: "-" if library not in best else f"{best[library]:.1f}" + (f" ({off[library]:.0e})" if library in off else "")
         print(f"| {name} | {' | '.join(map(cell, columns))} |", flush=True)
+        if args.keep:
+            write_csv(ROOT / "docs" / "figures" / f"networks-{args.threads}.csv", found)
     ratios = lambda library: " ".join(f"{name} {best[library] / best['OpenVINO']:.2f}" for name, (best, _) in found.items() if "OpenVINO" in best)
     print(f"\nnetworks {args.threads}t: ours/openvino {ratios('im2col')}; tile {ratios('im2col tile')}")
 

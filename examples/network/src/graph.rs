@@ -11,7 +11,7 @@ pub(crate) enum After {
     Relu6,
 }
 
-/// A convolution, its batch norm folded into weight and bias.
+/// A convolution, and what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Conv {
     /// Channels that it makes.
@@ -21,16 +21,23 @@ pub(crate) struct Conv {
     pub(crate) stride: usize,
     pub(crate) padding: usize,
     pub(crate) groups: usize,
+    /// Whether a batch normalisation follows. For inference it is folded into weight and bias.
+    pub(crate) norm: bool,
     /// What is added before the activation.
     pub(crate) residual: Option<TensorId>,
     pub(crate) after: After,
 }
 
 impl Conv {
-    /// Stride 1, with as much padding as keeps the image's size if the kernel is odd, and a ReLU.
+    /// Stride 1, as much padding as keeps the image's size if the kernel is odd, no batch normalisation, and a ReLU.
     pub(crate) fn new(out: usize, kernel: usize) -> Self {
-        let padding = kernel / 2;
-        Self { out, kernel, stride: 1, padding, groups: 1, residual: None, after: After::Relu }
+        let (padding, after) = (kernel / 2, After::Relu);
+        Self { out, kernel, stride: 1, padding, groups: 1, norm: false, residual: None, after }
+    }
+
+    /// [`new`](Self::new) with a batch normalisation.
+    pub(crate) fn normed(out: usize, kernel: usize) -> Self {
+        Self { norm: true, ..Self::new(out, kernel) }
     }
 
     pub(crate) fn stride(self, stride: usize) -> Self {
@@ -58,6 +65,8 @@ impl Conv {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Conv(Conv),
+    /// A transposed convolution without padding whose kernel is its stride: each input makes a square of outputs.
+    Up(Conv),
     /// The largest of each window.
     MaxPool {
         kernel: usize,
@@ -66,6 +75,26 @@ pub(crate) enum Kind {
     },
     /// The mean of each channel.
     Mean,
+    /// The channels of the input, then those of another tensor.
+    Concat(TensorId),
+}
+
+impl Kind {
+    /// The convolution, plain or transposed, of a step that is one.
+    pub(crate) fn conv(&self) -> Option<&Conv> {
+        match self {
+            Self::Conv(conv) | Self::Up(conv) => Some(conv),
+            Self::MaxPool { .. } | Self::Mean | Self::Concat(_) => None,
+        }
+    }
+
+    /// What a step reads beside its input.
+    pub(crate) fn also_reads(&self) -> Option<TensorId> {
+        match self {
+            Self::Concat(other) => Some(*other),
+            _ => self.conv().and_then(|conv| conv.residual),
+        }
+    }
 }
 
 /// A step, where it reads, and what it is called.
@@ -106,6 +135,20 @@ impl Graph {
         self.add(name, Kind::Conv(conv), input, [conv.out, made(height), made(width)])
     }
 
+    /// Adds a transposed convolution that makes the image `times` as high and as wide.
+    pub(crate) fn up(&mut self, name: &str, input: TensorId, out: usize, times: usize) -> TensorId {
+        let [_, height, width] = self.sizes[input];
+        let conv = Conv::new(out, times).stride(times).padding(0).after(After::Nothing);
+        self.add(name, Kind::Up(conv), input, [out, height * times, width * times])
+    }
+
+    /// Adds the channels of two tensors, one after the other.
+    pub(crate) fn concat(&mut self, name: &str, [first, second]: [TensorId; 2]) -> TensorId {
+        let [channels, height, width] = self.sizes[first];
+        let size = [channels + self.channels(second), height, width];
+        self.add(name, Kind::Concat(second), first, size)
+    }
+
     /// Adds a pooling of a tensor.
     pub(crate) fn max_pool(
         &mut self,
@@ -135,8 +178,8 @@ impl Graph {
         let mut last: Vec<usize> = (0..self.sizes.len()).map(|t| t.saturating_sub(1)).collect();
         for (n, step) in self.steps.iter().enumerate() {
             last[step.input] = n;
-            if let Kind::Conv(Conv { residual: Some(residual), .. }) = step.kind {
-                last[residual] = n;
+            if let Some(other) = step.kind.also_reads() {
+                last[other] = n;
             }
         }
         last

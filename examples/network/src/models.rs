@@ -2,15 +2,22 @@
 
 use crate::graph::{After, Conv, Graph, TensorId};
 
-/// A network's name and what makes it for images of a height and width.
-pub(crate) type Model = (&'static str, fn(usize) -> Graph);
+/// A network by name.
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    /// What the height and width of its images are multiples of.
+    pub(crate) multiple: usize,
+    /// Makes it for images of a height and width.
+    pub(crate) graph: fn(usize) -> Graph,
+}
 
 /// All of them.
-pub(crate) const ALL: [Model; 4] = [
-    ("resnet18", |size| resnet(size, [2, 2, 2, 2], basic)),
-    ("resnet50", |size| resnet(size, [3, 4, 6, 3], bottleneck)),
-    ("mobilenet_v2", mobilenet_v2),
-    ("vgg16", vgg16),
+pub(crate) const ALL: [Model; 5] = [
+    Model { name: "resnet18", multiple: 1, graph: |size| resnet(size, [2, 2, 2, 2], basic) },
+    Model { name: "resnet50", multiple: 1, graph: |size| resnet(size, [3, 4, 6, 3], bottleneck) },
+    Model { name: "mobilenet_v2", multiple: 1, graph: mobilenet_v2 },
+    Model { name: "vgg16", multiple: 1, graph: vgg16 },
+    Model { name: "unet", multiple: 16, graph: unet },
 ];
 
 /// A block of a ResNet: channels of its stage and its stride.
@@ -18,7 +25,7 @@ type Block = fn(&mut Graph, TensorId, usize, usize, &str) -> TensorId;
 
 fn resnet(size: usize, blocks: [usize; 4], block: Block) -> Graph {
     let mut net = Graph::new([3, size, size]);
-    let stem = net.conv("conv1", 0, Conv::new(64, 7).stride(2));
+    let stem = net.conv("conv1", 0, Conv::normed(64, 7).stride(2));
     let mut at = net.max_pool(stem, [3, 2, 1]);
     for (stage, count) in blocks.into_iter().enumerate() {
         for n in 0..count {
@@ -34,22 +41,22 @@ fn shortcut(net: &mut Graph, at: TensorId, out: usize, stride: usize, name: &str
     if stride == 1 && net.channels(at) == out {
         return at;
     }
-    let conv = Conv::new(out, 1).stride(stride).after(After::Nothing);
+    let conv = Conv::normed(out, 1).stride(stride).after(After::Nothing);
     net.conv(&format!("{name}.down"), at, conv)
 }
 
 fn basic(net: &mut Graph, at: TensorId, width: usize, stride: usize, name: &str) -> TensorId {
     let short = shortcut(net, at, width, stride, name);
-    let first = net.conv(&format!("{name}.a"), at, Conv::new(width, 3).stride(stride));
-    net.conv(&format!("{name}.b"), first, Conv::new(width, 3).residual(short))
+    let first = net.conv(&format!("{name}.a"), at, Conv::normed(width, 3).stride(stride));
+    net.conv(&format!("{name}.b"), first, Conv::normed(width, 3).residual(short))
 }
 
 /// With the stride in the 3x3 convolution, as in torchvision.
 fn bottleneck(net: &mut Graph, at: TensorId, width: usize, stride: usize, name: &str) -> TensorId {
     let short = shortcut(net, at, 4 * width, stride, name);
-    let first = net.conv(&format!("{name}.a"), at, Conv::new(width, 1));
-    let second = net.conv(&format!("{name}.b"), first, Conv::new(width, 3).stride(stride));
-    net.conv(&format!("{name}.c"), second, Conv::new(4 * width, 1).residual(short))
+    let first = net.conv(&format!("{name}.a"), at, Conv::normed(width, 1));
+    let second = net.conv(&format!("{name}.b"), first, Conv::normed(width, 3).stride(stride));
+    net.conv(&format!("{name}.c"), second, Conv::normed(4 * width, 1).residual(short))
 }
 
 /// A mean over the pixels, then 1000 classes.
@@ -72,26 +79,26 @@ const MOBILENET_V2: [[usize; 4]; 7] = [
 
 fn mobilenet_v2(size: usize) -> Graph {
     let mut net = Graph::new([3, size, size]);
-    let mut at = net.conv("stem", 0, Conv::new(32, 3).stride(2).after(After::Relu6));
+    let mut at = net.conv("stem", 0, Conv::normed(32, 3).stride(2).after(After::Relu6));
     for (stage, [expansion, out, count, first]) in MOBILENET_V2.into_iter().enumerate() {
         for n in 0..count {
             let name = format!("{}.{n}", stage + 1);
             let (input, stride) = (at, if n == 0 { first } else { 1 });
             let wide = expansion * net.channels(input);
             if expansion > 1 {
-                let conv = Conv::new(wide, 1).after(After::Relu6);
+                let conv = Conv::normed(wide, 1).after(After::Relu6);
                 at = net.conv(&format!("{name}.expand"), at, conv);
             }
-            let conv = Conv::new(wide, 3).stride(stride).groups(wide).after(After::Relu6);
+            let conv = Conv::normed(wide, 3).stride(stride).groups(wide).after(After::Relu6);
             at = net.conv(&format!("{name}.depth"), at, conv);
-            let mut conv = Conv::new(out, 1).after(After::Nothing);
+            let mut conv = Conv::normed(out, 1).after(After::Nothing);
             if stride == 1 && net.channels(input) == out {
                 conv = conv.residual(input);
             }
             at = net.conv(&format!("{name}.project"), at, conv);
         }
     }
-    let at = net.conv("head", at, Conv::new(1280, 1).after(After::Relu6));
+    let at = net.conv("head", at, Conv::normed(1280, 1).after(After::Relu6));
     classify(net, at)
 }
 
@@ -112,4 +119,32 @@ fn vgg16(size: usize) -> Graph {
     at = net.conv("dense2", at, Conv::new(4096, 1));
     net.conv("classes", at, Conv::new(1000, 1).after(After::Nothing));
     net
+}
+
+/// The U-Net of Ronneberger, Fischer and Brox (2015) for images of three channels and two classes of pixels, with
+/// padding, so
+/// that nothing is cut off, and batch normalisation.
+fn unet(size: usize) -> Graph {
+    let mut net = Graph::new([3, size, size]);
+    let (mut at, mut kept) = (0, Vec::new());
+    for stage in 0..5 {
+        if stage > 0 {
+            at = net.max_pool(at, [2, 2, 0]);
+        }
+        at = twice(&mut net, at, 64 << stage, &format!("down{}", stage + 1));
+        kept.push(at);
+    }
+    for stage in (0..4).rev() {
+        let (width, name) = (64 << stage, format!("up{}", stage + 1));
+        let wide = net.up(&name, at, width, 2);
+        let joined = net.concat(&format!("{name}.concat"), [kept[stage], wide]);
+        at = twice(&mut net, joined, width, &name);
+    }
+    net.conv("classes", at, Conv::new(2, 1).after(After::Nothing));
+    net
+}
+
+fn twice(net: &mut Graph, at: TensorId, width: usize, name: &str) -> TensorId {
+    let first = net.conv(&format!("{name}.a"), at, Conv::normed(width, 3));
+    net.conv(&format!("{name}.b"), first, Conv::normed(width, 3))
 }

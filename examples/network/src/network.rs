@@ -1,10 +1,10 @@
 //! A network ready to run: planned layers, packed weights, and memory for its tensors.
 
 use crate::graph::{Conv, Graph, Kind, TensorId};
-use crate::layer::{Layer, Residual, Setting};
-use crate::numbers::{Numbers, arranged};
+use crate::layer::{Layer, Planned, Residual, Setting};
+use crate::numbers::{Parameters, arranged, weight_dims};
 use crate::pool;
-use im2col::{Error, Executor};
+use im2col::{Error, Executor, Pass};
 use std::time::Instant;
 
 /// A network and all its memory.
@@ -21,34 +21,35 @@ pub(crate) struct Network<'a> {
 }
 
 impl<'a> Network<'a> {
-    /// Plans all layers, with random weights that keep the numbers at one size.
+    /// Plans all layers and packs their weights.
     pub(crate) fn new(
         graph: Graph,
         setting: Setting,
         executor: &'a dyn Executor,
-        seed: u64,
+        parameters: Parameters,
     ) -> Result<Self, Error> {
-        let mut numbers = Numbers::new(seed);
-        let mut layers = Vec::new();
-        for step in &graph.steps {
-            let Kind::Conv(conv) = &step.kind else {
+        let Setting { batch, layout, .. } = setting;
+        let Parameters { weights, input } = parameters;
+        let (mut layers, mut scratch_len) = (Vec::new(), 0);
+        // One after the other, so that a weight is gone as soon as it is packed.
+        for (step, weights) in graph.steps.iter().zip(weights) {
+            let from = graph.sizes[step.input];
+            let planned = Planned::new(&step.kind, from, setting, false)?;
+            let dims = weight_dims(&step.kind, from[0]);
+            let (Some(planned), Some(dims), Some([weight, bias])) = (planned, dims, weights) else {
                 layers.push(None);
                 continue;
             };
-            let from = graph.sizes[step.input];
-            let [weight, bias] = numbers.layer(conv, from[0]);
-            let channels = from[0] / conv.groups;
-            let weight = arranged(weight, channels, conv.kernel * conv.kernel, setting.layout);
-            layers.push(Some(Layer::new(conv, from, setting, &weight, bias)?));
+            scratch_len = scratch_len.max(planned.scratch_len(Pass::Forward, executor));
+            let weight = arranged(weight, dims[1], dims[2] * dims[3], layout);
+            layers.push(Some(Layer::new(planned, &weight, bias)?));
         }
-        let scratch = layers.iter().flatten().map(|layer| layer.scratch_len(executor)).max();
-        let (places, lengths) = places(&graph, setting.batch);
+        let (places, lengths) = places(&graph, batch);
         let mut buffers: Vec<Vec<f32>> = lengths.into_iter().map(|len| vec![0.0; len]).collect();
-        let input = numbers.next(len(&graph, 0, setting.batch), 1.0);
         let [channels, height, width] = graph.sizes[0];
-        let input = arranged(input, channels, height * width, setting.layout);
+        let input = arranged(input, channels, height * width, layout);
         buffers[places[0]][..input.len()].copy_from_slice(&input);
-        let scratch = vec![0.0; scratch.unwrap_or(0)];
+        let scratch = vec![0.0; scratch_len];
         Ok(Self { graph, setting, executor, layers, places, buffers, scratch })
     }
 
@@ -76,7 +77,12 @@ impl<'a> Network<'a> {
                 pool::max_pool(layout, sizes, window, input, &mut output[..made]);
             }
             (Kind::Mean, _) => pool::mean(layout, sizes[0], input, &mut output[..made]),
-            (Kind::Conv(conv), layer) => {
+            (Kind::Concat(other), _) => {
+                let channels = sizes[0][0];
+                let parts = [(input, channels), (tensor(other), sizes[1][0] - channels)];
+                pool::concat(layout, sizes[0][1] * sizes[0][2], parts, &mut output[..made]);
+            }
+            (Kind::Conv(conv) | Kind::Up(conv), layer) => {
                 let layer = layer.as_ref().expect("each convolution has a layer");
                 let residual = match conv.residual {
                     None => Residual::None,
@@ -149,113 +155,5 @@ fn places(graph: &Graph, batch: usize) -> (Vec<usize>, Vec<usize>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::After;
-    use crate::models;
-    use im2col::{Accuracy, Layout, Serial};
-
-    /// No two tensors that are alive at once share a buffer.
-    #[test]
-    fn tensors_do_not_overwrite_what_is_still_read() {
-        for (name, model) in models::ALL {
-            let graph = model(64);
-            let (last, (places, _)) = (graph.last_uses(), places(&graph, 1));
-            for made in 1..graph.sizes.len() {
-                for earlier in 0..made {
-                    let summed = summed_in_place(&graph, &last, made - 1) == Some(earlier);
-                    let alive = earlier == 0 || (last[earlier] >= made - 1 && !summed);
-                    assert!(!alive || places[earlier] != places[made], "{name}: {earlier}, {made}");
-                }
-            }
-        }
-    }
-
-    /// What a graph makes by loops, one for each index, channels first.
-    fn by_loops(graph: &Graph, seed: u64) -> Vec<f32> {
-        let mut numbers = Numbers::new(seed);
-        let weights: Vec<_> = graph
-            .steps
-            .iter()
-            .map(|step| match &step.kind {
-                Kind::Conv(conv) => Some(numbers.layer(conv, graph.channels(step.input))),
-                _ => None,
-            })
-            .collect();
-        let mut tensors = vec![numbers.next(len(graph, 0, 1), 1.0)];
-        for (n, step) in graph.steps.iter().enumerate() {
-            let (from, to) = (graph.sizes[step.input], graph.sizes[n + 1]);
-            let input = &tensors[step.input];
-            let made = match (step.kind, &weights[n]) {
-                (Kind::Conv(conv), Some([weight, bias])) => {
-                    let params = im2col::Params {
-                        axes: 2,
-                        in_channels: from[0],
-                        out_channels: conv.out,
-                        groups: conv.groups,
-                        input: [from[1], from[2], 1],
-                        kernel: [conv.kernel, conv.kernel, 1],
-                        stride: [conv.stride, conv.stride, 1],
-                        pad_begin: [conv.padding, conv.padding, 0],
-                        pad_end: [conv.padding, conv.padding, 0],
-                        ..im2col::Params::default()
-                    };
-                    let shape = im2col::Shape::new(params).unwrap();
-                    let sums = im2col::reference::forward(&shape, input, weight, Some(bias));
-                    let after = |(i, sum): (usize, f64)| {
-                        let all = sum as f32 + conv.residual.map_or(0.0, |r| tensors[r][i]);
-                        match conv.after {
-                            After::Nothing => all,
-                            After::Relu => all.max(0.0),
-                            After::Relu6 => all.clamp(0.0, 6.0),
-                        }
-                    };
-                    sums.unwrap().into_iter().enumerate().map(after).collect()
-                }
-                (Kind::MaxPool { kernel, stride, padding }, _) => {
-                    let mut made = vec![0.0; to.iter().product()];
-                    let (sizes, window) = ([from, to], [kernel, stride, padding]);
-                    pool::max_pool(Layout::ChannelsFirst, sizes, window, input, &mut made);
-                    made
-                }
-                _ => {
-                    let mut made = vec![0.0; to[0]];
-                    pool::mean(Layout::ChannelsFirst, from, input, &mut made);
-                    made
-                }
-            };
-            tensors.push(made);
-        }
-        tensors.pop().unwrap()
-    }
-
-    /// Both layouts and every accuracy make what loops make, one for each index.
-    #[test]
-    fn a_small_network_makes_what_plain_loops_make() {
-        let mut graph = Graph::new([3, 17, 17]);
-        let stem = graph.conv("stem", 0, Conv::new(8, 3).stride(2));
-        let pooled = graph.max_pool(stem, [3, 2, 1]);
-        let deep = graph.conv("deep", pooled, Conv::new(8, 3).groups(8).after(After::Relu6));
-        let sum = graph.conv("sum", deep, Conv::new(8, 3).residual(pooled));
-        graph.mean(sum);
-        let wanted = by_loops(&graph, 3);
-        assert!(wanted.iter().any(|x| *x > 0.01), "{wanted:?}");
-        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-            for accuracy in [Accuracy::Element, Accuracy::Tile2, Accuracy::Tile] {
-                let setting = Setting { batch: 1, layout, accuracy };
-                let mut network = Network::new(graph.clone(), setting, &Serial, 3).unwrap();
-                // Twice: what a run leaves behind changes nothing.
-                for _ in 0..2 {
-                    network.run(|_, _| ()).unwrap();
-                    for (found, wanted) in network.output().iter().zip(&wanted) {
-                        let off = (found - wanted).abs();
-                        assert!(
-                            off <= 1e-4 * wanted.abs().max(1.0),
-                            "{setting:?}: {found}, {wanted}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
+#[path = "network_tests.rs"]
+mod tests;

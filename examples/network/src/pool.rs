@@ -1,10 +1,10 @@
-//! What isn't a convolution: pooling, in either layout, on the calling thread.
+//! What isn't a convolution: pooling and joining, in either layout, on the calling thread.
 
 use im2col::Layout;
 use std::ops::Range;
 
 /// The steps between neighbouring channels, rows and columns of an image.
-fn steps(layout: Layout, [channels, height, width]: [usize; 3]) -> [usize; 3] {
+pub(crate) fn steps(layout: Layout, [channels, height, width]: [usize; 3]) -> [usize; 3] {
     if layout == Layout::ChannelsLast {
         return [1, width * channels, channels];
     }
@@ -33,7 +33,11 @@ pub(crate) fn max_pool(
 }
 
 /// The places of the input that a window of the output meets.
-fn meets(output: usize, [kernel, stride, padding]: [usize; 3], size: usize) -> Range<usize> {
+pub(crate) fn meets(
+    output: usize,
+    [kernel, stride, padding]: [usize; 3],
+    size: usize,
+) -> Range<usize> {
     (output * stride).saturating_sub(padding)..(output * stride + kernel - padding).min(size)
 }
 
@@ -76,6 +80,23 @@ fn max_of_pixels(
                 }
             }
         }
+    }
+}
+
+/// The channels of two tensors, one after the other: each part is a tensor and how many channels it has.
+pub(crate) fn concat(
+    layout: Layout,
+    pixels: usize,
+    parts: [(&[f32], usize); 2],
+    output: &mut [f32],
+) {
+    // What lies together in memory: all of an image's plane of a channel, or all channels of a pixel.
+    let together = if layout == Layout::ChannelsLast { 1 } else { pixels };
+    let [(first, a), (second, b)] = parts.map(|(part, channels)| (part, channels * together));
+    let rows = first.chunks_exact(a).zip(second.chunks_exact(b));
+    for ((first, second), output) in rows.zip(output.chunks_exact_mut(a + b)) {
+        output[..a].copy_from_slice(first);
+        output[a..].copy_from_slice(second);
     }
 }
 
