@@ -93,6 +93,18 @@
 // `activation`: x kept between `low` and `high`.
 #define IM2COL_ACTIVATION_CLAMP 2
 
+// `padding_mode`: zeros.
+#define IM2COL_PADDING_ZEROS 0
+
+// `padding_mode`: the image mirrored at its first and last element; less padding than the input has elements.
+#define IM2COL_PADDING_REFLECT 1
+
+// `padding_mode`: the first and the last element, again and again.
+#define IM2COL_PADDING_REPLICATE 2
+
+// `padding_mode`: the image once more, its end before its beginning; no more padding than the input has elements.
+#define IM2COL_PADDING_CIRCULAR 3
+
 // `tensor`: the layer's input, and its gradient.
 #define IM2COL_INPUT 0
 
@@ -138,9 +150,9 @@ typedef struct im2col_conv_params {
     size_t stride[3];
     // Input elements between neighbouring taps of the kernel, at least 1; 1 is dense.
     size_t dilation[3];
-    // Zeros before the first element of each axis.
+    // Elements of padding before the first element of each axis.
     size_t pad_begin[3];
-    // Zeros after the last element of each axis.
+    // Elements of padding after the last element of each axis.
     size_t pad_end[3];
 } im2col_conv_params;
 
@@ -156,8 +168,8 @@ typedef struct im2col_conv_options {
     uint32_t inference;
     // IM2COL_ACTIVATION_NONE, _RELU or _CLAMP: what forward does to each output as it stores it.
     uint32_t activation;
-    // 0.
-    uint32_t reserved;
+    // IM2COL_PADDING_ZEROS, _REFLECT, _REPLICATE or _CIRCULAR: what stands in the padding of a plain layer.
+    uint32_t padding_mode;
     // Of IM2COL_ACTIVATION_CLAMP.
     double low;
     // Of IM2COL_ACTIVATION_CLAMP.

@@ -6,6 +6,7 @@
 //! phases of a stride.
 
 use crate::error::Error;
+use crate::padding::PaddingMode;
 use crate::scratch::room;
 use crate::shape::Axis;
 use alloc::vec::Vec;
@@ -15,15 +16,22 @@ use core::ops::Range;
 pub(crate) mod tests;
 
 impl Axis {
-    /// The input element that output `o` and tap `k` read, `o * stride + k * dilation - pad_begin`: `None` where that
-    /// is padding or, for an output or a tap that the axis doesn't have, nowhere.
+    /// The input element that output `o` and tap `k` read, `o * stride + k * dilation - pad_begin`, or the one whose copy
+    /// stands there in the padding: `None` where that is a zero or, for an output or a tap that the axis doesn't have,
+    /// nowhere.
     pub fn source(&self, o: usize, k: usize) -> Option<usize> {
         // The fields are public: an axis that no shape has checked may have any.
         let (point, reach) = (o.checked_mul(self.stride)?, k.checked_mul(self.dilation)?);
-        point.checked_add(reach)?.checked_sub(self.pad_begin).filter(|&i| i < self.input)
+        let at = isize::try_from(point.checked_add(reach)?).ok()?;
+        let at = at.checked_sub_unsigned(self.pad_begin)?;
+        let end = self.input.saturating_add(self.pad_end);
+        if at >= 0 && at as usize >= end {
+            return None;
+        }
+        self.padding_mode.element(at, self.input)
     }
 
-    /// The outputs for which tap `k` reads an input element rather than padding.
+    /// The outputs for which tap `k` reads an input element rather than padding, whatever stands there.
     pub fn inside(&self, k: usize) -> Range<usize> {
         let reach = k.saturating_mul(self.dilation);
         let outputs = |reached: usize| reached.div_ceil(self.stride.max(1)).min(self.output);
@@ -41,6 +49,7 @@ impl Axis {
             stride: self.stride,
             dilation: self.dilation,
             origin: -(self.pad_begin as isize),
+            border: self.padding_mode,
         }
     }
 
@@ -80,11 +89,45 @@ impl Axis {
         let outputs = (input - first).div_ceil(stride);
         Some(Phase {
             first,
-            walk: Walk { source: output, outputs, taps, stride: 1, dilation: reach, origin },
+            walk: Walk {
+                source: output,
+                outputs,
+                taps,
+                stride: 1,
+                dilation: reach,
+                origin,
+                border: PaddingMode::Zeros,
+            },
             step,
             last: kernel - 1 - first_tap - (taps - 1) * step,
         })
     }
+}
+
+impl PaddingMode {
+    /// The element of `len` whose copy stands at `at`, which may lie in the padding: none where a zero does.
+    pub(crate) fn element(self, at: isize, len: usize) -> Option<usize> {
+        let last = len.checked_sub(1)? as isize;
+        if at >= 0 && at <= last {
+            return Some(at as usize);
+        }
+        let copied = match self {
+            Self::Zeros => return None,
+            Self::Reflect if at < 0 => at.checked_neg()?,
+            Self::Reflect => last.checked_sub(at.checked_sub(last)?)?,
+            Self::Replicate => at.clamp(0, last),
+            Self::Circular => at.rem_euclid(last + 1),
+        };
+        // No shape has more padding than that.
+        (copied >= 0 && copied <= last).then_some(copied as usize)
+    }
+}
+
+/// The windows that an axis with its padding is cut into: the padding before the elements, the elements, the padding
+/// after them. Each is `[begin, end)`, counted from the first element of the padding.
+pub(crate) fn windows(axis: &Axis) -> [Range<usize>; 3] {
+    let inside = axis.pad_begin..axis.pad_begin + axis.input;
+    [0..inside.start, inside.clone(), inside.end..inside.end + axis.pad_end]
 }
 
 /// One axis as a pass reads it: output `o` and tap `k` read the element `o * stride + k * dilation + origin` of its
@@ -103,17 +146,31 @@ pub(crate) struct Walk {
     pub(crate) dilation: usize,
     /// Where output 0 reads with tap 0; negative in padding.
     pub(crate) origin: isize,
+    /// What stands in the padding.
+    pub(crate) border: PaddingMode,
 }
 
 impl Walk {
     /// One output, one tap, one element.
-    pub(crate) const UNIT: Self =
-        Self { source: 1, outputs: 1, taps: 1, stride: 1, dilation: 1, origin: 0 };
+    pub(crate) const UNIT: Self = Self {
+        source: 1,
+        outputs: 1,
+        taps: 1,
+        stride: 1,
+        dilation: 1,
+        origin: 0,
+        border: PaddingMode::Zeros,
+    };
 
     /// Where an output and a tap read; in the padding, that is negative or past the source.
     #[inline(always)]
     pub(crate) fn at(&self, output: usize, tap: usize) -> isize {
         (output * self.stride + tap * self.dilation) as isize + self.origin
+    }
+
+    /// The element that an output and a tap read, or whose copy they read in the padding; none where a zero stands.
+    pub(crate) fn element(&self, output: usize, tap: usize) -> Option<usize> {
+        self.border.element(self.at(output, tap), self.source)
     }
 
     /// The element that an output and a tap read, if it isn't padding.
@@ -154,10 +211,10 @@ impl Walk {
         self.origin >= 0 && self.origin as usize + last < self.source
     }
 
-    /// How many of the products of an output and a tap are with an element, of 1.
+    /// How many of the products of an output and a tap are with an element or a copy of one, of 1.
     pub(crate) fn met(&self) -> f64 {
         // To ask each tap takes a division or two, and most walks are inside.
-        if self.is_inside() {
+        if self.border != PaddingMode::Zeros || self.is_inside() {
             return 1.0;
         }
         let met: usize = (0..self.taps).map(|tap| self.inside(tap).len()).sum();
@@ -168,7 +225,7 @@ impl Walk {
     /// [`Region::MOST_TAPS`], or an output has no tap at all.
     pub(crate) fn regions(&self) -> Result<Vec<Region>, Error> {
         let &Self { taps, .. } = self;
-        if self.is_inside() || taps > Region::MOST_TAPS {
+        if self.border != PaddingMode::Zeros || self.is_inside() || taps > Region::MOST_TAPS {
             return Ok(Vec::new());
         }
         // The outputs that each tap has; they neither begin nor end later than those of the tap before.

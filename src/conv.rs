@@ -5,6 +5,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::kernel::Isa;
 use crate::options::{Accuracy, Algorithm, Options};
+use crate::padding::PaddingMode;
 use crate::plan::Plan;
 use crate::shape::{Dims, Layout, MAX_AXES, Params, Shape};
 
@@ -122,13 +123,14 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
         self
     }
 
-    /// Zeros on both sides of each axis; 0 if not set.
+    /// Padding on both sides of each axis, in elements; 0 if not set. It is zeros unless [`padding_mode`](Self::padding_mode) says
+    /// otherwise.
     pub fn padding(self, padding: impl Into<PerAxis<AXES>>) -> Self {
         let padding = padding.into();
         self.padding_per_side(padding, padding)
     }
 
-    /// Zeros before and after each axis, as ONNX and TensorFlow's `SAME` need them, and causal layers: all of them before.
+    /// Padding before and after each axis, as ONNX and TensorFlow's `SAME` need it, and causal layers: all of it before.
     #[doc(alias("causal"))]
     pub fn padding_per_side(
         mut self,
@@ -141,7 +143,7 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
         self
     }
 
-    /// As many zeros as give the output `ceil(input / stride)` elements per axis, the odd one at the end: torch's
+    /// As much padding as gives the output `ceil(input / stride)` elements per axis, the odd one at the end: torch's
     /// `padding="same"`, which it has for stride 1, TensorFlow's `SAME`, ONNX's `SAME_UPPER`.
     ///
     /// ```
@@ -152,6 +154,12 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
     /// ```
     pub fn same(mut self) -> Self {
         self.same = true;
+        self
+    }
+
+    /// What stands in the padding; [`PaddingMode::Zeros`] if not set.
+    pub fn padding_mode(mut self, mode: PaddingMode) -> Self {
+        self.params.padding_mode = mode;
         self
     }
 
@@ -243,7 +251,7 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
     }
 }
 
-/// The zeros on both sides of an axis that has `ceil(input / stride)` outputs. Sizes that no shape has are left to its check.
+/// The padding on both sides of an axis that has `ceil(input / stride)` outputs. Sizes that no shape has are left to its check.
 fn same_padding(params: &Params, axis: usize) -> [usize; 2] {
     let [input, kernel, stride, dilation] =
         [params.input, params.kernel, params.stride, params.dilation].map(|sizes| sizes[axis]);

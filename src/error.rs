@@ -1,6 +1,7 @@
 //! What can be wrong with a layer or a call, said so that the caller can mend it: what was
 //! wrong, what was found, what is allowed.
 
+use crate::padding::PaddingMode;
 use crate::pass::Pass;
 use core::fmt;
 
@@ -57,6 +58,21 @@ pub enum Error {
         span: usize,
         /// `input + pad_begin + pad_end`.
         padded: usize,
+    },
+    /// The padding needs more elements than the image has.
+    #[error(
+        "axis {axis}: padding {padding} is too large for padding_mode {mode} of {input} elements: it must be at most {}",
+        mode.most(*input)
+    )]
+    PaddingMode {
+        /// Index of the spatial axis, outermost first.
+        axis: usize,
+        /// What stands in the padding.
+        mode: PaddingMode,
+        /// The larger padding of the two sides.
+        padding: usize,
+        /// Elements of the input.
+        input: usize,
     },
     /// The size of a transposed convolution's output is negative or ambiguous.
     #[error(

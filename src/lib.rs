@@ -34,8 +34,8 @@
 //! # Ok::<(), im2col::Error>(())
 //! ```
 //!
-//! Layers have one, two or three spatial axes, any stride, dilation, padding on each side and groups. Elements are `f32`
-//! or `f64`, tensors lie channels first or channels last ([`Layout`]).
+//! Layers have one, two or three spatial axes, any stride, dilation, padding on each side ([`PaddingMode`]) and groups.
+//! Elements are `f32` or `f64`, tensors lie channels first or channels last ([`Layout`]).
 //!
 //! # Where to begin
 //!
@@ -87,7 +87,9 @@ mod kernel;
 mod numerics;
 mod options;
 mod packed;
+mod padding;
 mod parallel;
+mod params;
 mod pass;
 mod plan;
 #[cfg(feature = "std")]
@@ -110,16 +112,18 @@ pub use error::{Error, Size};
 pub use kernel::{Isa, ParseIsaError};
 pub use options::{Accuracy, Algorithm, Options};
 pub use packed::{PackedWeight, Weight};
+pub use padding::{PaddingMode, ParsePaddingModeError};
 #[cfg(feature = "rayon")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
 pub use parallel::pools::Rayon;
 pub use parallel::{Executor, Serial};
+pub use params::Params;
 pub use pass::{Pass, Write};
 pub use plan::Plan;
 #[cfg(feature = "std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use plans::Plans;
-pub use shape::{Axis, Dims, Layout, MAX_AXES, Params, Shape};
+pub use shape::{Axis, Dims, Layout, MAX_AXES, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,
 };

@@ -26,6 +26,8 @@ pub(crate) use format::Format;
 
 mod blocks;
 mod chosen;
+mod computation;
+mod folded;
 mod format;
 #[cfg(feature = "std")]
 mod measured;

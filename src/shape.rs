@@ -5,136 +5,11 @@
 //! the layer has.
 
 use crate::error::{Error, Size};
+use crate::padding::PaddingMode;
 use core::fmt;
-use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
-/// The most spatial axes that a layer can have.
-pub const MAX_AXES: usize = 3;
-
-/// How the dense tensors of a layer lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-#[doc(alias("NCHW", "NHWC", "channels_last", "memory_format"))]
-pub enum Layout {
-    /// input `[N, C, spatial..]`, weight `[K, C/groups, kernel..]`, output `[N, K, spatial..]`.
-    #[default]
-    ChannelsFirst,
-    /// input `[N, spatial.., C]`, weight `[K, kernel.., C/groups]`, output `[N, spatial.., K]`.
-    ChannelsLast,
-}
-
-/// The sizes of a layer as a caller gives them, not yet checked: what [`Shape::new`] takes.
-///
-/// Arrays hold one entry per spatial axis, outermost first; entries past `axes` are ignored.
-///
-/// A batch of 0 images is a layer, as in torch, and so are images of no channels or of height 0: outputs, where
-/// there are any, are the bias, and gradients are zero. Every other size is at least 1.
-///
-/// Name the sizes that a layer has and take the others from [`Params::default`], as in
-/// `Params { batch: 8, ..Params::default() }`: later versions may have more fields.
-#[derive(Debug, Clone, Copy)]
-pub struct Params {
-    /// Number of spatial axes: 1, 2 or 3.
-    pub axes: usize,
-    /// How the tensors lie in memory.
-    pub layout: Layout,
-    /// Images (N).
-    pub batch: usize,
-    /// Channels of the input (C), over all groups.
-    pub in_channels: usize,
-    /// Channels of the output (K), over all groups.
-    pub out_channels: usize,
-    /// Groups; each output channel sees `in_channels / groups` input channels.
-    pub groups: usize,
-    /// Spatial sizes of the input (I), in elements.
-    pub input: [usize; 3],
-    /// Spatial sizes of the weight (R), in elements.
-    pub kernel: [usize; 3],
-    /// Input elements between neighbouring outputs.
-    pub stride: [usize; 3],
-    /// Input elements between neighbouring taps; 1 is dense.
-    pub dilation: [usize; 3],
-    /// Zeros before the first element.
-    pub pad_begin: [usize; 3],
-    /// Zeros after the last element.
-    pub pad_end: [usize; 3],
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Layout::ChannelsFirst => "channels first",
-            Layout::ChannelsLast => "channels last",
-        })
-    }
-}
-
-impl Default for Params {
-    /// One 1x1 image, one channel, a 1x1 kernel, stride and dilation 1, no padding.
-    fn default() -> Self {
-        Self {
-            axes: 2,
-            layout: Layout::ChannelsFirst,
-            batch: 1,
-            in_channels: 1,
-            out_channels: 1,
-            groups: 1,
-            input: [1; MAX_AXES],
-            kernel: [1; MAX_AXES],
-            stride: [1; MAX_AXES],
-            dilation: [1; MAX_AXES],
-            pad_begin: [0; MAX_AXES],
-            pad_end: [0; MAX_AXES],
-        }
-    }
-}
-
-/// All that is compared of a layer's sizes.
-type Fields<'a> = ([usize; 5], Layout, [&'a [usize]; 6]);
-
-impl Params {
-    fn fields(&self) -> Fields<'_> {
-        let &Self { axes, layout, batch, in_channels, out_channels, groups, .. } = self;
-        let Self { input, kernel, stride, dilation, pad_begin, pad_end, .. } = self;
-        let arrays = [input, kernel, stride, dilation, pad_begin, pad_end];
-        let counts = [axes, batch, in_channels, out_channels, groups];
-        (counts, layout, arrays.map(|array| &array[..axes.min(MAX_AXES)]))
-    }
-
-    /// The same layer with the entries past `axes` as [`default`](Self::default) has them, so that equal layers are equal.
-    fn normalised(self) -> Self {
-        let unit = Self::default();
-        let of = |sizes: [usize; 3], unit: [usize; 3]| {
-            core::array::from_fn(|axis| if axis < self.axes { sizes[axis] } else { unit[axis] })
-        };
-        Self {
-            input: of(self.input, unit.input),
-            kernel: of(self.kernel, unit.kernel),
-            stride: of(self.stride, unit.stride),
-            dilation: of(self.dilation, unit.dilation),
-            pad_begin: of(self.pad_begin, unit.pad_begin),
-            pad_end: of(self.pad_end, unit.pad_end),
-            ..self
-        }
-    }
-}
-
-/// The entries past `axes` take no part.
-impl PartialEq for Params {
-    fn eq(&self, other: &Self) -> bool {
-        self.fields() == other.fields()
-    }
-}
-
-impl Eq for Params {}
-
-/// As [`PartialEq`].
-impl Hash for Params {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.fields().hash(state);
-    }
-}
+pub use crate::params::{Layout, MAX_AXES, Params};
 
 /// A tensor's sizes as torch prints them: `[N, C, spatial..]` or `[K, C / groups, kernel..]`. It is a slice.
 #[derive(Clone, Copy)]
@@ -196,15 +71,25 @@ pub struct Axis {
     pub stride: usize,
     /// Input elements between neighbouring taps.
     pub dilation: usize,
-    /// Zeros before the first element.
+    /// Elements of padding before the first element.
     pub pad_begin: usize,
-    /// Zeros after the last element.
+    /// Elements of padding after the last element.
     pub pad_end: usize,
+    /// What stands in the padding.
+    pub padding_mode: PaddingMode,
 }
 
 impl Axis {
-    const UNIT: Axis =
-        Axis { input: 1, kernel: 1, output: 1, stride: 1, dilation: 1, pad_begin: 0, pad_end: 0 };
+    const UNIT: Axis = Axis {
+        input: 1,
+        kernel: 1,
+        output: 1,
+        stride: 1,
+        dilation: 1,
+        pad_begin: 0,
+        pad_end: 0,
+        padding_mode: PaddingMode::Zeros,
+    };
 
     fn new(p: &Params, axis: usize) -> Result<Self, Error> {
         let at = |what| Size { what, axis: Some(axis) };
@@ -228,8 +113,12 @@ impl Axis {
         if span > padded {
             return Err(Error::KernelTooLarge { axis, span, padded });
         }
+        let (mode, padding) = (p.padding_mode, pad_begin.max(pad_end));
+        if padding > mode.most(input) {
+            return Err(Error::PaddingMode { axis, mode, padding, input });
+        }
         let output = (padded - span) / stride + 1;
-        Ok(Self { input, kernel, output, stride, dilation, pad_begin, pad_end })
+        Ok(Self { input, kernel, output, stride, dilation, pad_begin, pad_end, padding_mode: mode })
     }
 }
 
@@ -333,6 +222,18 @@ impl Shape {
     /// Whether the input has no elements: there are no images, or they have no channels or no pixels.
     pub fn is_empty(&self) -> bool {
         self.input_len() == 0
+    }
+
+    /// Whether elements of the input stand in its padding.
+    pub(crate) fn is_mirrored(&self) -> bool {
+        self.params.padding_mode != PaddingMode::Zeros
+    }
+
+    /// The same layer with zeros in its padding.
+    pub(crate) fn with_zeros(mut self) -> Self {
+        self.params.padding_mode = PaddingMode::Zeros;
+        self.axes.iter_mut().for_each(|axis| axis.padding_mode = PaddingMode::Zeros);
+        self
     }
 
     /// The same layer for another number of images.
@@ -466,7 +367,8 @@ impl Shape {
 /// One line: the sizes, and what differs from a plain layer.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Params { axes, groups, stride, dilation, pad_begin, pad_end, .. } = self.params;
+        let Params { axes, groups, stride, dilation, pad_begin, pad_end, padding_mode, .. } =
+            self.params;
         write!(f, "Conv{axes}d {} * {}", self.input_shape(), self.weight_shape())?;
         let mut list = |name: &str, sizes: &[usize], plain: usize| match sizes {
             _ if sizes.iter().all(|&size| size == plain) => Ok(()),
@@ -484,6 +386,9 @@ impl fmt::Display for Shape {
         }
         list("dilation", &dilation[..axes], 1)?;
         list("groups", &[groups], 1)?;
+        if padding_mode != PaddingMode::Zeros {
+            write!(f, ", {padding_mode}")?;
+        }
         match self.layout() {
             Layout::ChannelsFirst => Ok(()),
             layout => write!(f, ", {layout}"),

@@ -9,6 +9,7 @@ use crate::error::{Error, Size};
 use crate::kernel::Isa;
 use crate::options::{Accuracy, Algorithm, Options};
 use crate::packed::{PackedWeight, Weight};
+use crate::padding::PaddingMode;
 use crate::parallel::Executor;
 use crate::pass::Pass;
 use crate::plan::Plan;
@@ -204,6 +205,11 @@ fn shape_of(params: Params, output_padding: [usize; MAX_AXES]) -> Result<Shape, 
     let Params { axes, in_channels, out_channels, .. } = params;
     if !(1..=MAX_AXES).contains(&axes) {
         return Err(Error::Axes { found: axes });
+    }
+    if params.padding_mode != PaddingMode::Zeros {
+        return Err(Error::Unsupported {
+            what: "a transposed layer with a padding_mode but zeros",
+        });
     }
     let mut conv = Params { in_channels: out_channels, out_channels: in_channels, ..params };
     for (axis, &found) in output_padding[..axes].iter().enumerate() {

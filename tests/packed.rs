@@ -37,6 +37,7 @@ fn layers() -> Vec<Shape> {
             dilation: [1; 3],
             pad_begin: [padding, padding, 0],
             pad_end: [padding, padding, 0],
+            ..Params::default()
         })
     };
     layers.map(|layer| shape(layer).unwrap()).collect()

@@ -113,6 +113,7 @@ fn shape(p: &im2col_conv_params) -> Shape {
         dilation: p.dilation,
         pad_begin: p.pad_begin,
         pad_end: p.pad_end,
+        ..im2col::Params::default()
     })
     .expect("C was given a plan")
 }

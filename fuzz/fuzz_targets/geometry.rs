@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use im2col::{
-    Algorithm, Conv3d, ConvTranspose3d, Error, Layout, Params, Pass, Plan, Shape,
+    Algorithm, Conv3d, ConvTranspose3d, Error, Layout, PaddingMode, Params, Pass, Plan, Shape,
 };
 use im2col_fuzz::Number;
 use libfuzzer_sys::fuzz_target;
@@ -13,6 +13,7 @@ use libfuzzer_sys::fuzz_target;
 struct Sizes {
     axes: u8,
     channels_last: bool,
+    padding_mode: u8,
     counts: [Number; 4],
     spatial: [[Number; 3]; 6],
     output_padding: [Number; 3],
@@ -23,6 +24,8 @@ fuzz_target!(|sizes: Sizes| {
     let spatial = sizes.spatial.map(|sizes| sizes.map(Number::get));
     let [input, kernel, stride, dilation, pad_begin, pad_end] = spatial;
     let layout = if sizes.channels_last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
+    let modes = PaddingMode::ALL;
+    let padding_mode = modes[usize::from(sizes.padding_mode) % modes.len()];
     let params = Params {
         axes: usize::from(sizes.axes % 5),
         layout,
@@ -36,6 +39,7 @@ fuzz_target!(|sizes: Sizes| {
         dilation,
         pad_begin,
         pad_end,
+        padding_mode,
     };
     if let Ok(shape) = Shape::new(params) {
         check(shape);
@@ -45,6 +49,7 @@ fuzz_target!(|sizes: Sizes| {
     let [q, r, s] = kernel;
     let layer = Conv3d::<f32>::new([batch, in_channels, d, h, w], [out_channels, groups, q, r, s]);
     let layer = layer.stride(stride).dilation(dilation).padding_per_side(pad_begin, pad_end);
+    let layer = layer.padding_mode(padding_mode);
     let _ = layer.layout(layout).groups(groups).plan().map_err(|error| error.to_string());
 
     let output_padding = sizes.output_padding.map(Number::get);
@@ -66,7 +71,9 @@ fn check(shape: Shape) {
             assert!(inside.start <= inside.end && inside.end <= axis.output);
             for o in [inside.start, inside.end.wrapping_sub(1), inside.end, 0, axis.output - 1] {
                 if o < axis.output {
-                    assert_eq!(axis.source(o, tap).is_some(), inside.contains(&o));
+                    let is_read = inside.contains(&o)
+                        || (axis.padding_mode != PaddingMode::Zeros && axis.input > 0);
+                    assert_eq!(axis.source(o, tap).is_some(), is_read);
                 }
             }
         }

@@ -3,7 +3,9 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use im2col::testing::{EXACT, Fill, Layer, isas};
-use im2col::{Accuracy, Algorithm, Element, Engine, Layout, Options, Params, Pass, Plan, Shape};
+use im2col::{
+    Accuracy, Algorithm, Element, Engine, Layout, Options, PaddingMode, Params, Pass, Plan, Shape,
+};
 
 /// The most products in one layer: more would only be slow.
 const WORK: f64 = 6e4;
@@ -63,6 +65,13 @@ impl<'a> Arbitrary<'a> for Small {
             let fewest = span.saturating_sub(params.pad_begin[a] + params.pad_end[a]).max(1);
             params.input[a] = fewest + u.int_in_range(0..=extra)?;
         }
+        params.padding_mode = *u.choose(PaddingMode::ALL)?;
+        if params.padding_mode != PaddingMode::Zeros {
+            for a in 0..params.axes {
+                let padding = params.pad_begin[a].max(params.pad_end[a]);
+                params.input[a] = params.input[a].max(padding + 1);
+            }
+        }
         Ok(Self { params, fill: *u.choose(&EXACT)?, double: u.arbitrary()? })
     }
 }
@@ -80,7 +89,8 @@ impl Small {
 /// Every way to compute a layer on this machine, on one thread.
 pub fn plans<T: Element>(shape: Shape) -> impl Iterator<Item = Plan<T>> {
     let textbook = Plan::new(shape, Algorithm::Explicit.into());
-    let implicit = isas().map(move |isa| Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa)));
+    let implicit =
+        isas().map(move |isa| Plan::new(shape, Options::from(Algorithm::Implicit).isa(isa)));
     std::iter::once(textbook).chain(implicit).map(|plan| plan.expect("a small layer's plan"))
 }
 

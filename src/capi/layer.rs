@@ -4,8 +4,8 @@ use super::boundary::{Failure, invalid, unknown};
 use super::numbers::*;
 use crate::{
     Accuracy, Activation, Algorithm, BackwardBias, BackwardData, BackwardWeight, Dims, Element,
-    Error, Executor, Forward, Layout, Options, PackedWeight, Params, Pass, Plan, Shape,
-    TransposedPlan, Weight, Write,
+    Error, Executor, Forward, Layout, Options, PackedWeight, PaddingMode, Params, Pass, Plan,
+    Shape, TransposedPlan, Weight, Write,
 };
 use std::any::Any;
 
@@ -104,7 +104,7 @@ impl Packed {
 
 impl<T: Element> Of<T> {
     fn new(p: im2col_conv_params, more: Option<im2col_conv_options>) -> Result<Self, Failure> {
-        let (params, options) = (params(&p)?, options(&p, &more)?);
+        let (params, options) = (params(&p, &more)?, options(&p, &more)?);
         let Some(more) = more else {
             return Ok(Of::Plain(Plan::new(Shape::new(params)?, options)?));
         };
@@ -270,11 +270,21 @@ impl<T: Element> Of<T> {
     }
 }
 
-fn params(p: &im2col_conv_params) -> Result<Params, Failure> {
+fn params(p: &im2col_conv_params, more: &Option<im2col_conv_options>) -> Result<Params, Failure> {
     let layout = match p.layout {
         IM2COL_CHANNELS_FIRST => Layout::ChannelsFirst,
         IM2COL_CHANNELS_LAST => Layout::ChannelsLast,
         found => return Err(unknown("layout", found, "0 (channels first) or 1 (last)")),
+    };
+    let padding_mode = match more.map_or(IM2COL_PADDING_ZEROS, |more| more.padding_mode) {
+        IM2COL_PADDING_ZEROS => PaddingMode::Zeros,
+        IM2COL_PADDING_REFLECT => PaddingMode::Reflect,
+        IM2COL_PADDING_REPLICATE => PaddingMode::Replicate,
+        IM2COL_PADDING_CIRCULAR => PaddingMode::Circular,
+        found => {
+            let allowed = "0 (zeros), 1 (reflect), 2 (replicate) or 3 (circular)";
+            return Err(unknown("padding_mode", found, allowed));
+        }
     };
     Ok(Params {
         axes: p.spatial_dims as usize,
@@ -289,6 +299,7 @@ fn params(p: &im2col_conv_params) -> Result<Params, Failure> {
         dilation: p.dilation,
         pad_begin: p.pad_begin,
         pad_end: p.pad_end,
+        padding_mode,
     })
 }
 

@@ -64,6 +64,15 @@ pub const IM2COL_ACTIVATION_RELU: u32 = 1;
 /// `activation`: x kept between `low` and `high`.
 pub const IM2COL_ACTIVATION_CLAMP: u32 = 2;
 
+/// `padding_mode`: zeros.
+pub const IM2COL_PADDING_ZEROS: u32 = 0;
+/// `padding_mode`: the image mirrored at its first and last element; less padding than the input has elements.
+pub const IM2COL_PADDING_REFLECT: u32 = 1;
+/// `padding_mode`: the first and the last element, again and again.
+pub const IM2COL_PADDING_REPLICATE: u32 = 2;
+/// `padding_mode`: the image once more, its end before its beginning; no more padding than the input has elements.
+pub const IM2COL_PADDING_CIRCULAR: u32 = 3;
+
 /// `tensor`: the layer's input, and its gradient.
 pub const IM2COL_INPUT: u32 = 0;
 /// `tensor`: the layer's weight, and its gradient.
@@ -100,9 +109,9 @@ pub struct im2col_conv_params {
     pub stride: [usize; 3],
     /// Input elements between neighbouring taps of the kernel, at least 1; 1 is dense.
     pub dilation: [usize; 3],
-    /// Zeros before the first element of each axis.
+    /// Elements of padding before the first element of each axis.
     pub pad_begin: [usize; 3],
-    /// Zeros after the last element of each axis.
+    /// Elements of padding after the last element of each axis.
     pub pad_end: [usize; 3],
 }
 
@@ -120,8 +129,8 @@ pub struct im2col_conv_options {
     pub inference: u32,
     /// IM2COL_ACTIVATION_NONE, _RELU or _CLAMP: what forward does to each output as it stores it.
     pub activation: u32,
-    /// 0.
-    pub reserved: u32,
+    /// IM2COL_PADDING_ZEROS, _REFLECT, _REPLICATE or _CIRCULAR: what stands in the padding of a plain layer.
+    pub padding_mode: u32,
     /// Of IM2COL_ACTIVATION_CLAMP.
     pub low: f64,
     /// Of IM2COL_ACTIVATION_CLAMP.

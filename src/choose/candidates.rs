@@ -81,12 +81,42 @@ pub(crate) fn is_within(schedule: &Schedule, pass: Pass) -> bool {
     sizes && if sized { any || (1..=most_touched).contains(&touched) } else { touched == 0 }
 }
 
+/// Whether a schedule reads what stands in the padding of this layer. Where that isn't zeros, only what copies a part of the
+/// image, or writes cols down as the textbook does, has a place for it.
+pub(crate) fn knows_padding(shape: &Shape, schedule: &Schedule) -> bool {
+    let &Schedule { engine, cols, padding, .. } = schedule;
+    let copies = cols != Staging::Written && padding == Padding::Zeros;
+    !shape.is_mirrored() || engine == Engine::Explicit || (engine == Engine::Implicit && copies)
+}
+
+/// How the gradient of a window of the padding is computed beside a pass of `backward_data` with this schedule: as a product
+/// that reads the same packed weights where the pass is one; else as the pass is, or if that isn't possible as a product
+/// in panels, or as the textbook does it.
+pub(crate) fn of_window<T: Element>(
+    shape: &Shape,
+    inside: &Schedule,
+    kernels: &Kernels<T>,
+) -> [Schedule; 3] {
+    let implicit = inside.engine == Engine::Implicit && inside.cols != Staging::Written;
+    let (lanes, width) = match implicit {
+        true => (inside.lanes, inside.width),
+        false => (Corner::Channels, kernels.tall.lanes),
+    };
+    let (pixels, taps, touched) = (PIXELS, TAPS, touched(kernels.isa));
+    let product = Schedule::implicit(lanes, Staging::Copied, Staging::Packed);
+    let product = Schedule { width, pixels, taps, touched, ..product };
+    let few_phases = phase_count(shape.axes3()) <= MOST_PHASES;
+    let product = if implicit || few_phases { product } else { Schedule::EXPLICIT };
+    let first = if inside.engine == Engine::Direct { *inside } else { product };
+    [first, product, Schedule::EXPLICIT]
+}
+
 /// The schedule that is the cheapest whatever the machine, so that its costs needn't be asked for: where there is one
 /// filter for each channel, nothing makes a matrix. Lanes that lie apart, and sums over the pixels of planes, are
 /// another matter.
 pub(crate) fn certain(shape: &Shape, pass: Pass) -> Option<Schedule> {
     let depthwise = shape.groups() > 1 && shape.group_in() == 1 && shape.group_out() == 1;
-    if !depthwise || shape.axes3().iter().any(|axis| axis.stride > 2) {
+    if !depthwise || shape.is_mirrored() || shape.axes3().iter().any(|axis| axis.stride > 2) {
         return None;
     }
     match (shape.layout(), pass) {
@@ -169,6 +199,11 @@ impl<'a, T: Element> Question<'a, T> {
 
     /// Gives all of them to `add`, those that share most of their costs one after the other.
     pub(super) fn each_candidate(&self, add: &mut impl FnMut(Schedule)) {
+        let add = &mut |schedule| {
+            if knows_padding(&self.shape, &schedule) {
+                add(schedule);
+            }
+        };
         self.direct(add);
         self.in_points(add);
         match self.pass {

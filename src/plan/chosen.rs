@@ -1,25 +1,17 @@
 //! What a plan runs: for each pass a schedule, and the engine that was made for it.
 
-use super::format::{Format, Order};
-use crate::choose::candidates::{Question, certain, is_within};
+use super::computation::Computation;
+use super::format::Format;
+use crate::choose::candidates::Question;
 use crate::choose::machine::Machine;
-use crate::choose::schedule::{Corner, Engine as Kind, Schedule, Staging};
-use crate::choose::{cheapest, ranked};
+use crate::choose::schedule::{Engine, Schedule, Staging};
 use crate::element::Element;
-use crate::engine::around::Images;
-use crate::engine::backward_weight::BackwardWeight;
-use crate::engine::direct::channels_last::ChannelsLast;
-use crate::engine::direct::depthwise::Depthwise;
-use crate::engine::direct::grouped::Grouped;
-use crate::engine::few_pixels::FewPixels;
-use crate::engine::implicit::Implicit;
-use crate::engine::winograd::{Filter, Plane};
-use crate::engine::{Layer, Weights, explicit};
+use crate::engine::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
-use crate::options::{Accuracy, Algorithm, Options};
+use crate::options::{Accuracy, Options};
 use crate::pass::{Pass, Write};
-use crate::scratch::{Boxed, Need, allocate};
+use crate::scratch::Need;
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
@@ -30,38 +22,6 @@ use core::fmt;
 pub(super) struct Chosen {
     /// In the order of [`Pass::ALL`]; none where a pass wasn't asked for.
     passes: [Option<Computation>; 3],
-}
-
-/// A pass as it is computed.
-#[derive(Debug, Clone)]
-pub(super) struct Computation {
-    schedule: Schedule,
-    engine: Engine,
-}
-
-/// What computes a pass.
-#[derive(Debug, Clone)]
-enum Engine {
-    /// Images without elements: there is nothing to sum, and the plan writes the bias by itself.
-    Nothing,
-    /// The textbook: cols in memory.
-    Explicit,
-    /// A product over the view, to pixels.
-    Implicit(Implicit),
-    /// A product over the view, to weights.
-    BackwardWeight(Boxed<BackwardWeight>),
-    /// A product over a small cols that is written out.
-    FewPixels(Boxed<FewPixels>),
-    /// One filter per channel.
-    Depthwise(Depthwise),
-    /// One filter per channel or a few, channels last.
-    ChannelsLast(ChannelsLast),
-    /// Blocks of filters over few channels.
-    Grouped(Grouped),
-    /// Tiles of a plane in points.
-    Plane(Plane),
-    /// The same, to weights.
-    Filter(Boxed<Filter>),
 }
 
 impl Chosen {
@@ -92,7 +52,7 @@ impl Chosen {
         let mut passes = [const { None }; 3];
         for &pass in of {
             let Some(old) = &self.passes[pass as usize] else { continue };
-            let is_chosen = !matches!(old.engine, Engine::Nothing);
+            let is_chosen = !old.is_nothing();
             let kept = is_chosen.then(|| Computation::new(shape, pass, old.schedule, kernels));
             let mut made = kept.transpose()?.flatten();
             if made.is_none() && is_chosen && old.schedule.other == Staging::PackedPerBlock {
@@ -132,7 +92,9 @@ impl Chosen {
         if shape.is_empty() {
             return Ok(Vec::new());
         }
-        let mut list = Question::new(shape, pass, accuracy, kernels)?.candidates()?;
+        // Of the gradient of a mirrored image, those of what isn't mirrored.
+        let asked = if pass == Pass::BackwardData { shape.with_zeros() } else { *shape };
+        let mut list = Question::new(&asked, pass, accuracy, kernels)?.candidates()?;
         let mut error = None;
         list.retain(|&schedule| match Computation::new(shape, pass, schedule, kernels) {
             Ok(made) => made.is_some(),
@@ -160,30 +122,12 @@ impl Chosen {
     /// Whether all passes are the textbook's.
     pub(super) fn is_textbook(&self) -> bool {
         let mut schedules = Pass::ALL.iter().filter_map(|&pass| self.schedule(pass));
-        schedules.all(|schedule| schedule.engine == Kind::Explicit)
+        schedules.all(|schedule| schedule.engine == Engine::Explicit)
     }
 
     /// The order in which a pass reads its weights.
     pub(super) fn format(&self, shape: &Shape, isa: Isa, pass: Pass) -> Result<Format, Error> {
-        let Computation { schedule, engine } = self.of(pass)?;
-        let Schedule { engine: kind, lanes, width, .. } = *schedule;
-        let order = match engine {
-            Engine::Implicit(_) | Engine::ChannelsLast(_) => {
-                Order::Packed { engine: kind, lanes, width }
-            }
-            Engine::Grouped(_) if pass == Pass::BackwardData => {
-                Order::of_phases(kind, width, shape)
-            }
-            Engine::Grouped(_) => Order::Packed { engine: kind, lanes, width },
-            Engine::Plane(plane) => Order::Points(plane.order()),
-            Engine::Nothing
-            | Engine::Explicit
-            | Engine::BackwardWeight(_)
-            | Engine::FewPixels(_)
-            | Engine::Depthwise(_)
-            | Engine::Filter(_) => Order::AsGiven,
-        };
-        Ok(Format::new(shape, isa, pass, order))
+        Ok(self.of(pass)?.format(shape, isa, pass))
     }
 
     /// What a pass wants.
@@ -193,18 +137,7 @@ impl Chosen {
         kernels: &Kernels<T>,
         pass: Pass,
     ) -> Result<Need, Error> {
-        Ok(match &self.of(pass)?.engine {
-            Engine::Nothing => Need::of_units(1),
-            Engine::Explicit => explicit::need(shape, pass),
-            Engine::Implicit(product) => product.need(),
-            Engine::BackwardWeight(product) => product.need(),
-            Engine::FewPixels(few) => few.need(pass),
-            Engine::Depthwise(_) => Need::of_units(1),
-            Engine::ChannelsLast(last) => last.need(shape, pass),
-            Engine::Grouped(grouped) => grouped.need(shape),
-            Engine::Plane(plane) => plane.need(kernels),
-            Engine::Filter(filter) => filter.need(kernels),
-        })
+        Ok(self.of(pass)?.need(shape, kernels, pass))
     }
 
     /// The weights as a pass reads them.
@@ -214,28 +147,7 @@ impl Chosen {
         pass: Pass,
         weight: &[T],
     ) -> Result<AVec<T, ConstAlign<64>>, Error> {
-        let engine = &self.of(pass)?.engine;
-        let len = match engine {
-            Engine::Implicit(product) => product.packed_len(),
-            Engine::Grouped(grouped) => grouped.packed_len(),
-            Engine::Plane(plane) => plane.packed_len(),
-            Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => last.packed_len(),
-            _ => weight.len(),
-        };
-        let mut data = allocate(len)?;
-        match engine {
-            Engine::Implicit(product) => product.pack(layer, weight, &mut data),
-            Engine::Grouped(grouped) => grouped.pack(layer, weight, &mut data),
-            Engine::Plane(plane) => {
-                let mut scratch = allocate(plane.packing_len(layer))?;
-                plane.pack(layer, weight, &mut data, &mut scratch);
-            }
-            Engine::ChannelsLast(last) if pass != Pass::BackwardWeight => {
-                last.pack(pass, weight, &mut data);
-            }
-            _ => data.copy_from_slice(weight),
-        }
-        Ok(data)
+        self.of(pass)?.pack(layer, pass, weight)
     }
 
     /// Runs forward; everything has been checked, here as below.
@@ -248,37 +160,8 @@ impl Chosen {
         output: &mut [T],
         scratch: &mut [T],
     ) {
-        let Ok(Computation { engine, .. }) = self.of(Pass::Forward) else { return };
-        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
-        let &Layer { shape, parallelism, .. } = layer;
-        if shape.is_empty() {
-            let images = Images::of_output(shape);
-            images.before(parallelism, epilogue, output);
-            images.after(parallelism, epilogue, output);
-            return;
-        }
-        match engine {
-            Engine::Nothing => {}
-            Engine::Explicit => {
-                explicit::forward(shape, parallelism, [input, weight], epilogue, output, scratch);
-            }
-            Engine::Implicit(product) => {
-                product.run(layer, input, weights, output, epilogue, scratch);
-            }
-            Engine::FewPixels(few) => few.forward(layer, input, weights, epilogue, output, scratch),
-            Engine::Depthwise(depthwise) => {
-                depthwise.forward(layer, [input, weight], epilogue, output);
-            }
-            Engine::ChannelsLast(last) => {
-                last.forward(layer, input, weights, epilogue, output, scratch);
-            }
-            Engine::Grouped(grouped) => {
-                grouped.run(layer, input, weights, output, epilogue, scratch);
-            }
-            Engine::Plane(plane) => plane.run(layer, input, weights, output, epilogue, scratch),
-            Engine::BackwardWeight(_) | Engine::Filter(_) => {
-                unreachable!("made for backward_weight alone")
-            }
+        if let Ok(computation) = self.of(Pass::Forward) {
+            computation.forward(layer, input, weights, epilogue, output, scratch);
         }
     }
 
@@ -292,59 +175,8 @@ impl Chosen {
         grad_input: &mut [T],
         scratch: &mut [T],
     ) {
-        let Ok(Computation { engine, .. }) = self.of(Pass::BackwardData) else { return };
-        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
-        let sources = [weight, grad_output];
-        let &Layer { shape, parallelism, .. } = layer;
-        if shape.is_empty() {
-            return;
-        }
-        // Only a product that stores every element once can do all of it in its store.
-        let stores_once = match engine {
-            Engine::Implicit(product) => product.fills(shape),
-            Engine::Plane(_) => true,
-            _ => false,
-        };
-        let whole = epilogue;
-        let in_store = stores_once || whole.only_accumulates();
-        let epilogue = if in_store {
-            whole
-        } else {
-            Images::of_input(shape).before(parallelism, whole, grad_input);
-            Epilogue::new(true)
-        };
-        let accumulate = epilogue.accumulate;
-        let write = if accumulate { Write::Accumulate } else { Write::Overwrite };
-        match engine {
-            Engine::Nothing => {}
-            Engine::Explicit => {
-                explicit::backward_data(shape, parallelism, sources, grad_input, write, scratch);
-            }
-            Engine::Implicit(product) => {
-                if !accumulate && !product.fills(shape) {
-                    grad_input.fill(T::ZERO);
-                }
-                product.run(layer, grad_output, weights, grad_input, epilogue, scratch);
-            }
-            Engine::FewPixels(few) => few.backward_data(layer, sources, grad_input, write, scratch),
-            Engine::Depthwise(depthwise) => {
-                depthwise.backward_data(layer, sources, grad_input, write);
-            }
-            Engine::ChannelsLast(last) => {
-                last.backward_data(layer, weights, grad_output, grad_input, write, scratch);
-            }
-            Engine::Grouped(grouped) => {
-                grouped.run(layer, grad_output, weights, grad_input, epilogue, scratch);
-            }
-            Engine::Plane(plane) => {
-                plane.run(layer, grad_output, weights, grad_input, epilogue, scratch)
-            }
-            Engine::BackwardWeight(_) | Engine::Filter(_) => {
-                unreachable!("made for backward_weight alone")
-            }
-        }
-        if !in_store {
-            Images::of_input(shape).after(parallelism, whole, grad_input);
+        if let Ok(computation) = self.of(Pass::BackwardData) {
+            computation.backward_data(layer, grad_output, weights, epilogue, grad_input, scratch);
         }
     }
 
@@ -357,35 +189,8 @@ impl Chosen {
         write: Write,
         scratch: &mut [T],
     ) {
-        let Ok(Computation { engine, .. }) = self.of(Pass::BackwardWeight) else { return };
-        let &Layer { shape, parallelism, .. } = layer;
-        if shape.is_empty() {
-            if write == Write::Overwrite {
-                grad_weight.fill(T::ZERO);
-            }
-            return;
-        }
-        match engine {
-            Engine::Nothing => {}
-            Engine::Explicit => {
-                explicit::backward_weight(shape, parallelism, sources, grad_weight, write, scratch);
-            }
-            Engine::BackwardWeight(product) => {
-                product.run(layer, sources, grad_weight, write, scratch)
-            }
-            Engine::FewPixels(few) => {
-                few.backward_weight(layer, sources, grad_weight, write, scratch);
-            }
-            Engine::Depthwise(depthwise) => {
-                depthwise.backward_weight(layer, sources, grad_weight, write);
-            }
-            Engine::ChannelsLast(last) => {
-                last.backward_weight(layer, sources, grad_weight, write, scratch);
-            }
-            Engine::Filter(filter) => filter.run(layer, sources, grad_weight, write, scratch),
-            Engine::Implicit(_) | Engine::Grouped(_) | Engine::Plane(_) => {
-                unreachable!("made for forward and backward_data alone")
-            }
+        if let Ok(computation) = self.of(Pass::BackwardWeight) {
+            computation.backward_weight(layer, sources, grad_weight, write, scratch);
         }
     }
 
@@ -398,122 +203,12 @@ impl Chosen {
         let (isa, element) = (layer.kernels.isa, core::any::type_name::<T>());
         writeln!(f, "{element} on {isa}, weighed as {}", Machine::of(isa).name)?;
         for &pass in Pass::ALL {
-            let Ok(Computation { schedule, engine }) = self.of(pass) else { continue };
-            write!(f, "{pass}: {schedule}; ")?;
-            match engine {
-                Engine::Nothing => f.write_str("images without elements: nothing is summed")?,
-                Engine::Explicit => f.write_str("one image and group at a time")?,
-                Engine::Implicit(product) => product.explain(f)?,
-                Engine::BackwardWeight(product) => product.explain(f)?,
-                Engine::FewPixels(few) => few.explain(f)?,
-                Engine::Depthwise(_) => {
-                    f.write_str("depthwise: a stencil over each plane as it lies")?
-                }
-                Engine::ChannelsLast(_) => {
-                    let kind = if layer.shape.group_in() > 1 { "grouped" } else { "depthwise" };
-                    write!(f, "{kind}: lanes lie along the channels of the image as it lies")?;
-                }
-                Engine::Grouped(grouped) => grouped.explain(f)?,
-                Engine::Plane(plane) => plane.explain(f)?,
-                Engine::Filter(filter) => filter.explain(f)?,
-            }
-            let need = self.need(layer.shape, layer.kernels, pass);
-            let scratch = need.map_or(0, |need| need.len(1));
+            let Ok(computation) = self.of(pass) else { continue };
+            write!(f, "{pass}: {}; ", computation.schedule)?;
+            computation.explain(layer, f)?;
+            let scratch = computation.need(layer.shape, layer.kernels, pass).len(1);
             writeln!(f, "; scratch for one worker {scratch} elements")?;
         }
         Ok(())
-    }
-}
-
-impl Computation {
-    /// The cheapest schedule that is possible, or the textbook where that is asked for or nothing else is possible.
-    fn chosen<T: Element>(
-        shape: &Shape,
-        pass: Pass,
-        options: Options,
-        kernels: &Kernels<T>,
-    ) -> Result<Self, Error> {
-        if shape.is_empty() {
-            return Ok(Self { schedule: Schedule::EXPLICIT, engine: Engine::Nothing });
-        }
-        if options.algorithm != Algorithm::Explicit {
-            let made = |schedule| Self::new(shape, pass, schedule, kernels);
-            if let Some(made) = certain(shape, pass).map_or(Ok(None), made)? {
-                return Ok(made);
-            }
-            let question = Question::new(shape, pass, options.accuracy, kernels)?
-                .for_inference(options.inference);
-            if let Some(made) = cheapest(&question)?.map_or(Ok(None), made)? {
-                return Ok(made);
-            }
-            // An engine has refused it.
-            for schedule in ranked(&question)? {
-                if let Some(made) = made(schedule)? {
-                    return Ok(made);
-                }
-            }
-        }
-        shape.cols_len()?;
-        Ok(Self { schedule: Schedule::EXPLICIT, engine: Engine::Explicit })
-    }
-
-    /// The engine of a schedule; none if it isn't possible for this pass of this layer.
-    fn new<T: Element>(
-        shape: &Shape,
-        pass: Pass,
-        schedule: Schedule,
-        kernels: &Kernels<T>,
-    ) -> Result<Option<Self>, Error> {
-        let Schedule { engine, lanes, cols, other, width, .. } = schedule;
-        if shape.is_empty() || !is_within(&schedule, pass) {
-            return Ok(None);
-        }
-        let engine = match (engine, lanes) {
-            (Kind::Explicit, _) => {
-                shape.cols_len()?;
-                Some(Engine::Explicit)
-            }
-            (Kind::Direct, Corner::Channels) => {
-                ChannelsLast::new(shape, kernels, pass)?.map(Engine::ChannelsLast)
-            }
-            (Kind::Direct, Corner::Pixels) => match (other, pass) {
-                (Staging::InPlace, _) => Depthwise::new(shape, pass)?.map(Engine::Depthwise),
-                (Staging::Packed, Pass::Forward) => {
-                    Grouped::forward(shape, kernels, width)?.map(Engine::Grouped)
-                }
-                (Staging::Packed, Pass::BackwardData) => {
-                    Grouped::backward_data(shape, kernels, width)?.map(Engine::Grouped)
-                }
-                _ => None,
-            },
-            (Kind::Direct, Corner::Taps) => None,
-            (Kind::Winograd, _) => match pass {
-                Pass::Forward => Plane::forward(shape, kernels, schedule)?.map(Engine::Plane),
-                Pass::BackwardData => {
-                    Plane::backward_data(shape, kernels, schedule)?.map(Engine::Plane)
-                }
-                Pass::BackwardWeight => Filter::new(shape, kernels, schedule)?
-                    .map(Boxed::new)
-                    .transpose()?
-                    .map(Engine::Filter),
-            },
-            (Kind::Implicit, Corner::Taps) if cols == Staging::Written => {
-                FewPixels::new(shape, kernels, pass)?
-                    .map(Boxed::new)
-                    .transpose()?
-                    .map(Engine::FewPixels)
-            }
-            (Kind::Implicit, _) => match pass {
-                Pass::Forward => Implicit::forward(shape, kernels, schedule)?.map(Engine::Implicit),
-                Pass::BackwardData => {
-                    Implicit::backward_data(shape, kernels, schedule)?.map(Engine::Implicit)
-                }
-                Pass::BackwardWeight => BackwardWeight::new(shape, kernels, schedule)?
-                    .map(Boxed::new)
-                    .transpose()?
-                    .map(Engine::BackwardWeight),
-            },
-        };
-        Ok(engine.map(|engine| Self { schedule, engine }))
     }
 }

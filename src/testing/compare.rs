@@ -5,6 +5,7 @@ use super::report::Mismatch;
 use crate::element::Element;
 use crate::pass::{Pass, Write};
 use crate::plan::Plan;
+use crate::shape::{Axis, Shape};
 use std::sync::{Arc, OnceLock};
 
 /// What a call has to answer.
@@ -62,7 +63,9 @@ impl<'a, T: Element> Expected<'a, T> {
         let (shape, values) = (&layer.shape, layer.naive(call));
         let terms = match call {
             Call::Pass(Pass::Forward, _) => shape.patch_len(),
-            Call::Pass(Pass::BackwardData, _) => shape.group_out() * shape.kernel_taps(),
+            Call::Pass(Pass::BackwardData, _) => {
+                shape.group_out() * shape.kernel_taps() * copies(shape)
+            }
             Call::Pass(Pass::BackwardWeight, _) | Call::Bias(_) => {
                 shape.batch() * shape.output_pixels()
             }
@@ -158,6 +161,21 @@ impl<'a, T: Element> Expected<'a, T> {
             panic!("{mismatch}");
         }
     }
+}
+
+/// The most places of the padded image at which one element stands.
+fn copies(shape: &Shape) -> usize {
+    let of_axis = |axis: &Axis| {
+        let mut copies = vec![0; axis.input];
+        for at in 0..axis.pad_begin + axis.input + axis.pad_end {
+            let at = at as isize - axis.pad_begin as isize;
+            if let Some(element) = axis.padding_mode.element(at, axis.input) {
+                copies[element] += 1;
+            }
+        }
+        copies.into_iter().max().unwrap_or(1)
+    };
+    if shape.is_mirrored() { shape.axes().iter().map(of_axis).product() } else { 1 }
 }
 
 /// The smallest number above 0. A product that underflows is off by half of it, however small

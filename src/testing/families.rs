@@ -300,6 +300,7 @@ impl Family {
                     dilation,
                     pad_begin,
                     pad_end,
+                    ..Params::default()
                 }
             },
         )

@@ -157,13 +157,14 @@ fn describe(shape: &Shape) -> String {
     weight.extend(each(&p.kernel));
     format!(
         "input {input:?}, weight {weight:?}, stride {:?}, dilation {:?}, padding {:?} and {:?}, \
-         groups {}, {:?}",
+         groups {}, {:?}{}",
         each(&p.stride),
         each(&p.dilation),
         each(&p.pad_begin),
         each(&p.pad_end),
         p.groups,
-        p.layout
+        p.layout,
+        if shape.is_mirrored() { format!(", {}", p.padding_mode) } else { String::new() }
     )
 }
 

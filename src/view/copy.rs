@@ -1,4 +1,5 @@
-//! The part of an image that a block of pixels and a block of taps read, copied with its padding.
+//! The part of an image that a block of pixels and a block of taps read, copied with its padding: zeros, or copies of
+//! the elements that the padding mode wants there.
 
 use super::slots::Slots;
 use super::source::{Beside, Pitches, Source};
@@ -8,6 +9,7 @@ use crate::gemm::SET_CONFLICT;
 use crate::gemm::copy::{Rows, copy_rows};
 use crate::gemm::grid::Block;
 use crate::kernel::Kernels;
+use crate::padding::PaddingMode;
 use crate::shape::{Layout, MAX_AXES};
 use core::ops::Range;
 
@@ -64,7 +66,7 @@ impl Copy {
         Self { slots, pitches, len: image.saturating_mul(images).saturating_add(slack) }
     }
 
-    /// Copies what the blocks read, zeros where that is padding.
+    /// Copies what the blocks read, and in the padding zeros or what else stands there.
     pub(crate) fn fill<T: Element>(
         &self,
         (view, unread): (&Source, [bool; 2]),
@@ -153,18 +155,33 @@ impl Pieces {
     fn positions(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
         (0..self.walk.taps).flat_map(move |piece| {
             let slots = 0..self.walk.outputs;
-            slots.map(move |i| (piece * self.apart + i, self.walk.meet(i, piece)))
+            slots.map(move |i| (piece * self.apart + i, self.walk.element(i, piece)))
         })
     }
 
-    /// Where each piece begins in the copy, and what it takes.
+    /// Where each span begins in the copy, and what it takes. A piece is one span where zeros stand in the padding; else
+    /// the slots inside are one, and each slot that holds the copy of an element another.
     fn spans(&self) -> impl Iterator<Item = (usize, Span)> {
-        (0..self.walk.taps).map(move |piece| {
+        (0..self.walk.taps).flat_map(move |piece| {
             let Range { start: before, end } = self.walk.inside(piece);
             let (len, count, step) = (self.walk.outputs, end - before, self.walk.stride);
             // Only a slot inside has a place in the image: past the last, a huge step overflows.
             let first = if count > 0 { self.walk.at(before, piece) as usize } else { 0 };
-            (piece * self.apart, Span { len, before, count, first, step })
+            let place = piece * self.apart;
+            let (inside, borders) = match self.walk.border {
+                PaddingMode::Zeros => {
+                    ((place, Span { len, before, count, first, step }), [0..0, 0..0])
+                }
+                _ => {
+                    let span = Span { len: count, before: 0, count, first, step };
+                    ((place + before, span), [0..before, end..len])
+                }
+            };
+            let copies = borders.into_iter().flatten().filter_map(move |slot| {
+                let first = self.walk.element(slot, piece)?;
+                Some((place + slot, Span { len: 1, before: 0, count: 1, first, step: 1 }))
+            });
+            core::iter::once(inside).filter(|(_, span)| span.len > 0).chain(copies)
         })
     }
 }

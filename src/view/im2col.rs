@@ -8,8 +8,9 @@
 
 use crate::element::Element;
 use crate::error::{Error, check_len};
+use crate::padding::PaddingMode;
 use crate::pass::Write;
-use crate::shape::{Layout, Shape, flat, positions};
+use crate::shape::{Axis, Layout, Shape, flat, positions};
 use core::ops::Range;
 
 /// Writes the patch matrix of one image.
@@ -17,7 +18,7 @@ use core::ops::Range;
 /// `image` is one image of the input, all channels. `cols` has [`Shape::cols_len`] elements:
 /// channels first `[C * kernel][output pixels]`, rows in the order C, then kernel axes (as
 /// `torch.nn.functional.unfold`); channels last `[output pixels][kernel * C]`, columns in the
-/// order kernel axes, then C. Elements that meet padding are zero.
+/// order kernel axes, then C. Elements that meet padding are what [stands there](crate::PaddingMode).
 ///
 /// # Errors
 /// [`Error::Length`] or [`Error::Overflow`] if a slice doesn't fit the shape; nothing is written.
@@ -108,7 +109,7 @@ struct Run {
     len: usize,
 }
 
-/// Visits every element of cols that isn't padding, in pieces as long as the layout gives:
+/// Visits every element of cols that isn't zero padding, in pieces as long as the layout gives:
 /// along an output row (channels first) or along the channels (channels last).
 fn runs(shape: &Shape, channels: Range<usize>, mut visit: impl FnMut(Run)) {
     let axes = shape.axes3();
@@ -119,29 +120,39 @@ fn runs(shape: &Shape, channels: Range<usize>, mut visit: impl FnMut(Run)) {
     }
     let kernels = axes.map(|a| a.kernel);
     let taps = shape.kernel_taps();
-    let source = |a: usize, o, k| axes[a].source(o, k).expect("inside() leaves no padding");
+    // The outputs for which a tap reads an element, or the copy of one.
+    let read = |axis: &Axis, tap| match axis.padding_mode {
+        PaddingMode::Zeros => axis.inside(tap),
+        _ => 0..axis.output,
+    };
     let first_channel = channels.start;
     match shape.layout() {
         Layout::ChannelsFirst => {
             for (row, channel) in channels.enumerate() {
                 for tap in positions(kernels) {
                     let row = row * taps + flat(tap, kernels);
-                    let [depths, heights, widths] = [0, 1, 2].map(|a| axes[a].inside(tap[a]));
-                    if widths.is_empty() {
-                        continue;
-                    }
-                    let x = source(2, widths.start, tap[2]);
+                    let [depths, heights] = [0, 1].map(|a| read(&axes[a], tap[a]));
+                    let widths = axes[2].inside(tap[2]);
                     for d in depths {
-                        let z = source(0, d, tap[0]);
+                        let Some(z) = axes[0].source(d, tap[0]) else { continue };
                         for h in heights.clone() {
-                            let y = source(1, h, tap[1]);
-                            let pixel = flat([d, h, widths.start], outputs);
-                            visit(Run {
-                                cols: row * shape.output_pixels() + pixel,
-                                image: channel * shape.input_pixels() + flat([z, y, x], inputs),
-                                step: axes[2].stride,
-                                len: widths.len(),
-                            });
+                            let Some(y) = axes[1].source(h, tap[1]) else { continue };
+                            let mut run = |w, len| {
+                                let Some(x) = axes[2].source(w, tap[2]) else { return };
+                                visit(Run {
+                                    cols: row * shape.output_pixels() + flat([d, h, w], outputs),
+                                    image: channel * shape.input_pixels() + flat([z, y, x], inputs),
+                                    step: axes[2].stride,
+                                    len,
+                                });
+                            };
+                            if !widths.is_empty() {
+                                run(widths.start, widths.len());
+                            }
+                            if shape.is_mirrored() {
+                                let borders = (0..widths.start).chain(widths.end..outputs[2]);
+                                borders.for_each(|w| run(w, 1));
+                            }
                         }
                     }
                 }

@@ -62,6 +62,7 @@ impl Im2colLayer {
             dilation: self.dilation,
             pad_begin: self.pad_begin,
             pad_end: self.pad_end,
+            ..Params::default()
         }
     }
 }

@@ -24,7 +24,7 @@ impl Stencil {
     /// some more dilated rows than there are taps.
     pub(crate) fn is_modest(&self) -> bool {
         let reach = |a: usize| {
-            let &Walk { source, outputs, taps, stride, dilation, origin } = &self.walks[a];
+            let &Walk { source, outputs, taps, stride, dilation, origin, .. } = &self.walks[a];
             let points = outputs.saturating_add(MAX_LANES).saturating_mul(stride);
             let taps = taps.saturating_add(MAX_LANES).saturating_mul(dilation);
             total([points, taps, source, origin.unsigned_abs()])

@@ -55,6 +55,7 @@ fn stencil(rng: &mut SmallRng, square: bool, grad_output: bool) -> Stencil {
         stride: stride[a],
         dilation: dilation[a],
         origin: origin[a],
+        ..Walk::UNIT
     });
     Stencil { walks, output_base, output_pitches, tap_base, tap_pitches }
 }
@@ -241,6 +242,7 @@ fn check_groups<T: Element>() {
             stride: step,
             dilation: 1,
             origin: rng.random_range(-6i32..=2) as isize,
+            ..Walk::UNIT
         };
         let [rows_walk, cols_walk] = [walk(1, source[0], rows), walk(2, source[1], cols)];
         let s = Stencil {
