@@ -117,13 +117,12 @@ pub use padding::{PaddingMode, ParsePaddingModeError};
 #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
 pub use parallel::pools::Rayon;
 pub use parallel::{Executor, Serial};
-pub use params::Params;
 pub use pass::{Pass, Write};
 pub use plan::Plan;
 #[cfg(feature = "std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use plans::Plans;
-pub use shape::{Axis, Dims, Layout, MAX_AXES, Shape};
+pub use shape::{Axis, Dims, Layout, MAX_AXES, Params, Shape};
 pub use transposed::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, TransposedPlan,
 };

@@ -9,8 +9,8 @@
 
 use im2col::testing::{Fill, Layer, calls, for_families, isas};
 use im2col::{
-    Activation, Algorithm, Conv2d, ConvTranspose2d, Engine, Error, Layout, Options, Params, Pass,
-    Plan, Shape,
+    Activation, Algorithm, Conv2d, ConvTranspose2d, Engine, Error, Layout, Options, PaddingMode,
+    Params, Pass, Plan, Shape,
 };
 use im2col::{Element, Serial, Write};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -139,7 +139,8 @@ fn layers() -> Vec<Params> {
     let few_channels = Params { in_channels: 4, out_channels: 4, groups: 2, ..padded };
     let depthwise = Params { in_channels: 18, groups: 18, ..padded };
     let large = Params { batch: 2, input: [70, 70, 1], ..padded };
-    let each = [dense, padded, few_pixels, whole, few_channels, depthwise, large];
+    let reflected = Params { padding_mode: PaddingMode::Reflect, ..padded };
+    let each = [dense, padded, few_pixels, whole, few_channels, depthwise, large, reflected];
     let strided = each.map(|p| Params { stride: [2, 3, 1], ..p });
     let all = each.into_iter().chain(strided);
     all.flat_map(|p| [p, Params { layout: Layout::ChannelsLast, ..p }]).collect()

@@ -8,7 +8,7 @@
 #![cfg(unix)]
 
 use im2col::testing::{EDGES, Edge, Fill, Guarded, Layer, bits, calls, for_families, nan, plans};
-use im2col::{Element, Layout, Params, Pass, Plan, Write, col2im, im2col};
+use im2col::{Element, Layout, PaddingMode, Params, Pass, Plan, Write, col2im, im2col};
 
 /// A layer's tensors at an edge of their pages.
 struct Tensors<T> {
@@ -147,6 +147,7 @@ fn check_square(channels: usize, image: usize) {
         let padded = Params { pad_begin: [1, 1, 0], pad_end: [1, 1, 0], ..plain };
         check::<f32>(plain);
         check::<f32>(padded);
+        check::<f32>(Params { padding_mode: PaddingMode::Reflect, ..padded });
         check::<f32>(Params { kernel: [1, 1, 1], ..plain });
         check::<f32>(Params { groups: channels, stride: [2, 2, 1], ..padded });
     }
@@ -168,7 +169,11 @@ fn whole_vectors_of_pixels_and_one_more_or_less() {
 fn every_alignment() {
     for length in 17..=32 {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-            for (groups, stride) in [(1, 1), (3, 2)] {
+            for (groups, stride, padding_mode) in [
+                (1, 1, PaddingMode::Zeros),
+                (3, 2, PaddingMode::Zeros),
+                (1, 1, PaddingMode::Circular),
+            ] {
                 check::<f32>(Params {
                     axes: 1,
                     layout,
@@ -179,6 +184,7 @@ fn every_alignment() {
                     kernel: [3, 1, 1],
                     stride: [stride, 1, 1],
                     pad_begin: [1, 0, 0],
+                    padding_mode,
                     ..Params::default()
                 });
             }

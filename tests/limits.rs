@@ -4,7 +4,9 @@
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use im2col::testing::{Fill, Layer, PASSES, WRITES, isas};
-use im2col::{Algorithm, Element, Error, Layout, Options, Params, Pass, Plan, Serial, Shape};
+use im2col::{
+    Algorithm, Element, Error, Layout, Options, PaddingMode, Params, Pass, Plan, Serial, Shape,
+};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -87,6 +89,8 @@ fn layers() -> Vec<Params> {
     let depthwise = Params { in_channels: 18, groups: 18, ..same };
     let first =
         each(dense).into_iter().chain(each(same)).chain(each(depthwise).into_iter().take(2));
+    let reflected = Params { padding_mode: PaddingMode::Reflect, ..same };
+    let first = first.chain([reflected, Params { groups: 2, ..reflected }]);
     first.flat_map(|p| [p, Params { layout: Layout::ChannelsLast, ..p }]).collect()
 }
 

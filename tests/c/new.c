@@ -229,9 +229,32 @@ static int transposed(void) {
     return 0;
 }
 
+/* An axis of four elements, reflected: the sums of three neighbours, and how often each element is in one. */
+static int reflected(void) {
+    im2col_conv_params params = {
+        .spatial_dims = 1, .batch = 1, .in_channels = 1, .out_channels = 1, .groups = 1,
+        .input = {4}, .kernel = {3}, .stride = {1}, .dilation = {1}, .pad_begin = {1}, .pad_end = {1},
+    };
+    im2col_conv_options options = {.size = sizeof options, .padding_mode = IM2COL_PADDING_REFLECT};
+    im2col_conv *conv;
+    OK(im2col_conv_create_with(&params, &options, &conv));
+    const float in[4] = {1, 2, 3, 4}, ones[4] = {1, 1, 1, 1};
+    float out[4];
+    OK(im2col_forward(conv, in, 4, ones, 3, out, 4, NULL));
+    CHECK(all(out, (const float[4]){5, 6, 9, 10}, 4));
+    OK(im2col_backward_data(conv, ones, 3, ones, 4, out, 4, NULL));
+    CHECK(all(out, (const float[4]){2, 4, 4, 2}, 4));
+    im2col_conv_destroy(conv);
+    params.pad_end[0] = 4;
+    REFUSED(im2col_conv_create_with(&params, &options, &conv), "it must be at most 3");
+    options.padding_mode = 4;
+    REFUSED(im2col_conv_create_with(&params, &options, &conv), "padding_mode is 4");
+    return 0;
+}
+
 int main(void) {
     char version[32];
     snprintf(version, sizeof version, "%d.%d.%d", IM2COL_VERSION_MAJOR, IM2COL_VERSION_MINOR, IM2COL_VERSION_PATCH);
     CHECK(strcmp(version, im2col_version()) == 0);
-    return training() || shapes() || transposed();
+    return training() || shapes() || transposed() || reflected();
 }

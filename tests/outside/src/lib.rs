@@ -6,10 +6,10 @@ use im2col::{
     Accuracy, Activation, Algorithm, Axis, BackwardBias, BackwardData, BackwardWeight, BatchNorm,
     Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
     Corner, Dims, Element, Engine, Error, Executor, Forward, Isa, Layout, MAX_AXES, Options,
-    Output, PackedWeight, Padding, Params, ParseIsaError, ParseScheduleError, Pass, PatchMap,
-    PerAxis, Plan, Plans, Rayon, Schedule, Serial, Shape, Size, Staging, Term, TransposedPlan,
-    Weight, Write, capi, col2im, fold_batch_norm, fold_batch_norm_transposed, im2col, reference,
-    testing,
+    Output, PackedWeight, Padding, PaddingMode, Params, ParseIsaError, ParsePaddingModeError,
+    ParseScheduleError, Pass, PatchMap, PerAxis, Plan, Plans, Rayon, Schedule, Serial, Shape, Size,
+    Staging, Term, TransposedPlan, Weight, Write, capi, col2im, fold_batch_norm,
+    fold_batch_norm_transposed, im2col, reference, testing,
 };
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -57,7 +57,9 @@ pub fn builders() -> Outcome {
     let shape: Shape = two.shape()?;
     let plan: Plan<f32> = two.plan()?;
     assert_eq!(*plan.shape(), shape);
-    one.same().inference().plan()?;
+    let mode: Result<PaddingMode, ParsePaddingModeError> = "reflect".parse();
+    assert_eq!((mode?.name(), PaddingMode::ALL.len()), ("reflect", 4));
+    one.same().padding_mode(mode?).inference().plan()?;
 
     let up: ConvTranspose2d<f32> = ConvTranspose2d::new([1, 4, 3, 3], [4, 3, 2, 2]);
     let up = up.stride(2).padding(0).padding_per_side(0, 0).output_padding(1).dilation(1).groups(1);
