@@ -1,6 +1,9 @@
 //! What a plan costs, and a call of a layer that has nothing to compute: `cargo bench --bench overhead`.
 //!
-//! Each line is the least time of many rounds, on one thread.
+//! Each line is the least time of many rounds, on one thread. With `-- bias` and `-- padding`, what the gradient of the
+//! bias and reflected padding add to the public layers.
+
+mod layers;
 
 use im2col::{Conv2d, Params, Pass, Plans, Serial};
 use std::hint::black_box;
@@ -24,6 +27,14 @@ fn line(what: &str, nanoseconds: f64) {
 }
 
 fn main() {
+    match std::env::args().find(|argument| ["bias", "padding"].contains(&argument.as_str())) {
+        Some(argument) if argument == "bias" => layers::bias(),
+        Some(_) => layers::padding(),
+        None => overhead(),
+    }
+}
+
+fn overhead() {
     let layer = Conv2d::<f32>::new([32, 64, 56, 56], [64, 64, 3, 3]).padding(1);
     let plan = layer.plan().expect("a layer");
     line("plan of 32x64x56x56 -> 64, 3x3", least(20, || layer.plan()));
