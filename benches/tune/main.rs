@@ -54,9 +54,15 @@ struct Options {
     /// The layers of this file, which looks like `benches/layers.csv`, instead of all others.
     #[arg(long)]
     layers: Option<PathBuf>,
+    /// Every schedule with blocks of so many pixels, too, where it allows them.
+    #[arg(long, value_delimiter = ',')]
+    pixels: Vec<usize>,
     /// Prints the time of every schedule, the fastest first.
     #[arg(long)]
     show: bool,
+    /// How many passes are named whose chosen schedule loses most.
+    #[arg(long, default_value_t = 10)]
+    worst: usize,
     /// Appends all times to this file.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -97,7 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     if options.fit {
         let mut machine = fit::fit(&records, options.rounds)?;
-        report::print_fitted(&records, &machine)?;
+        report::print_fitted(&records, &machine, options.worst)?;
         for (name, number) in machine.numbers() {
             println!("    {name}: {number:.3},");
         }
@@ -105,7 +111,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if options.show {
         report::print_all(&records)?;
     }
-    report::print(&records);
+    report::print(&records, options.worst);
     Ok(())
 }
 
@@ -142,6 +148,9 @@ fn measure(options: &Options, layers: &[Layer]) -> Result<Vec<Record>, Box<dyn s
         bar.set_message(name.clone());
         let mut bench = Bench::new(layer, PASSES[pass].0, options.accuracy)?;
         let mut schedules = bench.candidates()?;
+        for pixels in &options.pixels {
+            schedules.extend(bench.in_blocks(&schedules, *pixels));
+        }
         let Some(chosen) = bench.chosen() else { continue };
         if !schedules.contains(&chosen) {
             schedules.push(chosen);

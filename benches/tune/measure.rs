@@ -107,6 +107,21 @@ impl Bench {
         self.plan.candidates(self.pass)
     }
 
+    /// Those of these schedules that allow blocks of so many pixels, with such blocks.
+    pub(crate) fn in_blocks(&self, schedules: &[Schedule], pixels: usize) -> Vec<Schedule> {
+        let mut all: Vec<Schedule> = Vec::new();
+        for &schedule in schedules {
+            let mut other = schedule;
+            other.pixels = pixels;
+            other.kept = other.kept.min(pixels);
+            let allowed = self.plan.clone().with_schedule(self.pass, other).is_ok();
+            if allowed && !schedules.contains(&other) && !all.contains(&other) {
+                all.push(other);
+            }
+        }
+        all
+    }
+
     /// Seconds of a call, of so many.
     fn sample(&mut self, plan: &Plan<f32>, calls: usize) -> Result<f64, Error> {
         let Self { pass, operands: [a, b], to, scratch, .. } = self;

@@ -73,7 +73,11 @@ pub(crate) fn read(
 }
 
 /// Prints the regret of what a fitted row would choose among the schedules that were timed.
-pub(crate) fn print_fitted(records: &[Record], machine: &Machine) -> Result<(), im2col::Error> {
+pub(crate) fn print_fitted(
+    records: &[Record],
+    machine: &Machine,
+    worst: usize,
+) -> Result<(), im2col::Error> {
     let mut fitted = records.to_vec();
     for record in &mut fitted {
         let isa = Isa::ALL.iter().copied().find(|isa| isa.name() == record.isa);
@@ -84,7 +88,7 @@ pub(crate) fn print_fitted(records: &[Record], machine: &Machine) -> Result<(), 
         record.chosen = cheapest.map_or(record.chosen, |timed| timed.schedule);
     }
     println!("with the fitted row:");
-    print(&fitted);
+    print(&fitted, worst);
     Ok(())
 }
 
@@ -131,13 +135,13 @@ fn sizes(shape: &Shape) -> String {
     )
 }
 
-/// Prints the geometric mean of regret and the worst passes.
-pub(crate) fn print(records: &[Record]) {
+/// Prints the geometric mean of regret and so many of the worst passes.
+pub(crate) fn print(records: &[Record], worst: usize) {
     let mut judged: Vec<_> =
         records.iter().filter_map(|record| Some((record.regret()?, record))).collect();
     let unknown = records.len() - judged.len();
     judged.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    for (regret, record) in judged.iter().take(10) {
+    for (regret, record) in judged.iter().take(worst) {
         let Some(best) = record.best() else { continue };
         println!("{regret:.3} {} {}", record.name, sizes(&record.shape));
         println!("      chosen {}", record.chosen);
