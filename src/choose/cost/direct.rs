@@ -1,6 +1,7 @@
 //! What direct convolutions cost: a group has too few channels for a matrix.
 
 use super::{Costs, IN_FLIGHT};
+use crate::choose::machine::Machine;
 use crate::choose::schedule::Schedule;
 use crate::element::{Element, ceil};
 use crate::pass::Pass;
@@ -74,11 +75,14 @@ impl<T: Element> Costs<'_, T> {
             let vectors = view.planes * h * ceil(w / self.v);
             let stored = self.stored_in_planes(block);
             let stored = if alternate { 1.5 * m.stored_of_pixels } else { stored };
+            // A strip is as wide as a vector: it writes a line of each row of all planes before the next one does.
+            let bytes = block * view.plane * size_of::<T>() as f64;
+            let far = if bytes > Machine::l2() as f64 / 2.0 { m.direct_far } else { 0.0 };
             // A strip of rows loads each vector once for all rows of taps.
             let column = (block * r).max(IN_FLIGHT / 2.0) * m.product_of_direct + load;
             let step = source.walks[1].stride as f64;
             let column = if step > 1.0 { column + (step - 1.0) * load } else { column };
-            cycles += vectors * (d * c * inputs * column + block * stored)
+            cycles += vectors * (d * c * inputs * column + block * (stored + far))
                 + view.planes * inputs * d * m.direct_row;
         }
         self.groups * (blocks * cycles + inputs * outputs * shape.kernel_taps() as f64 * m.moved)

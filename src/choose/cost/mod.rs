@@ -206,6 +206,15 @@ impl<'a, T: Element> Costs<'a, T> {
         rows.max(tiles * low)
     }
 
+    /// The vectors that lanes take which are read as they lie: a tile of one vector waits for its own sums.
+    fn filled(&self, lanes: f64) -> f64 {
+        let wide = &self.q.kernels.wide;
+        let (panel, least) = (wide.lanes as f64, IN_FLIGHT / wide.rows as f64);
+        let whole = (lanes / panel).floor();
+        let rest = ceil((lanes - whole * panel) / self.v);
+        whole * panel / self.v + if rest > 0.0 { rest.max(least) } else { 0.0 }
+    }
+
     /// What the tiles of a product begin and end with.
     fn tiles(&self, kernel: &Kernel<T>, rows: f64, lanes: f64, k: f64) -> f64 {
         let tiles = ceil(rows / kernel.rows as f64) * ceil(lanes / kernel.lanes as f64);

@@ -6,6 +6,7 @@ use crate::choose::schedule::{Padding, Schedule};
 use crate::choose::view::View;
 use crate::element::{Element, ceil};
 use crate::engine::steps::side_by_side;
+use crate::gemm::SET_CONFLICT;
 use crate::gemm::dot::Tile;
 use crate::view::source::{Beside, Source};
 
@@ -126,10 +127,13 @@ impl<T: Element> Costs<'_, T> {
         let blocks = self.blocks(s, view);
         let pixels = view.pixels();
         let rows = self.rows(&q.kernels.wide, self.n);
-        let products = rows * m.product_of_pixels * self.conflicts(s, view) + m.panel;
+        let filled = steps as f64 * self.filled(len as f64);
+        let meet = q.shape.out_channels().is_multiple_of(SET_CONFLICT);
+        let conflicts = self.conflicts(s, view) * if meet { m.conflict } else { 1.0 };
+        let products = filled * rows * m.product_of_taps * conflicts;
         let tiles = self.tiles_in_place(self.n, len as f64, pixels / blocks);
         self.groups
-            * (pixels * vectors * products
+            * (pixels * (products + vectors * m.panel)
                 + blocks * (steps as f64 * tiles + self.n * vectors * m.stored))
             + self.copying(s, Beside::None)
     }

@@ -12,6 +12,9 @@ use crate::kernel::Kernel;
 use crate::pass::Pass;
 use crate::view::source::Beside;
 
+/// Elements of a line of the caches.
+const LINE: usize = 16;
+
 impl<T: Element> Costs<'_, T> {
     /// A vector of weights that comes from beyond the L2 cache, or from it.
     pub(super) fn weight_read(&self, elements: f64) -> f64 {
@@ -42,8 +45,9 @@ impl<T: Element> Costs<'_, T> {
         for view in &self.q.views {
             let cut = self.q.cut(view);
             cuts |= cut < 1.0;
-            products +=
-                self.products(kernel, view, s.pixels) * lanes * cut * self.conflicts(s, view);
+            let each = self.products(kernel, view, s.pixels) * lanes * self.conflicts(s, view);
+            let lines = if in_place { self.far_lines(view) } else { 0.0 };
+            products += (each + lines) * cut;
         }
         if cuts { beside + self.groups * products } else { f64::INFINITY }
     }
@@ -59,6 +63,17 @@ impl<T: Element> Costs<'_, T> {
     fn products(&self, kernel: &Kernel<T>, view: &View, most: usize) -> f64 {
         let at_once = view.pixels().min(most as f64);
         view.pixels() / at_once * self.rows(kernel, at_once) * view.k
+    }
+
+    /// What tiles wait for that read the planes of channels as they lie: lines from beyond the L2 cache, of more planes
+    /// than the processor can follow.
+    fn far_lines(&self, view: &View) -> f64 {
+        let source = &view.source;
+        let elements =
+            source.channels as f64 * view.pixels() * source.walks[2].stride.min(LINE) as f64;
+        let far = elements * size_of::<T>() as f64 > Machine::l2() as f64 / 2.0;
+        let apart = self.first && source.channels > 1;
+        if apart && far { elements / LINE as f64 * self.machine.far_line } else { 0.0 }
     }
 
     fn products_of_channels(&self, s: &Schedule) -> Channels {
@@ -79,7 +94,10 @@ impl<T: Element> Costs<'_, T> {
             let conflict = if view.set_conflicts { self.machine.conflict } else { 1.0 };
             // Padding that isn't skipped is read from a copy.
             all.products[0] += products;
-            all.products[1] += products * if view.inside { conflict } else { 1.0 };
+            all.products[1] += match view.inside {
+                true => products * conflict + self.far_lines(view),
+                false => products,
+            };
             all.least += products * view.least * conflict.min(1.0);
             let weights = view.k * self.n;
             all.beside += blocks * self.tiles(kernel, at_once, self.n, view.k)
@@ -110,7 +128,9 @@ impl<T: Element> Costs<'_, T> {
         let mut terms = 0.0;
         for view in &q.views {
             let vectors = view.planes * ceil(view.plane / self.v);
-            cycles += vectors * (view.k * (rows * product + m.panel) + stored)
+            let filled = view.planes * self.filled(view.plane);
+            cycles += view.k * (filled * rows * product + vectors * m.panel)
+                + vectors * stored
                 + view.planes * self.tiles_in_place(self.n, view.plane, view.k);
             terms += view.k;
         }
@@ -181,12 +201,12 @@ impl<T: Element> Costs<'_, T> {
                 pixels * n * (vectors * each * m.product_of_dot + m.reduced)
             }
             Pass::BackwardData => {
-                self.rows(wide, pixels) * vectors * n * m.product_of_pixels
+                self.rows(wide, pixels) * self.filled(k) * n * m.product_of_pixels
                     + self.tiles_in_place(pixels, k, n)
                     + pixels * vectors * m.stored
             }
             Pass::BackwardWeight => {
-                self.rows(wide, n) * vectors * pixels * m.product_of_pixels
+                self.rows(wide, n) * self.filled(k) * pixels * m.product_of_pixels
                     + self.tiles_in_place(n, k, pixels)
                     + n * vectors * m.stored
             }
