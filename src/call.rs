@@ -7,12 +7,13 @@ use crate::activation::Activation;
 use crate::element::Element;
 use crate::engine::mask::Mask;
 use crate::error::{Error, check_len};
+use crate::kernel::uninit::{unwritten, written};
 use crate::kernel::{Epilogue, Residual};
 use crate::packed::Weight;
 use crate::parallel::{DEFAULT, Executor};
 use crate::pass::{Pass, Write};
 use crate::plan::Plan;
-use crate::scratch::allocate;
+use alloc::vec::Vec;
 use core::fmt;
 
 mod output;
@@ -53,7 +54,7 @@ impl<'a, T: Element> Lent<'a, T> {
                 lent
             }
             None => {
-                own = allocate(need.len(layer.parallelism.workers(need)))?;
+                own = unwritten(need.len(layer.parallelism.workers(need)))?;
                 &mut own[..]
             }
         };
@@ -82,6 +83,19 @@ struct OverTaps<'a, T: Copy + 'static> {
 }
 
 impl<T: Element> OverTaps<'_, T> {
+    /// [`run`](Self::run) into a new vector.
+    fn into_vec(self) -> Result<Vec<T>, Error> {
+        if self.accumulate {
+            return Err(Error::Uninitialised { what: self.names[1] });
+        }
+        let shape = self.plan.shape();
+        let len = match self.pass {
+            Pass::Forward => shape.output_len(),
+            _ => shape.input_len(),
+        };
+        written(len, |output| self.run(output.into()))
+    }
+
     fn run(self, output: Output<'_, T>) -> Result<(), Error> {
         let Self { plan, pass, names: [read, written], .. } = self;
         let shape = plan.shape();
@@ -242,6 +256,20 @@ impl<'a, T: Element> Forward<'a, T> {
     pub fn run<'o>(self, output: impl Into<Output<'o, T>>) -> Result<(), Error> {
         self.0.run(output.into())
     }
+
+    /// Computes the output into a new vector, which isn't filled with zeros first.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`Error::OutOfMemory`] if there is no room for the vector.
+    ///
+    /// ```
+    /// let conv = im2col::Conv1d::<f32>::new([1, 1, 4], [1, 1, 2]).plan()?;
+    /// assert_eq!(conv.forward(&[1.0, 2.0, 3.0, 4.0], &[1.0, 10.0]).into_vec()?, [21.0, 32.0, 43.0]);
+    /// # Ok::<(), im2col::Error>(())
+    /// ```
+    pub fn into_vec(self) -> Result<Vec<T>, Error> {
+        self.0.into_vec()
+    }
 }
 
 /// A call of `backward_data`: `grad_input = col2im(grad_output·W)`, the gradient of the input. Made by
@@ -341,6 +369,14 @@ impl<'a, T: Element> BackwardData<'a, T> {
     /// As [`Forward::run`].
     pub fn run<'o>(self, grad_input: impl Into<Output<'o, T>>) -> Result<(), Error> {
         self.0.run(grad_input.into())
+    }
+
+    /// Computes `grad_input` into a new vector, as [`Forward::into_vec`].
+    ///
+    /// # Errors
+    /// As [`Forward::into_vec`].
+    pub fn into_vec(self) -> Result<Vec<T>, Error> {
+        self.0.into_vec()
     }
 }
 

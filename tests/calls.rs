@@ -153,6 +153,31 @@ fn outputs_may_be_uninitialised() {
 }
 
 #[test]
+fn a_call_makes_the_vector_that_it_would_write() {
+    for_families(3, |params| {
+        let layer = Layer::<f32>::new(params, Fill::Integers);
+        for plan in plans::<f32>(layer.shape) {
+            let expected = |pass| layer.run(&plan, pass, Write::Overwrite);
+            let (x, w, dy) = (&layer.input, &layer.weight, &layer.grad_output);
+            assert_eq!(plan.forward(x, w).into_vec().unwrap(), expected(Pass::Forward));
+            assert_eq!(plan.backward_data(w, dy).into_vec().unwrap(), expected(Pass::BackwardData));
+            let grad_weight = plan.backward_weight(x, dy).into_vec().unwrap();
+            assert_eq!(grad_weight, expected(Pass::BackwardWeight));
+            let refused = [
+                plan.forward(x, w).accumulate().into_vec(),
+                plan.backward_data(w, dy).accumulate().into_vec(),
+                plan.backward_weight(x, dy).accumulate().into_vec(),
+            ];
+            for refused in refused {
+                assert!(matches!(refused, Err(im2col::Error::Uninitialised { .. })));
+            }
+            let short = plan.forward(&x[1..], w).into_vec();
+            assert!(matches!(short, Err(im2col::Error::Length { what: "input", .. })));
+        }
+    });
+}
+
+#[test]
 fn other_batches_and_sizes_of_a_plan_are_right() {
     for_families(6, |params| {
         let layer = Layer::<f32>::new(params, Fill::Integers);

@@ -5,9 +5,11 @@ use super::{Lent, checked_mask};
 use crate::element::Element;
 use crate::engine::mask::Mask;
 use crate::error::{Error, check_len};
+use crate::kernel::uninit::written;
 use crate::parallel::{DEFAULT, Executor};
 use crate::pass::{Pass, Write};
 use crate::plan::{OverPixels, Plan};
+use alloc::vec::Vec;
 
 /// A call of `backward_weight`: `grad_weight = grad_outputᵀ·cols`, the gradient of the weights, summed over the batch.
 /// Made by [`Plan::backward_weight`](crate::Plan::backward_weight) and
@@ -124,6 +126,17 @@ impl<'a, T: Element> BackwardWeight<'a, T> {
         lent.run(plan, (Pass::BackwardWeight, mask.is_some()), |layer, scratch| {
             plan.over_pixels(layer, &mut call, to, scratch);
         })
+    }
+
+    /// Computes `grad_weight` into a new vector, as [`Forward::into_vec`](crate::Forward::into_vec).
+    ///
+    /// # Errors
+    /// As [`Forward::into_vec`](crate::Forward::into_vec).
+    pub fn into_vec(self) -> Result<Vec<T>, Error> {
+        if self.accumulate {
+            return Err(Error::Uninitialised { what: "grad_weight" });
+        }
+        written(self.plan.shape().weight_len(), |grad_weight| self.run(grad_weight))
     }
 }
 

@@ -165,6 +165,9 @@ pub fn plans() -> Outcome {
     let mut raw = vec![MaybeUninit::<f32>::uninit(); y.len()];
     plan.forward(&x, Weight::Plain(&w)).run(&mut raw[..])?;
     plan.forward(&x, Weight::from(&packed)).run(Output::from(&mut y))?;
+    let made: Vec<f32> = plan.forward(&x, &w).into_vec()?;
+    assert_eq!(made, y);
+    let (_, _) = (plan.backward_data(&w, &y).into_vec()?, plan.backward_weight(&x, &y).into_vec()?);
     let mut grad_input = vec![0.0; x.len()];
     let call: BackwardData<'_, f32> = plan.backward_data(&w, &y).mask(&y).accumulate();
     let call = call.write(Write::Overwrite).maybe_scratch(None).executor(&Rayon);
