@@ -142,7 +142,7 @@ unsafe fn run<T: Float>(
     match pass {
         0 => call::forward(&plan, false, &threads, Ends { from, to }, with.into(), bias),
         1 => call::backward_data(&plan, false, &threads, Ends { from, to }, with.into()),
-        _ => call::backward_weight(&plan, false, &threads, [from, with], to),
+        _ => call::backward_weight(&plan, false, &threads, [from, with], to, None),
     }
     .map_err(|error| error.to_string())
 }

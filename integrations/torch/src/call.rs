@@ -13,8 +13,17 @@ use std::sync::{Arc, LazyLock};
 /// Plans that are kept for each type of elements.
 const MOST_PLANS: usize = 1024;
 
+/// What a plan is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Planned {
+    pub(crate) params: Params,
+    pub(crate) accuracy: Accuracy,
+    /// Whether it is for the forward pass alone, of a convolution whose weight is packed once.
+    pub(crate) frozen: bool,
+}
+
 /// A plan as a transposed layer's; that of the convolution is within.
-pub(crate) type Plans<T> = Cache<(Params, Accuracy), Arc<TransposedPlan<T>>>;
+pub(crate) type Plans<T> = Cache<Planned, Arc<TransposedPlan<T>>>;
 
 /// f32 or f64, with the plans that are kept for it.
 pub(crate) trait Float: Element {
@@ -54,10 +63,24 @@ pub(crate) fn plan<T: Float>(
     params: &Params,
     accuracy: Accuracy,
 ) -> Result<Arc<TransposedPlan<T>>, Error> {
-    T::plans().get_or((*params, accuracy), || {
-        let mut options = Options::default();
-        options.accuracy = accuracy;
-        Plan::new(Shape::new(*params)?, options)?.transposed().map(Arc::new)
+    made_as(Planned { params: *params, accuracy, frozen: false })
+}
+
+/// The plan of a layer's forward pass whose weight is frozen: chosen as for a weight that is packed once. A transposed
+/// layer's is the same as [`plan`].
+pub(crate) fn frozen_plan<T: Float>(
+    params: &Params,
+    accuracy: Accuracy,
+    transposed: bool,
+) -> Result<Arc<TransposedPlan<T>>, Error> {
+    made_as(Planned { params: *params, accuracy, frozen: !transposed })
+}
+
+fn made_as<T: Float>(planned: Planned) -> Result<Arc<TransposedPlan<T>>, Error> {
+    T::plans().get_or(planned, || {
+        let options = Options::default().accuracy(planned.accuracy);
+        let options = if planned.frozen { options.inference() } else { options };
+        Plan::new(Shape::new(planned.params)?, options)?.transposed().map(Arc::new)
     })
 }
 
@@ -106,25 +129,29 @@ pub(crate) fn backward_data<T: Float>(
     })
 }
 
-/// `grad_weight = grad_outputᵀ · cols`
+/// `grad_weight = grad_outputᵀ · cols`, and the gradient of the bias where it is wanted, too.
 pub(crate) fn backward_weight<T: Float>(
     plan: &TransposedPlan<T>,
     transposed: bool,
     executor: &dyn Executor,
     [input, grad_output]: [&[T]; 2],
     grad_weight: &mut [MaybeUninit<T>],
+    grad_bias: Option<&mut [MaybeUninit<T>]>,
 ) -> Result<(), Error> {
-    let call = if transposed {
+    let mut call = if transposed {
         plan.backward_weight(input, grad_output)
     } else {
         plan.conv().backward_weight(input, grad_output)
     };
+    if let Some(grad_bias) = grad_bias {
+        call = call.grad_bias(grad_bias);
+    }
     scratch::lend(plan.conv().scratch_len_on(Pass::BackwardWeight, executor), |scratch| {
         call.maybe_scratch(scratch).executor(executor).run(grad_weight)
     })
 }
 
-/// The sum of `grad_output` over the pixels and the batch, for each channel.
+/// The gradient of the bias alone: the sum of `grad_output` over the pixels and the batch, for each channel.
 pub(crate) fn backward_bias<T: Float>(
     plan: &TransposedPlan<T>,
     transposed: bool,

@@ -16,7 +16,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 /// Layers for which one weight is kept packed; the one that came first goes first.
 const MOST_LAYERS: usize = 4;
 
-type Key = (Params, Pass, Accuracy);
+/// A pass of a layer, and whether its plan is for inference.
+type Key = (Params, Pass, Accuracy, bool);
 
 struct Entry {
     /// Shares the weight's storage.
@@ -59,6 +60,11 @@ pub(crate) fn counts() -> [usize; 2] {
     [entries.len(), entries.values().map(|entry| entry.packed.len()).sum()]
 }
 
+/// Whether a weight is frozen.
+pub(crate) fn is_frozen(weight: &Tensor) -> bool {
+    COUNT.load(Relaxed) != 0 && entries().contains_key(&weight.address())
+}
+
 /// The weight packed for a pass of a plan, where it is frozen.
 pub(crate) fn packed<T: Float>(
     plan: &Plan<T>,
@@ -69,7 +75,8 @@ pub(crate) fn packed<T: Float>(
         return Ok(None);
     }
     let address = weight.address();
-    let key = (*plan.shape().params(), pass, plan.accuracy());
+    let options = plan.options();
+    let key = (*plan.shape().params(), pass, options.accuracy, options.inference);
     if !entries().contains_key(&address) {
         return Ok(None);
     }

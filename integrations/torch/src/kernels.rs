@@ -110,7 +110,12 @@ impl Forward {
             return Tensor::empty(layer.output(), Layout::ChannelsFirst, dtype);
         }
         let failed = |error| failure(error, &self.input, &self.weight);
-        let plan = call::plan::<T>(&params, stats::accuracy()).map_err(failed)?;
+        let accuracy = stats::accuracy();
+        let plan = match frozen::is_frozen(&self.weight) {
+            true => call::frozen_plan::<T>(&params, accuracy, transposed),
+            false => call::plan::<T>(&params, accuracy),
+        }
+        .map_err(failed)?;
         let mut output = Tensor::empty(layer.output(), params.layout, dtype)?;
         let input = self.input.share()?.dense(params.layout)?;
         let bias = self
@@ -227,19 +232,22 @@ impl Backward {
             done.map_err(failed)?;
             gradients[0] = gradient;
         }
+        let mut grad_bias = match wanted[2] {
+            true => Tensor::empty(&[layer.bias_len()], Layout::ChannelsFirst, dtype)?,
+            false => Tensor::undefined()?,
+        };
         if wanted[1] {
             let input = self.input.share()?.dense(params.layout)?;
             let mut gradient = Tensor::empty(self.weight.sizes(), params.layout, dtype)?;
             let (x, dw) = (input.elements_of(), gradient.elements_mut());
-            call::backward_weight(&plan, transposed, &Torch, [x, dy], dw).map_err(failed)?;
+            let db = wanted[2].then(|| grad_bias.elements_mut());
+            call::backward_weight(&plan, transposed, &Torch, [x, dy], dw, db).map_err(failed)?;
             gradients[1] = gradient;
-        }
-        if wanted[2] {
-            let mut gradient = Tensor::empty(&[layer.bias_len()], Layout::ChannelsFirst, dtype)?;
-            let db = gradient.elements_mut();
+        } else if wanted[2] {
+            let db = grad_bias.elements_mut();
             call::backward_bias(&plan, transposed, &Torch, dy, db).map_err(failed)?;
-            gradients[2] = gradient;
         }
+        gradients[2] = grad_bias;
         stats::ours(Pass::Backward);
         Ok(gradients)
     }

@@ -343,12 +343,13 @@ def test_two_processes_as_one(tmp_path):
 
 
 def test_frozen_weights_are_packed_and_never_stale():
+    # Another schedule may be chosen for a packed weight, with other rounding errors.
     model = Net().eval()
     x = torch.randn(2, 3, 16, 16)
     with im2col.torch.enabled(), torch.no_grad():
         plain = model(x)
         im2col.torch.freeze(model)
-        assert torch.equal(model(x), plain)
+        torch.testing.assert_close(model(x), plain)
         assert im2col.torch.stats()["packed"] == CONVOLUTIONS
         for write in (
             lambda w: w.mul_(1.5),
@@ -358,9 +359,9 @@ def test_frozen_weights_are_packed_and_never_stale():
         ):
             model(x)
             write(model.a.weight)
-            assert torch.equal(model(x), copy.deepcopy(model)(x))
+            torch.testing.assert_close(model(x), copy.deepcopy(model)(x))
         model.load_state_dict(Net().state_dict())
-        assert torch.equal(model(x), copy.deepcopy(model)(x))
+        torch.testing.assert_close(model(x), copy.deepcopy(model)(x))
         im2col.torch.unfreeze(model)
         assert im2col.torch.stats()["frozen"] == 0
         im2col.torch.freeze(model)
@@ -380,4 +381,4 @@ def test_frozen_weights_train_right():
                 gradients(network, x)
                 optimizer.step()
     for a, b in zip(model.parameters(), twin.parameters()):
-        assert torch.equal(a, b)
+        torch.testing.assert_close(a, b)

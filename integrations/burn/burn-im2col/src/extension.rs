@@ -69,7 +69,7 @@ fn gradients<B: Im2col>(
     asked: [bool; 2],
     product: Product,
 ) -> [Option<FloatTensor<B>>; 2] {
-    let of = |pass, a, b| B::im2col_product(a, b, product.with_pass(pass));
+    let of = |pass, a, b| B::im2col_product(a, b, product.with_pass(pass).tracked());
     let of_a = asked[0].then(|| {
         let (b, grad) = (b.clone(), grad.clone());
         match product.pass() {
@@ -144,7 +144,7 @@ impl<B: Im2col, C: CheckpointStrategy> Im2col for Autodiff<B, C> {
         b: FloatTensor<Self>,
         product: Product,
     ) -> FloatTensor<Self> {
-        let run = |a: FloatTensor<Self>, b: FloatTensor<Self>| {
+        let run = |a: FloatTensor<Self>, b: FloatTensor<Self>, product| {
             B::im2col_product(a.into_primitive(), b.into_primitive(), product)
         };
         let nodes = [a.node(), b.node()];
@@ -152,9 +152,9 @@ impl<B: Im2col, C: CheckpointStrategy> Im2col for Autodiff<B, C> {
         match prepared.compute_bound().stateful() {
             OpsKind::Tracked(mut kept) => {
                 let state = (kept.checkpoint(&a), kept.checkpoint(&b), product);
-                kept.finish(state, run(a, b))
+                kept.finish(state, run(a, b, product.tracked()))
             }
-            OpsKind::UnTracked(plain) => plain.finish(run(a, b)),
+            OpsKind::UnTracked(plain) => plain.finish(run(a, b, product)),
         }
     }
 
@@ -164,18 +164,18 @@ impl<B: Im2col, C: CheckpointStrategy> Im2col for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         product: Product,
     ) -> FloatTensor<Self> {
-        let run = |a: FloatTensor<Self>, b: FloatTensor<Self>, bias: FloatTensor<Self>| {
-            let (a, b) = (a.into_primitive(), b.into_primitive());
-            B::im2col_product_with_bias(a, b, bias.into_primitive(), product)
+        let run = |[a, b, bias]: [FloatTensor<Self>; 3], product| {
+            let [a, b, bias] = [a, b, bias].map(|tensor| tensor.into_primitive());
+            B::im2col_product_with_bias(a, b, bias, product)
         };
         let nodes = [a.node(), b.node(), bias.node()];
         let prepared = <Differentiable as Backward<B, 3>>::prepare::<C>(Differentiable, nodes);
         match prepared.compute_bound().stateful() {
             OpsKind::Tracked(mut kept) => {
                 let state = (kept.checkpoint(&a), kept.checkpoint(&b), product);
-                kept.finish(state, run(a, b, bias))
+                kept.finish(state, run([a, b, bias], product.tracked()))
             }
-            OpsKind::UnTracked(plain) => plain.finish(run(a, b, bias)),
+            OpsKind::UnTracked(plain) => plain.finish(run([a, b, bias], product)),
         }
     }
 }

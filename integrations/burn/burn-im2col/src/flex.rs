@@ -1,30 +1,54 @@
-//! im2col's calls on Flex's tensors. Nothing here needs the rest of this crate but [`Product`]: a feature of burn-flex
-//! could call it from its hooks as it is.
+//! im2col's calls on Flex's tensors. Nothing here needs the rest of this crate but [`Product`] and `frozen`: a feature
+//! of burn-flex could call it from its hooks as it is.
 
+use crate::frozen::Frozen;
 use crate::{Pass, Product};
 use burn::backend::Element;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
-use im2col::{Params, Plan, Plans};
+use im2col::{Error, Options, Params, Plan, Plans};
 use std::sync::{Arc, LazyLock};
+
+/// What is kept between calls, for one type of elements: all of bounded size, and shared by all threads.
+struct Kept<T: Copy + 'static> {
+    plans: LazyLock<Plans<T>>,
+    /// Those for weights that are packed.
+    inference: LazyLock<Plans<T>>,
+    frozen: Frozen<T>,
+}
+
+impl<T: im2col::Element> Kept<T> {
+    const fn new() -> Self {
+        let inference = || Plans::with(Options::default().inference(), Plans::<T>::BOUND);
+        Self {
+            plans: LazyLock::new(Plans::new),
+            inference: LazyLock::new(inference),
+            frozen: Frozen::new(),
+        }
+    }
+}
 
 /// The element types: `f32` and `f64`.
 trait Real: im2col::Element + Element + bytemuck::Pod {
-    /// The plan of a layer, from a bounded cache that all threads share.
-    fn plan(params: &Params) -> Result<Arc<Plan<Self>>, im2col::Error>;
+    fn kept() -> &'static Kept<Self>;
+
+    /// The plan of a layer.
+    fn plan(params: &Params) -> Result<Arc<Plan<Self>>, Error> {
+        Self::kept().plans.get(params)
+    }
 }
 
 impl Real for f32 {
-    fn plan(params: &Params) -> Result<Arc<Plan<Self>>, im2col::Error> {
-        static PLANS: LazyLock<Plans<f32>> = LazyLock::new(Plans::new);
-        PLANS.get(params)
+    fn kept() -> &'static Kept<f32> {
+        static KEPT: Kept<f32> = Kept::new();
+        &KEPT
     }
 }
 
 impl Real for f64 {
-    fn plan(params: &Params) -> Result<Arc<Plan<Self>>, im2col::Error> {
-        static PLANS: LazyLock<Plans<f64>> = LazyLock::new(Plans::new);
-        PLANS.get(params)
+    fn kept() -> &'static Kept<f64> {
+        static KEPT: Kept<f64> = Kept::new();
+        &KEPT
     }
 }
 
@@ -65,24 +89,56 @@ fn product_of<T: Real>(
     bias: Option<FlexTensor>,
 ) -> FlexTensor {
     let (a, b, bias) = (dense(a), dense(b), bias.map(dense));
-    let (a, b, bias) = (elements::<T>(&a), elements::<T>(&b), bias.as_ref().map(elements::<T>));
+    let bias = bias.as_ref().map(elements::<T>);
     let shape = product.shape();
-    let pixels: usize = shape[2..].iter().product();
     assert!(bias.is_none_or(|bias| bias.len() == shape[1]), "a bias of {} elements", shape[1]);
-    let mut out = vec![<T as im2col::Element>::ZERO; shape.num_elements()];
-    let done = T::plan(product.params()).and_then(|plan| match (product.pass(), bias) {
-        (Pass::Forward, bias) => plan.forward(a, b).maybe_bias(bias).run(&mut out),
-        (Pass::BackwardData, None) => plan.backward_data(a, b).run(&mut out),
-        (Pass::BackwardData, Some(bias)) => {
-            for (pixels, &bias) in out.chunks_exact_mut(pixels.max(1)).zip(bias.iter().cycle()) {
-                pixels.fill(bias);
-            }
-            plan.backward_data(a, b).accumulate().run(&mut out)
+    let (x, y) = (elements::<T>(&a), elements::<T>(&b));
+    let params = product.params();
+    let done = match (product.pass(), bias) {
+        (Pass::Forward, bias) if product.is_tracked() => {
+            T::plan(params).and_then(|plan| plan.forward(x, y).maybe_bias(bias).into_vec())
         }
-        (Pass::BackwardWeight, _) => plan.backward_weight(a, b).run(&mut out),
-    });
-    done.unwrap_or_else(|error| panic!("{error}"));
-    tensor(out, shape)
+        (Pass::Forward, bias) => forward(params, x, &b, bias),
+        (Pass::BackwardData, None) => {
+            T::plan(params).and_then(|plan| plan.backward_data(x, y).into_vec())
+        }
+        (Pass::BackwardData, Some(bias)) => {
+            let mut out = in_all_pixels(bias, &shape);
+            let plan = T::plan(params);
+            plan.and_then(|plan| plan.backward_data(x, y).accumulate().run(&mut out)).map(|()| out)
+        }
+        (Pass::BackwardWeight, _) => {
+            T::plan(params).and_then(|plan| plan.backward_weight(x, y).into_vec())
+        }
+    };
+    tensor(done.unwrap_or_else(|error| panic!("{error}")), shape)
+}
+
+/// A forward product without gradients. A weight that comes again is packed from then on.
+fn forward<T: Real>(
+    params: &Params,
+    input: &[T],
+    weight: &FlexTensor,
+    bias: Option<&[T]>,
+) -> Result<Vec<T>, Error> {
+    let Kept { inference, frozen, .. } = T::kept();
+    let elements = elements::<T>(weight);
+    let start = weight.layout().start_offset();
+    let plan = inference.get(params)?;
+    match frozen.packed(&plan, weight, start, elements)? {
+        Some(packed) => plan.forward(input, &*packed).maybe_bias(bias).into_vec(),
+        None => T::plan(params)?.forward(input, elements).maybe_bias(bias).into_vec(),
+    }
+}
+
+/// What a transposed layer's output starts from: the bias of its channel in each pixel.
+fn in_all_pixels<T: Real>(bias: &[T], shape: &Shape) -> Vec<T> {
+    let pixels: usize = shape[2..].iter().product();
+    let mut out = Vec::with_capacity(shape.num_elements());
+    for _image in 0..shape[0] {
+        bias.iter().for_each(|&bias| out.extend(std::iter::repeat_n(bias, pixels)));
+    }
+    out
 }
 
 fn bias_gradient_of<T: Real>(grad: FlexTensor) -> FlexTensor {

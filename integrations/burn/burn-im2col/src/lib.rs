@@ -31,6 +31,7 @@
 
 mod extension;
 pub mod flex;
+mod frozen;
 pub mod nn;
 mod product;
 

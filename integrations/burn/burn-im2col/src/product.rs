@@ -28,6 +28,7 @@ pub struct Product {
     /// Spatial sizes of the convolution's output.
     output: [usize; MAX_AXES],
     pass: Pass,
+    tracked: bool,
 }
 
 impl Product {
@@ -80,7 +81,7 @@ impl Product {
         let shape = im2col::Shape::new(params).ok()?;
         let mut output = [1; MAX_AXES];
         output.iter_mut().zip(shape.axes()).for_each(|(size, axis)| *size = axis.output);
-        Some(Self { params, output, pass })
+        Some(Self { params, output, pass, tracked: false })
     }
 
     /// A layer's input and weight in the order of its product's arguments.
@@ -94,6 +95,16 @@ impl Product {
     /// Another product of the same layer: a gradient of this one.
     pub fn with_pass(self, pass: Pass) -> Self {
         Self { pass, ..self }
+    }
+
+    /// The same product, of tensors whose gradients will be asked for: its weight will be another the next time.
+    pub fn tracked(self) -> Self {
+        Self { tracked: true, ..self }
+    }
+
+    /// Whether gradients will be asked for.
+    pub fn is_tracked(&self) -> bool {
+        self.tracked
     }
 
     /// The layer that im2col plans.

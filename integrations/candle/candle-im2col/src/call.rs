@@ -3,26 +3,44 @@
 use crate::Activation;
 use crate::op::Pass;
 use candle_core::{CpuStorage, Error, Layout, Result, WithDType, bail};
-use im2col::{Element, Params, Plan, Plans, Shape};
+use im2col::{Element, Options, PackedWeight, Params, Plan, Plans, Shape};
 use std::sync::{Arc, LazyLock};
+
+/// What is kept between calls for one type of elements: plans, of bounded number, shared by all threads.
+pub(crate) struct Kept<T: 'static> {
+    plans: LazyLock<Plans<T>>,
+    /// Those for weights that are packed.
+    inference: LazyLock<Plans<T>>,
+}
+
+impl<T: Element> Kept<T> {
+    const fn new() -> Self {
+        let inference = || Plans::with(Options::default().inference(), Plans::<T>::BOUND);
+        Self { plans: LazyLock::new(Plans::new), inference: LazyLock::new(inference) }
+    }
+}
 
 /// The element types: `f32` and `f64`.
 pub(crate) trait Real: Element + WithDType {
-    /// The plan of a layer, from a cache that all threads share.
-    fn plan(params: &Params) -> Result<Arc<Plan<Self>>>;
+    fn kept() -> &'static Kept<Self>;
+
+    /// The plan of a layer.
+    fn plan(params: &Params) -> Result<Arc<Plan<Self>>> {
+        Self::kept().plans.get(params).map_err(Error::wrap)
+    }
 }
 
 impl Real for f32 {
-    fn plan(params: &Params) -> Result<Arc<Plan<Self>>> {
-        static PLANS: LazyLock<Plans<f32>> = LazyLock::new(Plans::new);
-        PLANS.get(params).map_err(Error::wrap)
+    fn kept() -> &'static Kept<f32> {
+        static KEPT: Kept<f32> = Kept::new();
+        &KEPT
     }
 }
 
 impl Real for f64 {
-    fn plan(params: &Params) -> Result<Arc<Plan<Self>>> {
-        static PLANS: LazyLock<Plans<f64>> = LazyLock::new(Plans::new);
-        PLANS.get(params).map_err(Error::wrap)
+    fn kept() -> &'static Kept<f64> {
+        static KEPT: Kept<f64> = Kept::new();
+        &KEPT
     }
 }
 
@@ -47,35 +65,64 @@ pub(crate) fn run<T: Real>(
     activation: Activation,
 ) -> Result<CpuStorage> {
     let plan = T::plan(params)?;
-    let shape = plan.shape();
     let (a, b) = (dense::<T>(a)?, dense::<T>(b)?);
     let bias = bias.map(dense::<T>).transpose()?;
-    let zeros = |len| vec![<T as Element>::ZERO; len];
-    let (out, done) = match pass {
+    let out = match pass {
         Pass::Forward => {
-            let mut output = zeros(shape.output_len());
-            let call = plan.forward(a, b).maybe_bias(bias).activation(elements(activation));
-            let done = call.run(&mut output);
-            (output, done)
+            let activation = elements(activation);
+            plan.forward(a, b).maybe_bias(bias).activation(activation).into_vec()
         }
-        Pass::BackwardData => {
-            let mut grad_input = zeros(shape.input_len());
-            let mut call = plan.backward_data(a, b);
-            if let Some(bias) = bias {
-                spread(bias, shape, &mut grad_input)?;
-                call = call.accumulate();
+        Pass::BackwardData => match bias {
+            None => plan.backward_data(a, b).into_vec(),
+            Some(bias) => {
+                let mut grad_input = in_all_pixels(bias, plan.shape())?;
+                let done = plan.backward_data(a, b).accumulate().run(&mut grad_input);
+                done.map(|()| grad_input)
             }
-            let done = call.run(&mut grad_input);
-            (grad_input, done)
-        }
-        Pass::BackwardWeight => {
-            let mut grad_weight = zeros(shape.weight_len());
-            let done = plan.backward_weight(a, b).run(&mut grad_weight);
-            (grad_weight, done)
-        }
+        },
+        Pass::BackwardWeight => plan.backward_weight(a, b).into_vec(),
     };
-    done.map_err(Error::wrap)?;
-    Ok(T::to_cpu_storage_owned(out))
+    Ok(T::to_cpu_storage_owned(out.map_err(Error::wrap)?))
+}
+
+/// Some elements from all parts of a weight, in different columns of it.
+fn sample<T: Real>(weight: &[T]) -> impl Iterator<Item = T> {
+    weight.iter().copied().step_by(weight.len() / 64 | 1)
+}
+
+/// A weight packed for a plan of its layer's forward pass.
+pub(crate) struct Packed<T: Copy + 'static> {
+    plan: Arc<Plan<T>>,
+    weight: PackedWeight<T>,
+    sample: Vec<T>,
+}
+
+impl<T: Real> Packed<T> {
+    pub(crate) fn new(params: &Params, weight: Stored<'_>) -> Result<Self> {
+        let plan = T::kept().inference.get(params).map_err(Error::wrap)?;
+        let elements = dense(weight)?;
+        let weight = plan.pack_weight(im2col::Pass::Forward, elements);
+        let sample = sample(elements).collect();
+        Ok(Self { plan, weight: weight.map_err(Error::wrap)?, sample })
+    }
+
+    /// Whether some elements of a weight are still what they were when it was packed.
+    pub(crate) fn looks_like(&self, weight: Stored<'_>) -> Result<bool> {
+        Ok(sample(dense::<T>(weight)?).eq(self.sample.iter().copied()))
+    }
+
+    /// The forward pass.
+    pub(crate) fn run(
+        &self,
+        input: Stored<'_>,
+        bias: Option<Stored<'_>>,
+        activation: Activation,
+    ) -> Result<CpuStorage> {
+        let bias = bias.map(dense::<T>).transpose()?;
+        let call = self.plan.forward(dense(input)?, &self.weight).maybe_bias(bias);
+        let output = call.activation(elements(activation)).into_vec();
+        Ok(T::to_cpu_storage_owned(output.map_err(Error::wrap)?))
+    }
 }
 
 fn elements<T: Real>(activation: Activation) -> im2col::Activation<T> {
@@ -87,15 +134,18 @@ fn elements<T: Real>(activation: Activation) -> im2col::Activation<T> {
     }
 }
 
-/// What the output of a transposed layer starts from: the bias in all pixels. That output is the convolution's
-/// `grad_input`.
-fn spread<T: Real>(bias: &[T], shape: &Shape, output: &mut [T]) -> Result<()> {
+/// What a transposed layer's output starts from: the bias of its channel in each pixel. That output is the
+/// convolution's `grad_input`.
+fn in_all_pixels<T: Real>(bias: &[T], shape: &Shape) -> Result<Vec<T>> {
     if bias.len() != shape.in_channels() {
         bail!("the bias has {} elements: this layer wants {}", bias.len(), shape.in_channels())
     }
-    let channels = output.chunks_exact_mut(shape.input_pixels().max(1));
-    channels.zip(bias.iter().cycle()).for_each(|(pixels, &bias)| pixels.fill(bias));
-    Ok(())
+    let pixels = shape.input_pixels();
+    let mut output = Vec::with_capacity(shape.input_len());
+    for _image in 0..shape.batch() {
+        bias.iter().for_each(|&bias| output.extend(std::iter::repeat_n(bias, pixels)));
+    }
+    Ok(output)
 }
 
 /// The gradient of a bias: `grad_output` `[batch, channels, pixels]` summed over images and pixels.

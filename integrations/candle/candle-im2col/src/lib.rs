@@ -21,6 +21,7 @@
 //! Programs written against `candle-nn` need no change but a line of Cargo.toml: see `im2col-candle-nn`.
 
 mod call;
+mod frozen;
 #[cfg(feature = "nn")]
 pub mod nn;
 mod op;
@@ -32,6 +33,7 @@ mod tests;
 pub use options::{Activation, ConvOptions, ConvTransposeOptions};
 
 use candle_core::{DType, Result, Tensor, bail};
+use frozen::Frozen;
 use im2col::{MAX_AXES, Params};
 use op::{Pass, Product};
 
@@ -125,6 +127,17 @@ fn conv<const AXES: usize>(
     bias: Option<&Tensor>,
     options: &ConvOptions<AXES>,
 ) -> Result<Tensor> {
+    conv_of(input, weight, bias, options, None)
+}
+
+/// A convolution whose weight may be kept packed, where it is a layer's that nothing tracks.
+fn conv_of<const AXES: usize>(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    options: &ConvOptions<AXES>,
+    frozen: Option<&Frozen>,
+) -> Result<Tensor> {
     check_ranks::<AXES>(input, weight)?;
     if !takes(input) {
         return options.activation.of(other::conv(input, weight, bias, options)?);
@@ -148,6 +161,9 @@ fn conv<const AXES: usize>(
     let tracked = [Some(input), Some(weight), bias].into_iter().flatten().any(Tensor::track_op);
     if !tracked {
         product.activation = options.activation;
+    }
+    if let Some(frozen) = frozen.filter(|_| !tracked && weight.dtype() == input.dtype()) {
+        return frozen.forward(product, input, weight, bias);
     }
     let output = match bias {
         Some(bias) => product.with_bias(input, weight, bias)?,

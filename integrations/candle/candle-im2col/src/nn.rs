@@ -1,6 +1,10 @@
 //! candle-nn's convolution layers: the same names, constructors, variables and accessors, computed by im2col where it
 //! [takes](crate::takes) the input and by candle-nn elsewhere.
 //!
+//! Where nothing is tracked (weights of a `VarBuilder` over tensors or files, not over a `VarMap`), a convolution keeps
+//! its weight packed from its first use on, beside the tensor. A step of an optimizer that writes into the tensor is
+//! noticed, as it changes most elements; who changes a few in place (`Tensor::slice_set`) makes the layer anew.
+//!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};
 //! use candle_im2col::nn::{Conv2dConfig, conv2d};
@@ -14,6 +18,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+use crate::frozen::Frozen;
 use crate::{ConvOptions, ConvTransposeOptions};
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{BatchNorm, VarBuilder};
@@ -28,39 +33,42 @@ macro_rules! layer {
     ($(#[$doc:meta])* $layer:ident, $config:ident, $new:ident, $new_no_bias:ident, $forward:path, $options:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $layer(candle_nn::$layer);
+        pub struct $layer {
+            layer: candle_nn::$layer,
+            frozen: Frozen,
+        }
 
         impl $layer {
             /// The layer of these tensors.
             pub fn new(weight: Tensor, bias: Option<Tensor>, config: $config) -> Self {
-                Self(candle_nn::$layer::new(weight, bias, config))
+                candle_nn::$layer::new(weight, bias, config).into()
             }
 
             /// Stride, padding and the rest.
             pub fn config(&self) -> &$config {
-                self.0.config()
+                self.layer.config()
             }
 
             /// The weight.
             pub fn weight(&self) -> &Tensor {
-                self.0.weight()
+                self.layer.weight()
             }
 
             /// The bias, where there is one.
             pub fn bias(&self) -> Option<&Tensor> {
-                self.0.bias()
+                self.layer.bias()
             }
         }
 
         impl From<candle_nn::$layer> for $layer {
             fn from(layer: candle_nn::$layer) -> Self {
-                Self(layer)
+                Self { layer, frozen: Frozen::default() }
             }
         }
 
         impl From<$layer> for candle_nn::$layer {
             fn from(layer: $layer) -> Self {
-                layer.0
+                layer.layer
             }
         }
 
@@ -68,9 +76,9 @@ macro_rules! layer {
             fn forward(&self, input: &Tensor) -> Result<Tensor> {
                 match $options(self.config()) {
                     Some(options) if crate::takes(input) => {
-                        $forward(input, self.weight(), self.bias(), &options)
+                        $forward(input, self.weight(), self.bias(), &options, &self.frozen)
                     }
-                    _ => self.0.forward(input),
+                    _ => self.layer.forward(input),
                 }
             }
         }
@@ -86,7 +94,8 @@ macro_rules! layer {
             config: $config,
             vb: VarBuilder,
         ) -> Result<$layer> {
-            candle_nn::conv::$new(in_channels, out_channels, kernel_size, config, vb).map($layer)
+            candle_nn::conv::$new(in_channels, out_channels, kernel_size, config, vb)
+                .map($layer::from)
         }
 
         /// The layer without a bias.
@@ -101,28 +110,28 @@ macro_rules! layer {
             vb: VarBuilder,
         ) -> Result<$layer> {
             candle_nn::conv::$new_no_bias(in_channels, out_channels, kernel_size, config, vb)
-                .map($layer)
+                .map($layer::from)
         }
     };
 }
 
 layer!(
     /// A convolution over one axis.
-    Conv1d, Conv1dConfig, conv1d, conv1d_no_bias, crate::conv1d, conv1d_options
+    Conv1d, Conv1dConfig, conv1d, conv1d_no_bias, conv, conv1d_options
 );
 layer!(
     /// A convolution over two axes.
-    Conv2d, Conv2dConfig, conv2d, conv2d_no_bias, crate::conv2d, conv2d_options
+    Conv2d, Conv2dConfig, conv2d, conv2d_no_bias, conv, conv2d_options
 );
 layer!(
     /// A transposed convolution over one axis.
     ConvTranspose1d, ConvTranspose1dConfig, conv_transpose1d, conv_transpose1d_no_bias,
-    crate::conv_transpose1d, transpose1d_options
+    conv_transpose, transpose1d_options
 );
 layer!(
     /// A transposed convolution over two axes.
     ConvTranspose2d, ConvTranspose2dConfig, conv_transpose2d, conv_transpose2d_no_bias,
-    crate::conv_transpose2d, transpose2d_options
+    conv_transpose, transpose2d_options
 );
 
 impl Conv2d {
@@ -131,8 +140,28 @@ impl Conv2d {
     /// # Errors
     /// Where the batch norm has no weight and bias.
     pub fn absorb_bn(&self, bn: &BatchNorm) -> Result<Self> {
-        self.0.absorb_bn(bn).map(Self)
+        self.layer.absorb_bn(bn).map(Self::from)
     }
+}
+
+fn conv<const AXES: usize>(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    options: &ConvOptions<AXES>,
+    frozen: &Frozen,
+) -> Result<Tensor> {
+    crate::conv_of(input, weight, bias, options, Some(frozen))
+}
+
+fn conv_transpose<const AXES: usize>(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    options: &ConvTransposeOptions<AXES>,
+    _frozen: &Frozen,
+) -> Result<Tensor> {
+    crate::conv_transpose(input, weight, bias, options)
 }
 
 fn conv1d_options(config: &Conv1dConfig) -> Option<ConvOptions<1>> {

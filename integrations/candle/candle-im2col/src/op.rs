@@ -46,7 +46,7 @@ impl Product {
     }
 
     /// The shape of the result.
-    fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         let p = &self.params;
         let (channels, sizes) = match self.pass {
             Pass::Forward => ([p.batch, p.out_channels], &self.output),
