@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation::relu};
 use nn::conv::{Conv2d, Conv2dConfig};
 use nn::pool::{MaxPool2d, MaxPool2dConfig};
-use nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use nn::{BatchNorm, BatchNormConfig, Initializer, Linear, LinearConfig, PaddingConfig2d};
 
 /// A convolution without bias, its batch norm, and perhaps a ReLU.
 #[derive(Module, Debug)]
@@ -19,11 +19,14 @@ impl ConvNorm {
     /// Of sizes `[input channels, output channels, kernel, stride, groups]`.
     fn new([c, k, kernel, stride, groups]: [usize; 5], relu: bool, device: &Device) -> Self {
         let side = kernel / 2;
+        // So that what a deep net gives depends on its images before the norms have seen any.
+        let initializer = Initializer::KaimingNormal { gain: 2f64.sqrt(), fan_out_only: false };
         let conv = Conv2dConfig::new([c, k], [kernel, kernel])
             .with_stride([stride, stride])
             .with_groups(groups)
             .with_padding(PaddingConfig2d::Explicit(side, side, side, side))
-            .with_bias(false);
+            .with_bias(false)
+            .with_initializer(initializer);
         Self { conv: conv.init(device), norm: BatchNormConfig::new(k).init(device), relu }
     }
 
