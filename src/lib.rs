@@ -37,30 +37,110 @@
 //! Layers have one, two or three spatial axes, any stride, dilation, padding on each side ([`PaddingMode`]) and groups.
 //! Elements are `f32` or `f64`, tensors lie channels first or channels last ([`Layout`]).
 //!
-//! # Where to begin
+//! # Inference
 //!
-//! - **Inference.** [`Conv2d`] (or [`Conv1d`], [`Conv3d`], [`ConvTranspose2d`]) describes a layer, and `plan` checks it
-//!   and chooses how to compute. Pack the weights once with [`Plan::pack_weight`], and let bias, residual and activation
-//!   ride along with the store: [`Forward`].
-//! - **Training.** [`Plan::backward_weight`] and [`Plan::backward_data`] overwrite their gradients, or add to them with
-//!   `accumulate`. With `mask` they read the gradient through the layer's activation, and `grad_bias` gives that of the bias as well.
-//! - **Varying batches.** [`Plan::with_batch`] and [`Plan::with_input`] cost a fraction of a plan and keep its schedules; an image
-//!   has the same bits in a batch of any size.
-//! - **Your own framework.** [`Params`], [`Shape`] and [`Plan::new`] take sizes as numbers, for any number of axes; a
-//!   [`Shape`] is `Copy`, `Eq` and `Hash`, so that it can be the key of a cache of plans. A call allocates nothing if it is
-//!   lent [`Plan::scratch_len`] elements, and it runs on the [`Executor`] that it is lent.
-//! - **Your own kernel.** The feature `testing` has a kit of property tests; [`mod@reference`] holds the loops that
-//!   judge everything, and [`Shape::patches`] says which input element each element of cols is. [`im2col()`] and
-//!   [`col2im()`] write cols out, and add it up.
-//! - **Numbers.** By default every element keeps a proven bound. [`Accuracy`] allows Winograd's algorithms, which are
-//!   faster and less exact. The same plan gives the same bits at any number of threads.
-//! - **Tuning.** [`Plan::explain`] says what was chosen. The variable `IM2COL_ISA` lowers the instruction set.
+//! [`Conv2d`] (or [`Conv1d`], [`Conv3d`], [`ConvTranspose2d`]) describes a layer; `plan` checks it and chooses how to
+//! compute. Say that the plan is for inference, pack the weights once, and let the call add the bias and apply the
+//! activation as it stores its sums:
+//!
+//! ```
+//! use im2col::{Activation, Conv2d, Pass};
+//! let layer = Conv2d::<f32>::new([1, 3, 8, 8], [4, 3, 3, 3]).same().activation(Activation::Relu);
+//! let layer = layer.inference().plan()?;
+//! let packed = layer.pack_weight(Pass::Forward, &[0.5; 4 * 3 * 9])?;
+//! let mut output = vec![0.0; layer.shape().output_len()];
+//! layer.forward(&[1.0; 3 * 8 * 8], &packed).bias(&[0.1; 4]).run(&mut output)?;
+//!
+//! // Another batch: the same packed weights.
+//! let layer = layer.with_batch(5)?;
+//! let mut output = vec![0.0; layer.shape().output_len()];
+//! layer.forward(&[1.0; 5 * 3 * 8 * 8], &packed).bias(&[0.1; 4]).run(&mut output)?;
+//! # Ok::<(), im2col::Error>(())
+//! ```
+//!
+//! [`Plan::with_batch`] and [`Plan::with_input`] cost a fraction of a plan, and an image has the same bits in a batch of any
+//! size. [`fold_batch_norm`] makes a trained normalisation a part of the weights.
+//!
+//! # Training
+//!
+//! The backward calls overwrite their gradients, or add to them with `accumulate`. With `mask` they read the gradient
+//! through the layer's fused activation, and `grad_bias` gives the bias's gradient in the same call. A step of gradient descent:
+//!
+//! ```
+//! use im2col::{Activation, Conv1d};
+//! let layer = Conv1d::<f32>::new([1, 1, 4], [1, 1, 2]).activation(Activation::Relu).plan()?;
+//! let (input, target, rate) = ([1.0, 2.0, 3.0, 4.0], [3.0, 5.0, 7.0], 0.02);
+//! let (mut weight, mut bias) = ([0.5, 0.5], [0.0]);
+//! let (mut output, mut grad_weight, mut grad_bias) = ([0.0; 3], [0.0; 2], [0.0]);
+//! for _ in 0..200 {
+//!     layer.forward(&input, &weight).bias(&bias).run(&mut output)?;
+//!     // The gradient of half the sum of the squared differences.
+//!     let grad_output: Vec<f32> = output.iter().zip(target).map(|(y, t)| y - t).collect();
+//!     let call = layer.backward_weight(&input, &grad_output).mask(&output);
+//!     call.grad_bias(&mut grad_bias).run(&mut grad_weight)?;
+//!     weight.iter_mut().zip(grad_weight).for_each(|(w, dw)| *w -= rate * dw);
+//!     bias[0] -= rate * grad_bias[0];
+//! }
+//! assert!(output.iter().zip(target).all(|(y, t)| (y - t).abs() < 0.1));
+//! # Ok::<(), im2col::Error>(())
+//! ```
+//!
+//! [`Plan::backward_data`] gives the gradient that the layer before receives.
+//!
+//! # Your own framework
+//!
+//! [`Params`], [`Shape`] and [`Plan::new`] take sizes as numbers, for any number of axes; [`Plans`] keeps plans by their
+//! `Params`. A call allocates nothing if it is lent [`Plan::scratch_len`] elements, it runs on the [`Executor`] that it is
+//! lent, and it writes to uninitialised memory ([`Output`]) as well:
+//!
+//! ```
+//! # #[cfg(feature = "std")] {
+//! use im2col::{Params, Pass, Plans, Serial};
+//! let plans = Plans::<f32>::new();
+//! let params = Params { in_channels: 3, out_channels: 4, input: [8, 8, 1], kernel: [3, 3, 1], ..Params::default() };
+//! let plan = plans.get(&params)?;
+//! let mut scratch = vec![0.0; plan.scratch_len(Pass::Forward)];
+//! let mut output = Vec::with_capacity(plan.shape().output_len());
+//! let call = plan.forward(&[1.0; 3 * 8 * 8], &[0.5; 4 * 3 * 9]).scratch(&mut scratch).executor(&Serial);
+//! call.run(&mut output.spare_capacity_mut()[..plan.shape().output_len()])?;
+//! # }
+//! # Ok::<(), im2col::Error>(())
+//! ```
+//!
+//! # Your own kernel
+//!
+//! The feature `testing` has a kit of property tests. [`mod@reference`] holds the plain loops that every result is
+//! compared with, [`Shape::patches`] says which element of the input each element of cols is, and [`im2col()`] and
+//! [`col2im()`] write cols to memory and add it up:
+//!
+//! ```
+//! use im2col::{Conv2d, Write, col2im, im2col};
+//! // Four pixels of four taps each.
+//! let shape = Conv2d::<f32>::new([1, 1, 3, 3], [1, 1, 2, 2]).shape()?;
+//! let image = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+//! let (mut cols, mut sums) = (vec![0.0; shape.cols_len()?], [0.0; 9]);
+//! im2col(&shape, &image, &mut cols)?;
+//! col2im(&shape, &cols, &mut sums, Write::Overwrite)?;
+//! assert_eq!(sums[4], 4.0 * image[4]); // the middle belongs to all four
+//! # Ok::<(), im2col::Error>(())
+//! ```
+//!
+//! # Numerics
+//!
+//! By default every element keeps a proven bound, and whole numbers whose sums stay below 2²⁴ are exact in `f32`. [`Accuracy`]
+//! allows Winograd's algorithms, which are faster and less exact. The same plan gives the same bits at any number of threads.
+//!
+//! # Tuning
+//!
+//! [`Plan::explain`] says in words what was chosen, and [`Plan::schedule`] as data that can be kept, printed and
+//! [given back](Plan::with_schedule). The environment variable `IM2COL_ISA` lowers the instruction set. In debug builds of
+//! your program let cargo optimise this crate: the README has the three lines.
 //!
 //! # Habits from torch
 //!
 //! Sizes, strides, padding, dilation and groups mean what they mean in torch. Weights are `[K, C/groups, R, S]` channels
-//! first, and `[K, R, S, C/groups]` channels last. Padding may differ on each side. Results are written into
-//! slices of the caller's; nothing is returned.
+//! first, and `[K, R, S, C/groups]` channels last. Padding may differ on each side. Sizes are always given in torch's order,
+//! batch and channels first, whichever way the tensors lie. Results are written into the slice that `run` is given.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

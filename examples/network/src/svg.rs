@@ -6,7 +6,7 @@ const LINE: f64 = 18.0;
 const TOP: f64 = 62.0;
 const LEFT: f64 = 210.0;
 const WIDTH: f64 = 420.0;
-const RIGHT: f64 = 170.0;
+const RIGHT: f64 = 200.0;
 
 /// Light and dark, as the reader's system has it.
 const STYLE: &str = "
