@@ -1,6 +1,7 @@
 //! The function that a layer's outputs go through, where it is cheap enough to ride along.
 
 use crate::element::Element;
+use crate::error::Error;
 
 /// What `forward` does to each output as it stores it.
 ///
@@ -20,12 +21,22 @@ pub enum Activation<T> {
     None,
     /// `max(0, x)`; NaN stays NaN.
     Relu,
-    /// `x` kept between the two; NaN stays NaN. `Clamp(0.0, 6.0)` is ReLU6.
+    /// `x` kept between the two, of which the first is the lower; NaN stays NaN. `Clamp(0.0, 6.0)` is ReLU6.
     #[doc(alias("relu6", "hardtanh"))]
     Clamp(T, T),
 }
 
 impl<T: Element> Activation<T> {
+    /// It, if something is between its bounds.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        match self.bounds() {
+            Some([low, high]) if low <= high => Ok(self),
+            // Bounds in the wrong order, or NaN.
+            Some(_) => Err(Error::Clamp),
+            None => Ok(self),
+        }
+    }
+
     /// The lowest and the highest output, if any.
     pub(crate) fn bounds(self) -> Option<[T; 2]> {
         match self {

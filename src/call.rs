@@ -103,6 +103,9 @@ impl<T: Element> OverTaps<'_, T> {
             Pass::Forward => (shape.input_len(), shape.output_len(), shape.out_channels()),
             _ => (shape.output_len(), shape.input_len(), shape.in_channels()),
         };
+        if plan.schedule(pass).is_none() {
+            return Err(Error::NotPlanned { pass: self.called });
+        }
         let weights = self.weight.of(plan, pass, self.called)?;
         check_len(read, from, self.source.len())?;
         let mask = checked_mask(plan, self.mask, from, pass == Pass::Forward)?;
@@ -116,7 +119,7 @@ impl<T: Element> OverTaps<'_, T> {
         let epilogue = Epilogue {
             bias: self.bias,
             residual: self.residual.map(|residual| Residual::new(residual, output)),
-            clamp: self.activation.bounds(),
+            clamp: self.activation.checked()?.bounds(),
             ..Epilogue::new(self.accumulate)
         };
         let source = self.source;

@@ -152,6 +152,7 @@ impl<T: Element, const AXES: usize> Conv<T, AXES> {
     /// assert_eq!(conv.output_shape()?, [1, 1, 7, 8]);
     /// # Ok::<(), im2col::Error>(())
     /// ```
+    #[doc(alias("padding_same", "same_padding"))]
     pub fn same(mut self) -> Self {
         self.same = true;
         self

@@ -88,6 +88,21 @@ pub enum Error {
         /// The dilation of the axis.
         dilation: usize,
     },
+    /// A transposed layer's padding cuts off all of its output.
+    #[error(
+        "axis {axis}: the padding cuts {cut} elements off {padded} of the output: some must be left"
+    )]
+    NothingLeft {
+        /// Index of the spatial axis, outermost first.
+        axis: usize,
+        /// Elements that the padding cuts off, on both sides.
+        cut: usize,
+        /// Elements of the output without padding.
+        padded: usize,
+    },
+    /// The lower bound of a clamp is above the upper one, or isn't a number.
+    #[error("nothing is between the bounds of the clamp: the lower must not be above the upper")]
+    Clamp,
     /// A size doesn't fit the address space.
     #[error("{size} is too large: it must fit the address space ({} bytes)", isize::MAX)]
     Overflow {

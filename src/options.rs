@@ -1,6 +1,7 @@
 //! What a plan is made with, beside the layer's sizes.
 
 use crate::kernel::Isa;
+use crate::pass::Pass;
 use core::fmt;
 
 /// How a plan computes its products.
@@ -70,6 +71,8 @@ pub struct Options {
     /// no tables in the plan, and the schedule is chosen for weights that were packed beforehand
     /// ([`Plan::pack_weight`](crate::Plan::pack_weight)).
     pub inference: bool,
+    /// Whether a transposed layer is made of the plan: its forward is this plan's backward_data.
+    pub(crate) transposed: bool,
 }
 
 impl Options {
@@ -91,6 +94,11 @@ impl Options {
     /// Plans `forward` alone, for [packed weights](Self::inference).
     pub fn inference(self) -> Self {
         Self { inference: true, ..self }
+    }
+
+    /// The pass that is planned for inference.
+    pub(crate) fn forward(&self) -> Pass {
+        if self.transposed { Pass::BackwardData } else { Pass::Forward }
     }
 }
 

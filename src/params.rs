@@ -11,6 +11,8 @@ pub const MAX_AXES: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 #[doc(alias("NCHW", "NHWC", "channels_last", "memory_format"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Layout {
     /// input `[N, C, spatial..]`, weight `[K, C/groups, kernel..]`, output `[N, K, spatial..]`.
     #[default]
@@ -27,8 +29,10 @@ pub enum Layout {
 /// there are any, are the bias, and gradients are zero. Every other size is at least 1.
 ///
 /// Name the sizes that a layer has and take the others from [`Params::default`], as in
-/// `Params { batch: 8, ..Params::default() }`: later versions may have more fields.
+/// `Params { batch: 8, ..Params::default() }`: later versions may have more fields. With the feature `serde`, fields that
+/// are missing from what is read are those of the default.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 pub struct Params {
     /// Number of spatial axes: 1, 2 or 3.
     pub axes: usize,

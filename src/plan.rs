@@ -102,9 +102,9 @@ impl<T: Element> Plan<T> {
     /// that as a [mask](BackwardData::mask), for which the plan keeps tables.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if there is no room for these.
+    /// [`Error::Clamp`] if there is nothing between its bounds, [`Error::OutOfMemory`] if there is no room for these tables.
     pub fn with_activation(mut self, activation: Activation<T>) -> Result<Self, Error> {
-        self.activation = activation;
+        self.activation = activation.checked()?;
         self.cut_into_blocks()
     }
 

@@ -10,7 +10,7 @@ use crate::kernel::Isa;
 use crate::options::{Accuracy, Algorithm, Options};
 use crate::packed::{PackedWeight, Weight};
 use crate::padding::PaddingMode;
-use crate::parallel::Executor;
+use crate::parallel::{DEFAULT, Executor};
 use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::shape::{Dims, Layout, MAX_AXES, Params, Shape};
@@ -163,6 +163,12 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
         self
     }
 
+    /// Plans `forward` alone: the backward passes are refused, and cost neither time nor memory.
+    pub fn inference(mut self) -> Self {
+        self.options.inference = true;
+        self
+    }
+
     /// What `forward` does to each output as it stores it; nothing if not set.
     pub fn activation(mut self, activation: Activation<T>) -> Self {
         self.activation = activation;
@@ -182,7 +188,8 @@ impl<T: Element, const AXES: usize> ConvTranspose<T, AXES> {
     /// # Errors
     /// [`Error`] names what was wrong, what was found and what is allowed.
     pub fn plan(self) -> Result<TransposedPlan<T>, Error> {
-        TransposedPlan::of(Plan::new(self.shape()?, self.options)?, self.activation)
+        let options = Options { transposed: true, ..self.options };
+        TransposedPlan::of(Plan::new(self.shape()?, options)?, self.activation)
     }
 
     /// The convolution's geometry.
@@ -238,8 +245,7 @@ fn output_size(p: &Params, output_padding: usize, axis: usize) -> Result<usize, 
         .and_then(|n| n.checked_add(1));
     let cut = p.pad_begin[axis].checked_add(p.pad_end[axis]);
     let (padded, cut) = padded.zip(cut).ok_or(overflow)?;
-    // Nothing left of the output is an axis of no elements.
-    padded.checked_sub(cut).filter(|&n| n > 0).ok_or(zero("output"))
+    padded.checked_sub(cut).filter(|&n| n > 0).ok_or(Error::NothingLeft { axis, cut, padded })
 }
 
 /// A transposed layer, checked: the convolution whose [`Plan::backward_data`] it is.
@@ -305,6 +311,7 @@ impl<T: Element> TransposedPlan<T> {
         output_padding: [usize; MAX_AXES],
         options: Options,
     ) -> Result<Self, Error> {
+        let options = Options { transposed: true, ..options };
         Self::of(Plan::new(shape_of(params, output_padding)?, options)?, Activation::None)
     }
 
@@ -428,7 +435,7 @@ impl<T: Element> TransposedPlan<T> {
     /// # Ok::<(), im2col::Error>(())
     /// ```
     pub fn pack_weight(&self, pass: Pass, weight: &[T]) -> Result<PackedWeight<T>, Error> {
-        self.conv.pack_weight(pass.mirror(), weight)
+        self.pack_weight_on(pass, weight, &DEFAULT)
     }
 
     /// As [`Plan::pack_weight_on`].
@@ -441,7 +448,11 @@ impl<T: Element> TransposedPlan<T> {
         weight: &[T],
         executor: &dyn Executor,
     ) -> Result<PackedWeight<T>, Error> {
-        self.conv.pack_weight_on(pass.mirror(), weight, executor)
+        self.conv.pack_weight_on(pass.mirror(), weight, executor).map_err(|error| match error {
+            // The convolution knows the pass by the other name.
+            Error::NotPlanned { .. } => Error::NotPlanned { pass },
+            error => error,
+        })
     }
 
     /// `output = activation(col2im(input · W) + bias + residual)`, as far as the call is given these.

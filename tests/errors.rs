@@ -3,8 +3,8 @@
 
 use im2col::testing::{Fill, Layer, PASSES, Tolerance, WRITES, numbers, plans};
 use im2col::{
-    Algorithm, Axis, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error, Layout,
-    Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
+    Activation, Algorithm, Axis, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error,
+    Layout, Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
 };
 
 /// A layer in which every size is another number.
@@ -290,6 +290,7 @@ fn an_error_of_any_numbers_has_a_text() {
             Error::KernelTooLarge { axis: n, span: n, padded: n },
             Error::OutputPadding { axis: n, found: n, stride: n, dilation: n },
             Error::Index { what: "", len: n, found: n },
+            Error::NothingLeft { axis: n, cut: n, padded: n },
             Error::OutOfMemory { bytes: n },
         ];
         assert!(errors.iter().all(|error| error.to_string().contains(&n.to_string())));
@@ -610,7 +611,9 @@ fn transposed_layers() {
     assert!(matches!(error, Error::Length { expected: 4, found: 3, .. }), "{error}");
     let zero = |what| Error::Zero { size: size(what, Some(0)) };
     let one = ConvTranspose1d::<f32>::new([1, 1, 2], [1, 1, 2]);
-    assert_eq!(one.padding([2]).plan().unwrap_err(), zero("output"));
+    let nothing = |cut| Error::NothingLeft { axis: 0, cut, padded: 3 };
+    assert_eq!(one.padding([2]).plan().unwrap_err(), nothing(4));
+    assert_eq!(one.padding_per_side(1, 2).plan().unwrap_err(), nothing(3));
     assert_eq!(one.stride([0]).plan().unwrap_err(), zero("stride"));
     assert_eq!(one.dilation([0]).plan().unwrap_err(), zero("dilation"));
     let max = usize::MAX;
@@ -670,4 +673,18 @@ fn the_other_texts() {
     assert_eq!(said, "could not allocate 64 bytes");
     let error: Box<dyn std::error::Error + Send + Sync> = Box::new(Error::Axes { found: 0 });
     assert!(error.downcast_ref::<Error>().is_some());
+}
+
+#[test]
+fn a_clamp_has_something_between_its_bounds() {
+    let conv = Conv2d::<f32>::new([1, 1, 1, 1], [1, 1, 1, 1]);
+    let plan = conv.plan().unwrap();
+    for (low, high) in [(1.0, -1.0), (f32::NAN, 1.0), (0.0, f32::NAN)] {
+        let clamp = Activation::Clamp(low, high);
+        assert_eq!(conv.activation(clamp).plan().map(|_| ()), Err(Error::Clamp));
+        let mut output = [7.0];
+        let refused = plan.forward(&[1.0], &[1.0]).activation(clamp).run(&mut output);
+        assert_eq!((refused, output), (Err(Error::Clamp), [7.0]));
+    }
+    assert!(conv.activation(Activation::Clamp(2.0, 2.0)).plan().is_ok());
 }

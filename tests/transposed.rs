@@ -3,7 +3,7 @@
 //! overlap, and `padding` elements are cut off the sides.
 
 use im2col::testing::{Family, Fill, dot, families, for_layers, nan, numbers};
-use im2col::{Algorithm, Element, Layout, MAX_AXES, Params, Pass, TransposedPlan};
+use im2col::{Algorithm, Element, Error, Layout, MAX_AXES, Options, Params, Pass, TransposedPlan};
 use im2col::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 
 /// A transposed layer: `params` as its caller says them (`in_channels` are the layer's own), and
@@ -212,4 +212,29 @@ fn scratch_is_that_of_the_mirrored_pass() {
     assert_eq!(plan.scratch_len(Pass::Forward), of_conv(Pass::BackwardData));
     assert_eq!(plan.scratch_len(Pass::BackwardData), of_conv(Pass::Forward));
     assert_eq!(plan.scratch_len(Pass::BackwardWeight), of_conv(Pass::BackwardWeight));
+}
+
+/// A plan for inference has the one pass that it is for, by the transposed layer's name.
+#[test]
+fn inference() {
+    let layer = ConvTranspose1d::<f32>::new([1, 1, 3], [1, 1, 2]).stride(2).inference();
+    let plan = layer.plan().unwrap();
+    let of_params = TransposedPlan::new(
+        Params { axes: 1, input: [3; 3], kernel: [2; 3], stride: [2; 3], ..Params::default() },
+        [0; 3],
+        Options::default().inference(),
+    );
+    for plan in [&plan, &of_params.unwrap(), &plan.with_batch(1).unwrap()] {
+        let packed = plan.pack_weight(Pass::Forward, &[10.0, 1.0]).unwrap();
+        let mut output = [0.0; 6];
+        plan.forward(&[1.0, 2.0, 3.0], &packed).run(&mut output).unwrap();
+        assert_eq!(output, [10.0, 1.0, 20.0, 2.0, 30.0, 3.0]);
+        let not = |pass| Err(Error::NotPlanned { pass });
+        let refused = plan.backward_data(&[10.0, 1.0], &[0.0; 6]).run(&mut [0.0; 3]);
+        assert_eq!(refused, not(Pass::BackwardData));
+        let refused = plan.backward_weight(&[0.0; 3], &[0.0; 6]).run(&mut [0.0; 2]);
+        assert_eq!(refused, not(Pass::BackwardWeight));
+        let refused = plan.pack_weight(Pass::BackwardData, &[10.0, 1.0]).map(|_| ());
+        assert_eq!(refused, not(Pass::BackwardData));
+    }
 }

@@ -174,7 +174,7 @@ impl<'a, T: Element> Question<'a, T> {
 
     /// The same for weights that don't change: those of inference are packed once, before any call.
     pub(crate) fn for_inference(self, inference: bool) -> Self {
-        Self { packed: inference && self.pass == Pass::Forward, ..self }
+        Self { packed: inference, ..self }
     }
 
     /// Every schedule that is possible as far as sizes tell: an engine may refuse one of them.

@@ -7,6 +7,8 @@ pub(crate) mod candidates;
 pub(crate) mod cost;
 pub(crate) mod machine;
 pub(crate) mod schedule;
+#[cfg(feature = "serde")]
+mod stored;
 mod view;
 mod winograd;
 

@@ -33,7 +33,7 @@ impl Chosen {
     ) -> Result<Self, Error> {
         let mut passes = [const { None }; 3];
         for &pass in Pass::ALL {
-            if pass == Pass::Forward || !options.inference {
+            if pass == options.forward() || !options.inference {
                 passes[pass as usize] = Some(Computation::chosen(shape, pass, options, kernels)?);
             }
         }

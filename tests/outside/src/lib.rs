@@ -39,6 +39,28 @@ impl Executor for Threads {
     }
 }
 
+/// A layer's sizes and its schedule, kept as text by serde.
+pub fn stored() -> Outcome {
+    let reflected = PaddingMode::Reflect;
+    let params = Params { pad_begin: [1; 3], padding_mode: reflected, ..Params::default() };
+    let params = Params { input: [4; 3], layout: Layout::ChannelsLast, ..params };
+    let text = serde_json::to_string(&params)?;
+    assert!(
+        text.contains(r#""layout":"channels_last""#) && text.contains(r#""reflect""#),
+        "{text}"
+    );
+    assert_eq!(serde_json::from_str::<Params>(&text)?, params);
+    // What a text doesn't name is as in the default: later versions may have more fields.
+    let some: Params = serde_json::from_str(r#"{"batch":3,"kernel":[1,1,1]}"#)?;
+    assert_eq!(some, Params { batch: 3, ..Params::default() });
+    let plan = Plan::<f32>::new(Shape::new(params)?, Options::default())?;
+    let schedule = plan.schedule(Pass::Forward);
+    let again: Option<Schedule> = serde_json::from_str(&serde_json::to_string(&schedule)?)?;
+    assert_eq!(again, schedule);
+    assert!(serde_json::from_str::<Schedule>(r#""nothing""#).is_err());
+    Ok(())
+}
+
 /// A layer of every setting.
 pub fn builders() -> Outcome {
     let one: Conv1d<f32> = Conv1d::new([1, 1, 8], [1, 1, 3]);
@@ -67,6 +89,7 @@ pub fn builders() -> Outcome {
         up.layout(Layout::ChannelsFirst).algorithm(Algorithm::Auto).accuracy(Accuracy::Element);
     let up = up.isa(Isa::best()).activation(Activation::Relu);
     up.output_shape()?;
+    up.inference().plan()?;
     let up: TransposedPlan<f32> = up.plan()?;
     let _: (Dims, Dims, Dims) = (up.input_shape(), up.weight_shape(), up.output_shape());
     let _: [usize; 3] = [up.input_len(), up.weight_len(), up.output_len()];
@@ -254,6 +277,7 @@ mod tests {
 
     #[test]
     fn all_of_it_runs() -> super::Outcome {
+        super::stored()?;
         super::builders()?;
         super::sizes()?;
         super::plans()?;
@@ -287,6 +311,7 @@ mod tests {
             "error.rs",
             "kernel/mod.rs",
             "options.rs",
+            "padding.rs",
             "packed.rs",
             "parallel.rs",
             "pass.rs",
