@@ -297,14 +297,6 @@ impl Machine {
         }
     }
 
-    /// Bytes of the L2 cache: the processor's own, or what most of its kind have.
-    pub(crate) fn l2() -> usize {
-        match cpu().l2 {
-            0 => 1 << 20,
-            kib => kib as usize * 1024,
-        }
-    }
-
     /// The numbers that are fitted, with their names.
     #[cfg(feature = "testing")]
     pub fn numbers(&mut self) -> [(&'static str, &mut f64); NUMBERS] {

@@ -5,6 +5,7 @@ use super::grid::Offsets;
 use super::operands::{Aligned, End, Left, Panel, ROWS, Right, SUMS, begin, height, store};
 use super::target::CBlock;
 use crate::element::Element;
+use crate::kernel::cpu::l2;
 use crate::kernel::{Epilogue, Kernel, MAX_TILE, Multiply, are_consecutive};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -40,6 +41,8 @@ pub(super) unsafe fn multiply<T: Element>(
     let stored = if column_pitch == 1 { height } else { 4 * height };
     let together =
         if chunks > 1 { ROWS.min(SUMS / kernel.lanes) / height * height } else { stored };
+    // Panels that the L2 cache holds are near enough.
+    let far = right.panel_pitch.is_some() && size_of_val(right.data) > l2() / 2;
     for panel in panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;
@@ -73,7 +76,7 @@ pub(super) unsafe fn multiply<T: Element>(
                     _ => 0,
                 };
                 let next = right.data.as_ptr().wrapping_add(from + next);
-                if right.panel_pitch.is_some() {
+                if far {
                     job.ahead_step = kernel.lanes.div_ceil(some.len().div_ceil(height));
                 }
                 for (tile, row) in some.clone().step_by(height).enumerate() {

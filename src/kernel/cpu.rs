@@ -27,6 +27,14 @@ pub(crate) struct Cpu {
     pub(crate) l2: u32,
 }
 
+/// Bytes of the L2 cache of this processor, or what most have if it doesn't tell.
+pub(crate) fn l2() -> usize {
+    match cpu().l2 {
+        0 => 1 << 20,
+        kib => kib as usize * 1024,
+    }
+}
+
 /// The processor that this runs on.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) fn cpu() -> Cpu {

@@ -1,7 +1,6 @@
 //! What forward and backward_data cost as matrix products, which sum over the taps.
 
 use super::{Channels, Costs, MANY};
-use crate::choose::machine::Machine;
 use crate::choose::schedule::{Padding, Schedule, Staging};
 use crate::choose::view::View;
 use crate::element::{Element, ceil};
@@ -9,6 +8,7 @@ use crate::engine::steps::side_by_side;
 use crate::gemm::SET_CONFLICT;
 use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
+use crate::kernel::cpu::l2;
 use crate::pass::Pass;
 use crate::view::source::Beside;
 
@@ -20,7 +20,7 @@ impl<T: Element> Costs<'_, T> {
     pub(super) fn weight_read(&self, elements: f64) -> f64 {
         let m = self.machine;
         let bytes = elements * size_of::<T>() as f64;
-        if bytes > Machine::l2() as f64 / 2.0 { m.far } else { m.near }
+        if bytes > l2() as f64 / 2.0 { m.far } else { m.near }
     }
 
     /// Lanes are channels.
@@ -71,7 +71,7 @@ impl<T: Element> Costs<'_, T> {
         let source = &view.source;
         let elements =
             source.channels as f64 * view.pixels() * source.walks[2].stride.min(LINE) as f64;
-        let far = elements * size_of::<T>() as f64 > Machine::l2() as f64 / 2.0;
+        let far = elements * size_of::<T>() as f64 > l2() as f64 / 2.0;
         let apart = self.first && source.channels > 1;
         if apart && far { elements / LINE as f64 * self.machine.far_line } else { 0.0 }
     }
