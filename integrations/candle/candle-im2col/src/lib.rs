@@ -130,7 +130,7 @@ fn conv<const AXES: usize>(
     conv_of(input, weight, bias, options, None)
 }
 
-/// A convolution whose weight may be kept packed, where it is a layer's that nothing tracks.
+/// A convolution whose weight is kept packed where its layer is frozen and nothing tracks it.
 fn conv_of<const AXES: usize>(
     input: &Tensor,
     weight: &Tensor,

@@ -1,9 +1,7 @@
 //! candle-nn's convolution layers: the same names, constructors, variables and accessors, computed by im2col where it
 //! [takes](crate::takes) the input and by candle-nn elsewhere.
 //!
-//! Where nothing is tracked (weights of a `VarBuilder` over tensors or files, not over a `VarMap`), a convolution keeps
-//! its weight packed from its first use on, beside the tensor. A step of an optimizer that writes into the tensor is
-//! noticed, as it changes most elements; who changes a few in place (`Tensor::slice_set`) makes the layer anew.
+//! A layer that is told to [freeze](Conv2d::freeze) keeps its weight packed from its first use on, beside the tensor.
 //!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};
@@ -35,7 +33,7 @@ macro_rules! layer {
         #[derive(Clone, Debug)]
         pub struct $layer {
             layer: candle_nn::$layer,
-            frozen: Frozen,
+            frozen: Option<Frozen>,
         }
 
         impl $layer {
@@ -62,7 +60,7 @@ macro_rules! layer {
 
         impl From<candle_nn::$layer> for $layer {
             fn from(layer: candle_nn::$layer) -> Self {
-                Self { layer, frozen: Frozen::default() }
+                Self { layer, frozen: None }
             }
         }
 
@@ -76,7 +74,7 @@ macro_rules! layer {
             fn forward(&self, input: &Tensor) -> Result<Tensor> {
                 match $options(self.config()) {
                     Some(options) if crate::takes(input) => {
-                        $forward(input, self.weight(), self.bias(), &options, &self.frozen)
+                        $forward(input, self.weight(), self.bias(), &options, self.frozen.as_ref())
                     }
                     _ => self.layer.forward(input),
                 }
@@ -134,7 +132,22 @@ layer!(
     conv_transpose, transpose2d_options
 );
 
+impl Conv1d {
+    /// The layer for inference: its weight is packed at its first use and isn't read again while nothing tracks it, so
+    /// what is written into the weight's tensor after that is not seen. Copies of the layer share what is packed.
+    #[must_use]
+    pub fn freeze(self) -> Self {
+        Self { frozen: Some(Frozen::default()), ..self }
+    }
+}
+
 impl Conv2d {
+    /// The layer for inference, as [`Conv1d::freeze`].
+    #[must_use]
+    pub fn freeze(self) -> Self {
+        Self { frozen: Some(Frozen::default()), ..self }
+    }
+
     /// The layer that does what this one and then the batch norm does at inference.
     ///
     /// # Errors
@@ -149,9 +162,9 @@ fn conv<const AXES: usize>(
     weight: &Tensor,
     bias: Option<&Tensor>,
     options: &ConvOptions<AXES>,
-    frozen: &Frozen,
+    frozen: Option<&Frozen>,
 ) -> Result<Tensor> {
-    crate::conv_of(input, weight, bias, options, Some(frozen))
+    crate::conv_of(input, weight, bias, options, frozen)
 }
 
 fn conv_transpose<const AXES: usize>(
@@ -159,7 +172,7 @@ fn conv_transpose<const AXES: usize>(
     weight: &Tensor,
     bias: Option<&Tensor>,
     options: &ConvTransposeOptions<AXES>,
-    _frozen: &Frozen,
+    _frozen: Option<&Frozen>,
 ) -> Result<Tensor> {
     crate::conv_transpose(input, weight, bias, options)
 }
