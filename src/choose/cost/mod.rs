@@ -210,9 +210,9 @@ impl<'a, T: Element> Costs<'a, T> {
     fn filled(&self, lanes: f64) -> f64 {
         let wide = &self.q.kernels.wide;
         let (panel, least) = (wide.lanes as f64, IN_FLIGHT / wide.rows as f64);
-        let whole = (lanes / panel).floor();
+        let whole = ceil(lanes / panel) - 1.0;
         let rest = ceil((lanes - whole * panel) / self.v);
-        whole * panel / self.v + if rest > 0.0 { rest.max(least) } else { 0.0 }
+        whole * panel / self.v + if rest < least { least } else { rest }
     }
 
     /// What the tiles of a product begin and end with.
