@@ -113,8 +113,8 @@ impl Copy {
                 let next = if channel + 1 < outer { source.channel } else { 0 };
                 for (z_to, z) in depths.positions() {
                     let image = z.map(|z| &image[z * source.axes[0]..]);
-                    for (h_to, rows) in heights.spans() {
-                        for (w_to, pixels) in widths.spans() {
+                    heights.each_span(|h_to, rows| {
+                        widths.each_span(|w_to, pixels| {
                             let plane = Plane {
                                 rows,
                                 row: source.axes[1],
@@ -128,8 +128,8 @@ impl Copy {
                             };
                             let place = z_to * to_axes[0] + h_to * to_axes[1] + w_to * to_axes[2];
                             plane.copy(kernels, image, &mut scratch[to + place..]);
-                        }
-                    }
+                        });
+                    });
                 }
             }
         }
@@ -159,30 +159,28 @@ impl Pieces {
         })
     }
 
-    /// Where each span begins in the copy, and what it takes. A piece is one span where zeros stand in the padding; else
-    /// the slots inside are one, and each slot that holds the copy of an element another.
-    fn spans(&self) -> impl Iterator<Item = (usize, Span)> {
-        (0..self.walk.taps).flat_map(move |piece| {
+    /// Gives `take` where each span begins in the copy, and what it takes. A piece is one span where zeros stand in the
+    /// padding; else the slots inside are one, and each slot that holds the copy of an element another.
+    fn each_span(&self, mut take: impl FnMut(usize, Span)) {
+        for piece in 0..self.walk.taps {
             let Range { start: before, end } = self.walk.inside(piece);
             let (len, count, step) = (self.walk.outputs, end - before, self.walk.stride);
             // Only a slot inside has a place in the image: past the last, a huge step overflows.
             let first = if count > 0 { self.walk.at(before, piece) as usize } else { 0 };
             let place = piece * self.apart;
-            let (inside, borders) = match self.walk.border {
-                PaddingMode::Zeros => {
-                    ((place, Span { len, before, count, first, step }), [0..0, 0..0])
+            if self.walk.border == PaddingMode::Zeros {
+                take(place, Span { len, before, count, first, step });
+                continue;
+            }
+            if count > 0 {
+                take(place + before, Span { len: count, before: 0, count, first, step });
+            }
+            for slot in (0..before).chain(end..len) {
+                if let Some(first) = self.walk.element(slot, piece) {
+                    take(place + slot, Span { len: 1, before: 0, count: 1, first, step: 1 });
                 }
-                _ => {
-                    let span = Span { len: count, before: 0, count, first, step };
-                    ((place + before, span), [0..before, end..len])
-                }
-            };
-            let copies = borders.into_iter().flatten().filter_map(move |slot| {
-                let first = self.walk.element(slot, piece)?;
-                Some((place + slot, Span { len: 1, before: 0, count: 1, first, step: 1 }))
-            });
-            core::iter::once(inside).filter(|(_, span)| span.len > 0).chain(copies)
-        })
+            }
+        }
     }
 }
 
