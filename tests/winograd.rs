@@ -638,6 +638,55 @@ fn only_where_the_accuracy_allows_it() {
     assert!(layer(Accuracy::Tile).explain().contains("κ 55"));
 }
 
+/// Layers of which taps or outputs meet only padding: what is zero exactly isn't rounded among its neighbours in a tile.
+#[test]
+fn what_meets_only_padding_is_exactly_zero() {
+    let one_axis = |input, dilation, pads: [usize; 2]| Params {
+        layout: Layout::ChannelsLast,
+        batch: 2,
+        in_channels: 16,
+        out_channels: 16,
+        input: [input, 1, 1],
+        kernel: [3, 1, 1],
+        dilation: [dilation, 1, 1],
+        pad_begin: [pads[0], 0, 0],
+        pad_end: [pads[1], 0, 0],
+        ..Params::default()
+    };
+    for params in [
+        one_axis(1, 1, [100, 1]),
+        one_axis(5, 3, [3, 0]),
+        one_axis(40, 1, [2, 9]),
+        one_axis(2, 4, [4, 4]),
+    ] {
+        let shape = Shape::new(params).unwrap();
+        let plan = Plan::<f32>::new(shape, Options::default().accuracy(Accuracy::Tile)).unwrap();
+        let ones = |len: usize| (0..len).map(|i| (i % 7) as f32 * 0.3 + 0.1).collect::<Vec<_>>();
+        let (input, weight) = (ones(shape.input_len()), ones(shape.weight_len()));
+        let grad_output = ones(shape.output_len());
+        let mut output = vec![f32::NAN; shape.output_len()];
+        plan.forward(&input, &weight).run(&mut output).unwrap();
+        let mut grad_weight = vec![f32::NAN; shape.weight_len()];
+        plan.backward_weight(&input, &grad_output).run(&mut grad_weight).unwrap();
+        let (axis, channels) = (shape.axes()[0], params.in_channels);
+        let meets = |o, k| axis.source(o, k).is_some();
+        for (o, pixel) in output.chunks(params.out_channels).enumerate() {
+            let met = (0..axis.kernel).any(|k| meets(o % axis.output, k));
+            assert!(
+                pixel.iter().all(|&y| (y != 0.0) == met),
+                "output {o} of {params:?}: {pixel:?}"
+            );
+        }
+        for (tap, of_tap) in grad_weight.chunks(channels).enumerate() {
+            let met = (0..axis.output).any(|o| meets(o, tap % axis.kernel));
+            assert!(
+                of_tap.iter().all(|&w| (w != 0.0) == met),
+                "tap {tap} of {params:?}: {of_tap:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn scratch_is_bounded() {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {

@@ -8,6 +8,7 @@ use crate::kernel::winograd::Form;
 use crate::kernel::{Kernel, Kernels};
 use crate::options::Accuracy;
 use crate::pass::Pass;
+use crate::shape::Axis;
 
 /// Tiles of a block, few of which leave room in the cache for what else a block reads; and where weights in points
 /// are so large that each block reads them from beyond the cache. Images of 32x32, 16x16 and 8x8 have a whole share
@@ -28,8 +29,12 @@ const TERMS: usize = 64;
 const OUTPUTS: usize = 64;
 
 impl<T: Element> Question<'_, T> {
-    /// The schedules that the accuracy allows.
+    /// The schedules that the accuracy allows. Where an output or a tap meets only padding, what is exactly zero by plain
+    /// products would be rounded among its neighbours in a tile: there are none.
     pub(super) fn in_points(&self, add: &mut impl FnMut(Schedule)) {
+        if !self.shape.axes3().iter().all(meets_everywhere) {
+            return;
+        }
         let tiles: &[usize] = match self.accuracy {
             Accuracy::Element => &[],
             Accuracy::Tile2 => &[2],
@@ -43,6 +48,16 @@ impl<T: Element> Question<'_, T> {
             }
         }
     }
+}
+
+/// Whether every output meets an element of the input by some tap, and every tap by some output, with a stride of 1.
+fn meets_everywhere(axis: &Axis) -> bool {
+    let reach = axis.dilation.saturating_mul(axis.kernel - 1);
+    let steps = axis.kernel == 1 || axis.dilation <= axis.input;
+    steps
+        && axis.pad_begin.max(axis.pad_end) <= reach
+        && !axis.inside(0).is_empty()
+        && !axis.inside(axis.kernel - 1).is_empty()
 }
 
 /// The schedule by tiles of `tile` outputs along an axis.
