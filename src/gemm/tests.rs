@@ -29,7 +29,7 @@ pub(crate) const TESTS: &[Unit] = &[
     ("gemm::products_around_every_edge", products_around_every_edge),
     ("gemm::products_of_many_terms", products_of_many_terms),
     ("gemm::products_of_many_rows", products_of_many_rows),
-    ("gemm::products_that_are_swept", products_that_are_swept),
+    ("gemm::products_that_are_streamed", products_that_are_streamed),
 ];
 
 /// Whether it panics, and says so; where a panic ends the process, nothing is block.
@@ -449,7 +449,7 @@ fn check_streamed<T: Element>() {
     }
 }
 
-fn products_that_are_swept() {
+fn products_that_are_streamed() {
     check_streamed::<f32>();
     check_streamed::<f64>();
 }
