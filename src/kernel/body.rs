@@ -376,7 +376,7 @@ unsafe fn stream_exact<V: Vector<Element: Element>, const R: usize, const N: usi
             }
             if epilogue.residual.is_some() {
                 let tile = StoredTile { to, to_pitch: job.to_pitch, rows: R, width };
-                V::apart(AddResidual::<V> { epilogue: &epilogue, tile });
+                V::outlined(AddResidual::<V> { epilogue: &epilogue, tile });
             }
         }
     }

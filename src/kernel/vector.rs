@@ -143,7 +143,7 @@ pub(super) unsafe fn part<V: Vector, const N: usize, const M: usize>(
     some
 }
 
-/// Work with vectors that gets a function of its own: see [`Vector::apart`].
+/// Work with vectors that gets a function of its own: see [`Vector::outlined`].
 pub(crate) trait Task {
     /// Does it. Marked `inline(always)`, so that it has the features of the function round it.
     ///
@@ -259,7 +259,7 @@ pub(crate) unsafe trait Vector: Copy {
     /// # Safety
     /// As [`Task::run`].
     #[inline(never)]
-    unsafe fn apart(task: impl Task) {
+    unsafe fn outlined(task: impl Task) {
         // SAFETY: the caller vouches for the task, and this vector needs no features that the rest of
         // the program hasn't got.
         unsafe { task.run() }

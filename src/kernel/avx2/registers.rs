@@ -5,10 +5,10 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 /// # Safety
-/// As [`Vector::apart`].
+/// As [`Vector::outlined`].
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn apart(task: impl Task) {
+unsafe fn outlined(task: impl Task) {
     // SAFETY: the features are on, and the caller vouches for the task.
     unsafe { task.run() }
 }
@@ -86,9 +86,9 @@ pub(crate) struct Mask {
 // of their mask.
 unsafe impl Vector for __m256 {
     #[inline(always)]
-    unsafe fn apart(task: impl Task) {
+    unsafe fn outlined(task: impl Task) {
         // SAFETY: the caller runs with the features, and vouches for the task.
-        unsafe { apart(task) }
+        unsafe { outlined(task) }
     }
     type Element = f32;
     const LANES: usize = 8;
@@ -310,9 +310,9 @@ unsafe impl Vector for __m256 {
 // SAFETY: as for f32.
 unsafe impl Vector for __m256d {
     #[inline(always)]
-    unsafe fn apart(task: impl Task) {
+    unsafe fn outlined(task: impl Task) {
         // SAFETY: the caller runs with the features, and vouches for the task.
-        unsafe { apart(task) }
+        unsafe { outlined(task) }
     }
     type Element = f64;
     const LANES: usize = 4;

@@ -5,10 +5,10 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 /// # Safety
-/// As [`Vector::apart`].
+/// As [`Vector::outlined`].
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
-unsafe fn apart(task: impl Task) {
+unsafe fn outlined(task: impl Task) {
     // SAFETY: the features are on, and the caller vouches for the task.
     unsafe { task.run() }
 }
@@ -39,9 +39,9 @@ impl Mask {
 // of their mask.
 unsafe impl Vector for __m512 {
     #[inline(always)]
-    unsafe fn apart(task: impl Task) {
+    unsafe fn outlined(task: impl Task) {
         // SAFETY: the caller runs with the features, and vouches for the task.
-        unsafe { apart(task) }
+        unsafe { outlined(task) }
     }
     type Element = f32;
     const LANES: usize = 16;
@@ -263,9 +263,9 @@ unsafe impl Vector for __m512 {
 // SAFETY: as for f32.
 unsafe impl Vector for __m512d {
     #[inline(always)]
-    unsafe fn apart(task: impl Task) {
+    unsafe fn outlined(task: impl Task) {
         // SAFETY: the caller runs with the features, and vouches for the task.
-        unsafe { apart(task) }
+        unsafe { outlined(task) }
     }
     type Element = f64;
     const LANES: usize = 8;

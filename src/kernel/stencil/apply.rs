@@ -32,19 +32,23 @@ unsafe fn apply_strips<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
     // SAFETY: the caller vouches for the job.
     unsafe {
         match (job.twin, s.walks[1].stride, s.walks[1].taps, s.walks[2].taps) {
-            (None, 1, 3, _) => V::apart(Strips::<V, 1, 3, 3, 1, 3> { job, combs: [s] }),
-            (None, 2, 3, _) => V::apart(Strips::<V, 1, 3, 3, 2, 2> { job, combs: [s] }),
+            (None, 1, 3, _) => V::outlined(Strips::<V, 1, 3, 3, 1, 3> { job, combs: [s] }),
+            (None, 2, 3, _) => V::outlined(Strips::<V, 1, 3, 3, 2, 2> { job, combs: [s] }),
             _ if const { V::FEW_FORMS } => unreachable!("not a strip"),
-            (None, 1, 5, _) => V::apart(Strips::<V, 1, 5, 5, 1, 5> { job, combs: [s] }),
-            (None, 2, 5, _) => V::apart(Strips::<V, 1, 5, 5, 2, 3> { job, combs: [s] }),
-            (None, 1, ..) => V::apart(Strips::<V, 1, 7, 7, 1, 7> { job, combs: [s] }),
-            (None, ..) => V::apart(Strips::<V, 1, 7, 7, 2, 4> { job, combs: [s] }),
-            (Some(twin), _, 1, _) => V::apart(Strips::<V, 2, 1, 2, 1, 1> { job, combs: [s, twin] }),
-            (Some(twin), _, 2, 1 | 2) if twin.walks[2].taps <= 2 => {
-                V::apart(Strips::<V, 2, 2, 2, 1, 2> { job, combs: [s, twin] })
+            (None, 1, 5, _) => V::outlined(Strips::<V, 1, 5, 5, 1, 5> { job, combs: [s] }),
+            (None, 2, 5, _) => V::outlined(Strips::<V, 1, 5, 5, 2, 3> { job, combs: [s] }),
+            (None, 1, ..) => V::outlined(Strips::<V, 1, 7, 7, 1, 7> { job, combs: [s] }),
+            (None, ..) => V::outlined(Strips::<V, 1, 7, 7, 2, 4> { job, combs: [s] }),
+            (Some(twin), _, 1, _) => {
+                V::outlined(Strips::<V, 2, 1, 2, 1, 1> { job, combs: [s, twin] })
             }
-            (Some(twin), _, 2, _) => V::apart(Strips::<V, 2, 2, 3, 1, 2> { job, combs: [s, twin] }),
-            (Some(twin), ..) => V::apart(Strips::<V, 2, 3, 3, 1, 3> { job, combs: [s, twin] }),
+            (Some(twin), _, 2, 1 | 2) if twin.walks[2].taps <= 2 => {
+                V::outlined(Strips::<V, 2, 2, 2, 1, 2> { job, combs: [s, twin] })
+            }
+            (Some(twin), _, 2, _) => {
+                V::outlined(Strips::<V, 2, 2, 3, 1, 2> { job, combs: [s, twin] })
+            }
+            (Some(twin), ..) => V::outlined(Strips::<V, 2, 3, 3, 1, 3> { job, combs: [s, twin] }),
         }
     }
 }
@@ -62,18 +66,18 @@ unsafe fn apply_blocks<V: Vector<Element: Element>>(job: &Apply<'_, V::Element>)
             let job = &job.alone(plane);
             let strides = [s.walks[1].stride, s.walks[2].stride];
             match (job.twin, s.walks[1].outputs, strides) {
-                (None, ..) if const { V::FEW_FORMS } => V::apart(Rows::<V, 4, 0> { job }),
+                (None, ..) if const { V::FEW_FORMS } => V::outlined(Rows::<V, 4, 0> { job }),
                 (Some(twin), ..) if const { V::FEW_FORMS } => {
-                    V::apart(Twins::<V, 4, 0> { job, twin })
+                    V::outlined(Twins::<V, 4, 0> { job, twin })
                 }
-                (Some(twin), _, [1, 1]) => V::apart(Twins::<V, 4, 1> { job, twin }),
-                (Some(twin), ..) => V::apart(Twins::<V, 4, 0> { job, twin }),
+                (Some(twin), _, [1, 1]) => V::outlined(Twins::<V, 4, 1> { job, twin }),
+                (Some(twin), ..) => V::outlined(Twins::<V, 4, 0> { job, twin }),
                 // A lone row has no use for a stride.
-                (None, 1, [.., 1]) => V::apart(Rows::<V, 1, 1> { job }),
-                (None, 1, [.., 2]) => V::apart(Rows::<V, 1, 2> { job }),
-                (None, _, [1, 1]) => V::apart(Rows::<V, 8, 1> { job }),
-                (None, _, [2, 2]) => V::apart(Rows::<V, 8, 2> { job }),
-                (None, ..) => V::apart(Rows::<V, 4, 0> { job }),
+                (None, 1, [.., 1]) => V::outlined(Rows::<V, 1, 1> { job }),
+                (None, 1, [.., 2]) => V::outlined(Rows::<V, 1, 2> { job }),
+                (None, _, [1, 1]) => V::outlined(Rows::<V, 8, 1> { job }),
+                (None, _, [2, 2]) => V::outlined(Rows::<V, 8, 2> { job }),
+                (None, ..) => V::outlined(Rows::<V, 4, 0> { job }),
             }
         }
     }

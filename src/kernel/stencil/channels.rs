@@ -91,7 +91,7 @@ trait Part<V: Vector>: Sized {
     #[inline(always)]
     unsafe fn sum_groups(&self, places: &Places<V>, source: *const V::Element) {
         // SAFETY: as the caller says.
-        unsafe { V::apart(PartOfGroups { part: self, places, source }) }
+        unsafe { V::outlined(PartOfGroups { part: self, places, source }) }
     }
 
     /// Does it for `outputs` channels with a filter each, which meet those from `source` on.
@@ -167,7 +167,7 @@ pub(in crate::kernel) unsafe fn apply_row<V: Vector<Element: Element>>(
         if const { V::LANES < 4 } || job.channels.group == [1, 1] {
             apply_runs::<V>(job, None);
         } else {
-            V::apart(RowOfGroups::<V, _> { job, vectors: PhantomData });
+            V::outlined(RowOfGroups::<V, _> { job, vectors: PhantomData });
         }
     }
 }
@@ -328,7 +328,7 @@ pub(in crate::kernel) unsafe fn correlate_row<V: Vector<Element: Element>>(
         if const { V::LANES < 4 } || job.channels.group == [1, 1] {
             correlate_runs::<V>(job, None);
         } else {
-            V::apart(RowOfGroups::<V, _> { job, vectors: PhantomData });
+            V::outlined(RowOfGroups::<V, _> { job, vectors: PhantomData });
         }
     }
 }

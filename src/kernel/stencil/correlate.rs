@@ -125,7 +125,7 @@ unsafe fn correlate_taps<
     tap: [usize; 3],
 ) -> usize {
     // SAFETY: as the caller says.
-    unsafe { V::apart(Taps::<V, ROWS, COLS, STEP> { job, tap }) };
+    unsafe { V::outlined(Taps::<V, ROWS, COLS, STEP> { job, tap }) };
     COLS
 }
 

@@ -94,7 +94,7 @@ unsafe fn strips<
     let mut combs = [s; COMBS];
     combs[COMBS - 1] = twin.unwrap_or(s);
     // SAFETY: as the caller says.
-    unsafe { V::apart(Strips::<V, COMBS, ROWS, STEP, HELD, BLOCK> { job, combs }) }
+    unsafe { V::outlined(Strips::<V, COMBS, ROWS, STEP, HELD, BLOCK> { job, combs }) }
 }
 
 /// [`group`] for filters of `ROWS` rows of taps, `STEP` the stride, `HELD` the rows of outputs that

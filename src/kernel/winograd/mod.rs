@@ -385,19 +385,23 @@ unsafe fn of_stage<
     unsafe {
         match job.stage {
             Stage::Input => {
-                apart::<V, Input<A, M, R, P>, Input<B, N, S, Q>, P, P, Q, Q, PLAIN>(job);
+                outlined::<V, Input<A, M, R, P>, Input<B, N, S, Q>, P, P, Q, Q, PLAIN>(job);
             }
             Stage::Output => {
-                apart::<V, Output<A, M, R, P>, Output<B, N, S, Q>, P, M, Q, N, EPILOGUE>(job);
+                outlined::<V, Output<A, M, R, P>, Output<B, N, S, Q>, P, M, Q, N, EPILOGUE>(job);
             }
             Stage::GradOutput => {
-                apart::<V, GradOutput<A, M, R, P>, GradOutput<B, N, S, Q>, M, P, N, Q, PLAIN>(job);
+                outlined::<V, GradOutput<A, M, R, P>, GradOutput<B, N, S, Q>, M, P, N, Q, PLAIN>(
+                    job,
+                );
             }
             Stage::Weight => {
-                apart::<V, Weight<A, M, R, P>, Weight<B, N, S, Q>, R, P, S, Q, SCALED>(job);
+                outlined::<V, Weight<A, M, R, P>, Weight<B, N, S, Q>, R, P, S, Q, SCALED>(job);
             }
             Stage::GradWeight => {
-                apart::<V, GradWeight<A, M, R, P>, GradWeight<B, N, S, Q>, P, R, Q, S, SCALED>(job);
+                outlined::<V, GradWeight<A, M, R, P>, GradWeight<B, N, S, Q>, P, R, Q, S, SCALED>(
+                    job,
+                );
             }
         }
     }
@@ -408,7 +412,7 @@ unsafe fn of_stage<
 /// # Safety
 /// As [`transform`].
 #[inline(always)]
-unsafe fn apart<
+unsafe fn outlined<
     V,
     A,
     B,
@@ -425,5 +429,5 @@ unsafe fn apart<
     B: Map<J, Q>,
 {
     // SAFETY: the caller vouches for the job.
-    unsafe { V::apart(Planar::<V, A, B, I, O, J, Q, THEN> { job, maps: PhantomData }) }
+    unsafe { V::outlined(Planar::<V, A, B, I, O, J, Q, THEN> { job, maps: PhantomData }) }
 }
