@@ -115,11 +115,11 @@ macro_rules! layer {
 
 layer!(
     /// A convolution over one axis.
-    Conv1d, Conv1dConfig, conv1d, conv1d_no_bias, conv, conv1d_options
+    Conv1d, Conv1dConfig, conv1d, conv1d_no_bias, crate::conv_of, conv1d_options
 );
 layer!(
     /// A convolution over two axes.
-    Conv2d, Conv2dConfig, conv2d, conv2d_no_bias, conv, conv2d_options
+    Conv2d, Conv2dConfig, conv2d, conv2d_no_bias, crate::conv_of, conv2d_options
 );
 layer!(
     /// A transposed convolution over one axis.
@@ -157,16 +157,7 @@ impl Conv2d {
     }
 }
 
-fn conv<const AXES: usize>(
-    input: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    options: &ConvOptions<AXES>,
-    frozen: Option<&Frozen>,
-) -> Result<Tensor> {
-    crate::conv_of(input, weight, bias, options, frozen)
-}
-
+/// A transposed layer is never frozen.
 fn conv_transpose<const AXES: usize>(
     input: &Tensor,
     weight: &Tensor,
