@@ -3,7 +3,9 @@
 //! Each line is the least time of many rounds, on one thread. With `-- bias` and `-- padding`, what the gradient of the
 //! bias and reflected padding add to the public layers.
 
+#[path = "../conv/layers.rs"]
 mod layers;
+mod options;
 
 use im2col::{Conv2d, Params, Pass, Plans, Serial};
 use std::hint::black_box;
@@ -28,8 +30,8 @@ fn line(what: &str, nanoseconds: f64) {
 
 fn main() {
     match std::env::args().find(|argument| ["bias", "padding"].contains(&argument.as_str())) {
-        Some(argument) if argument == "bias" => layers::bias(),
-        Some(_) => layers::padding(),
+        Some(argument) if argument == "bias" => options::bias(),
+        Some(_) => options::padding(),
         None => overhead(),
     }
 }

@@ -3,7 +3,6 @@
 use super::{Costs, IN_FLIGHT};
 use crate::choose::schedule::Schedule;
 use crate::element::{Element, ceil};
-use crate::kernel::cpu::l2;
 use crate::pass::Pass;
 
 /// How many times as long as a lane stored apart a lane takes that is loaded apart.
@@ -76,8 +75,7 @@ impl<T: Element> Costs<'_, T> {
             let stored = self.stored_in_planes(block);
             let stored = if alternate { 1.5 * m.stored_of_pixels } else { stored };
             // A strip is as wide as a vector: it writes a line of each row of all planes before the next one does.
-            let bytes = block * view.plane * size_of::<T>() as f64;
-            let far = if bytes > l2() as f64 / 2.0 { m.direct_far } else { 0.0 };
+            let far = if Self::are_far(block * view.plane) { m.direct_far } else { 0.0 };
             // A strip of rows loads each vector once for all rows of taps.
             let column = (block * r).max(IN_FLIGHT / 2.0) * m.product_of_direct + load;
             let step = source.walks[1].stride as f64;

@@ -18,6 +18,7 @@ use super::view::View;
 use crate::element::{Element, ceil};
 use crate::gemm::SET_CONFLICT;
 use crate::kernel::Kernel;
+use crate::kernel::cpu::l2;
 use crate::pass::Pass;
 use crate::shape::Layout;
 use crate::view::source::Beside;
@@ -176,6 +177,11 @@ impl<'a, T: Element> Costs<'a, T> {
             again = (1.0 + overlap / rows_of_block.max(1.0)) / (1.0 + overlap / h.outputs as f64);
         }
         images * again * (rows * m.copied_row + vectors * m.copied_vector + gaps * m.copied_gap)
+    }
+
+    /// Whether so many elements leave no room in the L2 cache for what else is read.
+    fn are_far(elements: f64) -> bool {
+        elements * size_of::<T>() as f64 > l2() as f64 / 2.0
     }
 
     /// What the reads of an image as it lies take more where they meet in a few sets of the cache.

@@ -8,7 +8,6 @@ use crate::engine::steps::side_by_side;
 use crate::gemm::SET_CONFLICT;
 use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;
-use crate::kernel::cpu::l2;
 use crate::pass::Pass;
 use crate::view::source::Beside;
 
@@ -19,8 +18,7 @@ impl<T: Element> Costs<'_, T> {
     /// A vector of weights that comes from beyond the L2 cache, or from it.
     pub(super) fn weight_read(&self, elements: f64) -> f64 {
         let m = self.machine;
-        let bytes = elements * size_of::<T>() as f64;
-        if bytes > l2() as f64 / 2.0 { m.far } else { m.near }
+        if Self::are_far(elements) { m.far } else { m.near }
     }
 
     /// Lanes are channels.
@@ -71,9 +69,12 @@ impl<T: Element> Costs<'_, T> {
         let source = &view.source;
         let elements =
             source.channels as f64 * view.pixels() * source.walks[2].stride.min(LINE) as f64;
-        let far = elements * size_of::<T>() as f64 > l2() as f64 / 2.0;
         let apart = self.first && source.channels > 1;
-        if apart && far { elements / LINE as f64 * self.machine.far_line } else { 0.0 }
+        if apart && Self::are_far(elements) {
+            elements / LINE as f64 * self.machine.far_line
+        } else {
+            0.0
+        }
     }
 
     fn products_of_channels(&self, s: &Schedule) -> Channels {

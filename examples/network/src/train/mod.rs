@@ -1,8 +1,7 @@
 //! A training step: forward, the loss, backward, and gradient descent.
 //!
 //! Batch normalisation uses the batch's own statistics, so here it stands between a layer and its activation. A layer
-//! without
-//! one has its activation fused, and its gradients are read through the library's mask.
+//! without one has its activation fused, and its gradients are read through the library's mask.
 
 mod gradients;
 mod norm;

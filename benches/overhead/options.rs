@@ -1,5 +1,6 @@
 //! What an option of a call adds to the layers of benches/layers.csv: the gradient of the bias, and padding that isn't zero.
 
+use crate::layers::{self, Layer};
 use im2col::{Layout, Options, PaddingMode, Params, Pass, Plan, Serial, Shape};
 use std::time::{Duration, Instant};
 
@@ -7,33 +8,6 @@ const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 
 /// How long the calls of a layer are repeated.
 const TIME: Duration = Duration::from_millis(150);
-
-/// The public layers, by name.
-fn public() -> impl Iterator<Item = (&'static str, Params)> {
-    let lines = include_str!("../layers.csv").lines();
-    lines.filter(|line| line.starts_with("public")).map(|line| {
-        let fields: Vec<&str> = line.split(',').collect();
-        let number = |i: usize| fields[i].parse().expect("a number");
-        let pair = |i: usize| {
-            let mut sizes = fields[i].split('x').map(|size| size.parse().expect("a number"));
-            [0, 1, 2].map(|_| sizes.next().unwrap_or(1))
-        };
-        let params = Params {
-            batch: number(2),
-            groups: number(3),
-            in_channels: number(4),
-            out_channels: number(5),
-            input: pair(6),
-            kernel: pair(7),
-            stride: pair(8),
-            dilation: pair(9),
-            pad_begin: pair(10),
-            pad_end: pair(11),
-            ..Params::default()
-        };
-        (fields[1], params)
-    })
-}
 
 /// Microseconds of each call, in turns: the least of each.
 fn in_turns<const N: usize>(mut call: impl FnMut(usize)) -> [f64; N] {
@@ -56,8 +30,8 @@ fn in_turns<const N: usize>(mut call: impl FnMut(usize)) -> [f64; N] {
 pub(crate) fn bias() {
     println!("backward_weight, and with the gradient of the bias; microseconds on one thread");
     for layout in LAYOUTS {
-        for (name, params) in public() {
-            let shape = Shape::new(Params { layout, ..params }).expect("a layer");
+        for Layer { name, shape } in layers::all() {
+            let shape = Shape::new(Params { layout, ..*shape.params() }).expect("a layer");
             let plan = Plan::<f32>::new(shape, Options::default()).expect("a plan");
             let (x, dg) = (vec![0.5; shape.input_len()], vec![0.5; shape.output_len()]);
             let mut dw = vec![0.0; shape.weight_len()];
@@ -80,10 +54,11 @@ pub(crate) fn padding() {
         "forward, backward_data, backward_weight: zeros, reflected; microseconds on one thread"
     );
     for layout in LAYOUTS {
-        for (name, params) in public().filter(|(_, params)| params.pad_begin[0] > 0) {
+        let padded = |layer: &Layer| layer.shape.params().pad_begin[0] > 0;
+        for Layer { name, shape } in layers::all().into_iter().filter(padded) {
             let modes = [PaddingMode::Zeros, PaddingMode::Reflect];
             let plans = modes.map(|padding_mode| {
-                let params = Params { layout, padding_mode, ..params };
+                let params = Params { layout, padding_mode, ..*shape.params() };
                 let shape = Shape::new(params).expect("a layer");
                 Plan::<f32>::new(shape, Options::default()).expect("a plan")
             });
