@@ -32,6 +32,10 @@ use alloc::vec::Vec;
 /// Indices are those of the dense tensors in the shape's layout. Terms that meet padding are
 /// left out: they are zero.
 pub fn terms(shape: &Shape, mut term: impl FnMut(usize, usize, usize)) {
+    // A layer without channels may still have any number of taps or images, each of which has no term.
+    if [shape.input_len(), shape.weight_len(), shape.output_len()].contains(&0) {
+        return;
+    }
     let axes = shape.axes3();
     let (inputs, kernels) = (axes.map(|a| a.input), axes.map(|a| a.kernel));
     let outputs = axes.map(|a| a.output);

@@ -3,9 +3,11 @@
 
 use im2col::testing::{Fill, Layer, PASSES, Tolerance, WRITES, numbers, plans};
 use im2col::{
-    Activation, Algorithm, Axis, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Error,
-    Layout, Params, Pass, Plan, Shape, Size, Write, col2im, im2col, reference,
+    Accuracy, Activation, Algorithm, Axis, Conv1d, Conv2d, Conv3d, ConvTranspose1d,
+    ConvTranspose2d, Error, Layout, Options, Params, Pass, Plan, Shape, Size, Write, col2im,
+    im2col, reference,
 };
+use std::time::Instant;
 
 /// A layer in which every size is another number.
 fn params() -> Params {
@@ -687,4 +689,74 @@ fn a_clamp_has_something_between_its_bounds() {
         assert_eq!((refused, output), (Err(Error::Clamp), [7.0]));
     }
     assert!(conv.activation(Activation::Clamp(2.0, 2.0)).plan().is_ok());
+}
+
+/// Planning looks at phases, taps and tables, never at as many things as a layer has elements: a layer that nobody
+/// could compute is planned, or refused, at once.
+/// (Found by the fuzzer through C: 2⁵⁶ output channels had a table of gigabytes, and a kernel of 2³² taps of which
+/// padding meets all but one was walked tap by tap for each of a few pixels.)
+#[test]
+fn any_layer_is_planned_at_once() {
+    type Set = fn(&mut Params, usize);
+    let wide: [Set; 12] = [
+        |p, n| p.batch = n,
+        |p, n| p.in_channels = n,
+        |p, n| p.out_channels = n,
+        |p, n| (p.in_channels, p.groups) = (n, n),
+        |p, n| (p.in_channels, p.out_channels, p.groups) = (n, n, n),
+        |p, n| p.input = [1, n, 1],
+        |p, n| p.input = [1, 1, n],
+        |p, n| (p.kernel[0], p.pad_begin[0]) = (n, n - 1),
+        |p, n| (p.kernel[2], p.pad_begin[2]) = (n, n / 2 + 8),
+        |p, n| (p.input[1], p.dilation[1]) = (2 * n + 1, n),
+        |p, n| (p.input[2], p.dilation[2]) = (2 * n + 1, n),
+        |p, n| (p.input[1], p.stride[1], p.kernel[1]) = (2 * n, n, n),
+    ];
+    for first in 0..wide.len() {
+        for second in first..wide.len() {
+            for bits in [12, 20, 26, 32, 40, 56] {
+                for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+                    let mut params = Params {
+                        layout,
+                        in_channels: 40,
+                        out_channels: 64,
+                        axes: 3,
+                        input: [1, 5, 5],
+                        kernel: [1, 3, 3],
+                        pad_begin: [0, 1, 1],
+                        pad_end: [0, 1, 1],
+                        ..Params::default()
+                    };
+                    wide[first](&mut params, power(bits));
+                    wide[second](&mut params, power(bits));
+                    let Ok(shape) = Shape::new(params) else { continue };
+                    for accuracy in [Accuracy::Element, Accuracy::Tile] {
+                        let start = Instant::now();
+                        let options = Options::default().accuracy(accuracy);
+                        let _planned_or_refused = Plan::<f32>::new(shape, options);
+                        let took = start.elapsed();
+                        assert!(took.as_secs() < 2, "{took:?} for {params:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A layer without channels has no terms, however many taps it has.
+/// (Found by the fuzzer through C: the naive loop visited 2³⁹ taps for each output.)
+#[test]
+fn taps_without_channels_are_not_visited() {
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        assert_every_plan(&Layer::<f32>::new(
+            Params {
+                layout,
+                in_channels: 0,
+                kernel: [power(39), 4, 1],
+                pad_begin: [power(39), 0, 0],
+                ..params()
+            },
+            Fill::Integers,
+        ));
+    }
 }

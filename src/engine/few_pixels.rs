@@ -22,7 +22,7 @@ use super::{Layer, Weights};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
-use crate::gemm::grid::{Grid, Offsets, dense, fit_tables};
+use crate::gemm::grid::{Grid, LONGEST_TABLE, Offsets, dense, fit_tables};
 use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::gemm::target::{Order, Target};
 use crate::gemm::{Left, Right, multiply};
@@ -51,6 +51,10 @@ const CHANNELS: usize = 24;
 
 /// Bytes of the gradient of cols, where patches don't overlap.
 const GRAD_COLS: usize = 8 << 20;
+
+/// Pairs of an output pixel and a tap of an image that a plan looks at: no more than elements of the gradient of cols
+/// where patches don't overlap, and where few pixels have more, as hardly any of them is inside.
+const MOST_MEETINGS: usize = GRAD_COLS / 4;
 
 /// The product of one pass of such a layer.
 #[derive(Debug, Clone)]
@@ -87,12 +91,14 @@ pub(crate) struct FewPixels {
 impl FewPixels {
     /// Whether cols, or its gradient, may be written down for a pass: as far as sizes tell.
     pub(crate) fn is_possible(shape: &Shape, pass: Pass) -> bool {
-        // The tables have offsets of 32 bits.
+        // The tables have offsets of 32 bits, and one has all output channels.
         let len = shape.weight_len().max(shape.output_len()).max(shape.input_len());
         let disjoint = pass == Pass::BackwardData && are_disjoint(shape);
         (Self::has_few(shape) || disjoint)
             && shape.patch_len() >= 2 * MAX_LANES
             && len <= u32::MAX as usize
+            && shape.group_out() <= LONGEST_TABLE
+            && shape.output_pixels().saturating_mul(shape.kernel_taps()) <= MOST_MEETINGS
     }
 
     /// Whether a layer has so few pixels that cols is no larger than the weights.

@@ -186,10 +186,15 @@ fn fits_table(sizes: [usize; AXES], pitches: [usize; AXES]) -> bool {
     reach(sizes, pitches).is_some_and(|n| u32::try_from(n).is_ok())
 }
 
+/// Offsets of the longest table: no block of a layer that one would compute has as many, and a plan for one that
+/// nobody could is still made at once.
+pub(crate) const LONGEST_TABLE: usize = 1 << 18;
+
 /// Cuts a block down until the offsets of all these grids fit their tables.
 pub(crate) fn fit_tables(mut block: [usize; AXES], grids: &[[usize; AXES]]) -> [usize; AXES] {
     while let Some(outermost) = block.iter().position(|&size| size > 1) {
-        if grids.iter().all(|pitches| fits_table(block, *pitches)) {
+        let is_short = block.into_iter().fold(1, usize::saturating_mul) <= LONGEST_TABLE;
+        if is_short && grids.iter().all(|pitches| fits_table(block, *pitches)) {
             break;
         }
         block[outermost] = block[outermost].div_ceil(2);
