@@ -153,7 +153,7 @@ impl BackwardWeight {
         };
         let limits = Limits { taps, in_place, ..limits(schedule, Beside::None) };
         let width = kernel.lanes;
-        let mut cols = Cols::new(source, limits, &[], &[]);
+        let mut cols = Cols::new(source, limits, &[], &[rows]);
         let run = cols.pixels.block_len();
         let mut in_panel = Grid::untabled([1, 1, 1, run], [0, 0, 0, width], [1, 1, 1, run]);
         let classes = match skipped {
