@@ -92,16 +92,10 @@ impl Default for Params {
     }
 }
 
-/// All that is compared of a layer's sizes.
-type Fields<'a> = ([usize; 5], (Layout, PaddingMode), [&'a [usize]; 6]);
-
 impl Params {
-    fn fields(&self) -> Fields<'_> {
-        let &Self { axes, layout, batch, in_channels, out_channels, groups, .. } = self;
-        let Self { input, kernel, stride, dilation, pad_begin, pad_end, padding_mode, .. } = self;
-        let arrays = [input, kernel, stride, dilation, pad_begin, pad_end];
-        let counts = [axes, batch, in_channels, out_channels, groups];
-        (counts, (layout, *padding_mode), arrays.map(|array| &array[..axes.min(MAX_AXES)]))
+    fn counts(&self) -> [usize; 5] {
+        let &Self { axes, batch, in_channels, out_channels, groups, .. } = self;
+        [axes, batch, in_channels, out_channels, groups]
     }
 
     /// The same layer with the entries past `axes` as [`default`](Self::default) has them, and with zeros in padding that
@@ -129,15 +123,25 @@ impl Params {
 /// The entries past `axes` take no part.
 impl PartialEq for Params {
     fn eq(&self, other: &Self) -> bool {
-        self.fields() == other.fields()
+        let sizes =
+            |of: &Self| [of.input, of.kernel, of.stride, of.dilation, of.pad_begin, of.pad_end];
+        let (own, others) = (sizes(self), sizes(other));
+        let same = |axis: usize| own.iter().zip(&others).all(|(a, b)| a[axis] == b[axis]);
+        self.counts() == other.counts()
+            && (self.layout, self.padding_mode) == (other.layout, other.padding_mode)
+            && (0..self.axes.min(MAX_AXES)).all(same)
     }
 }
 
 impl Eq for Params {}
 
-/// As [`PartialEq`].
+/// Of what makes layers of a network differ: a cache of plans hashes with each call of a layer.
 impl Hash for Params {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.fields().hash(state);
+        self.counts().into_iter().for_each(|count| state.write_usize(count));
+        for axis in 0..self.axes.min(MAX_AXES) {
+            state.write_usize(self.input[axis]);
+            state.write_usize(self.kernel[axis]);
+        }
     }
 }
