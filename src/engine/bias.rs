@@ -6,10 +6,17 @@ use crate::numerics::{BIAS_LANES, BIAS_ROWS};
 use crate::parallel::Parallelism;
 use crate::pass::Write;
 use crate::shape::{Layout, Shape};
+use core::array;
 use core::ops::Range;
 
+/// Sums of pixels that are added lane by lane.
+type Lanes<T> = [T; BIAS_LANES];
+
+/// Lanes of channels that a unit of work sums, channels last: so much of a pixel follows itself in memory.
+const TOGETHER: usize = 4;
+
 /// Sums every channel of `grad_output`, which has the output's shape or, of a transposed layer, the input's, and is
-/// read through its mask. A unit of work are `BIAS_LANES` channels.
+/// read through its mask.
 pub(crate) fn backward_bias<T: Element>(
     shape: &Shape,
     of_input: bool,
@@ -18,108 +25,160 @@ pub(crate) fn backward_bias<T: Element>(
     grad_bias: &mut [T],
     write: Write,
 ) {
+    let sums = Sums { shape, of_input, parallelism, write };
     match mask {
-        None => {
-            let row = |sum: &mut [T; BIAS_LANES], row: Range<usize>| add(sum, &grad_output[row]);
-            sum_channels(shape, of_input, parallelism, (grad_output, row), grad_bias, write);
-        }
-        Some(mask) => {
-            let row = |sum: &mut [T; BIAS_LANES], row: Range<usize>| {
-                let mut lanes = [T::ZERO; BIAS_LANES];
-                let lanes = &mut lanes[..row.len()];
-                mask.part(row.start, row.len()).copy(&grad_output[row], lanes);
-                add(sum, lanes);
-            };
-            sum_channels(shape, of_input, parallelism, (grad_output, row), grad_bias, write);
-        }
+        None => sums.of_channels(grad_output.len(), grad_bias, |row: Range<usize>| {
+            let row = &grad_output[row];
+            // As many as there are lanes are known to be, and are a vector's load.
+            row.try_into().unwrap_or_else(|_| padded(row))
+        }),
+        Some(mask) => sums.of_channels(grad_output.len(), grad_bias, |row: Range<usize>| {
+            let mut lanes = [T::ZERO; BIAS_LANES];
+            let read = &mut lanes[..row.len()];
+            mask.part(row.start, row.len()).copy(&grad_output[row], read);
+            lanes
+        }),
     }
 }
 
-/// The same, where `add_row` adds up to `BIAS_LANES` elements to the lanes of a sum.
-fn sum_channels<T: Element>(
-    shape: &Shape,
+/// How the channels of a tensor are summed.
+#[derive(Clone, Copy)]
+struct Sums<'a> {
+    shape: &'a Shape,
     of_input: bool,
-    parallelism: Parallelism<'_>,
-    (grad_output, add_row): (&[T], impl Fn(&mut [T; BIAS_LANES], Range<usize>) + Sync),
-    grad_bias: &mut [T],
+    parallelism: Parallelism<'a>,
     write: Write,
-) {
-    let (channels, pixels) = match of_input {
-        false => (shape.out_channels(), shape.output_pixels()),
-        true => (shape.in_channels(), shape.input_pixels()),
-    };
-    if grad_output.is_empty() {
-        if write == Write::Overwrite {
-            grad_bias.fill(T::ZERO);
-        }
-        return;
-    }
-    let images = grad_output.len() / (channels * pixels);
-    let units = grad_bias.chunks_mut(BIAS_LANES).enumerate();
-    parallelism.for_all(channels.div_ceil(BIAS_LANES), units, |(unit, sums)| {
-        let mut put = |lane: usize, sum| match write {
-            Write::Overwrite => sums[lane] = sum,
-            Write::Accumulate => sums[lane] += sum,
+}
+
+impl Sums<'_> {
+    /// Sums the channels of a tensor of `len` elements, of which `read` gives up to [`BIAS_LANES`] side by side.
+    fn of_channels<T: Element>(
+        self,
+        len: usize,
+        grad_bias: &mut [T],
+        read: impl Fn(Range<usize>) -> Lanes<T> + Copy + Sync,
+    ) {
+        let Self { shape, of_input, parallelism, write } = self;
+        let (channels, pixels) = match of_input {
+            false => (shape.out_channels(), shape.output_pixels()),
+            true => (shape.in_channels(), shape.input_pixels()),
         };
-        let first = unit * BIAS_LANES;
-        let width = BIAS_LANES.min(channels - first);
-        match shape.layout() {
-            Layout::ChannelsFirst => {
-                for lane in 0..width {
-                    let planes = (0..images).map(|n| (n * channels + first + lane) * pixels);
-                    let rows = planes.flat_map(|plane| {
-                        let end = plane + pixels;
-                        (plane..end).step_by(BIAS_LANES).map(move |at| at..end.min(at + BIAS_LANES))
-                    });
-                    put(lane, sum_tree(sum_rows(rows, &add_row)));
+        if len == 0 {
+            if write == Write::Overwrite {
+                grad_bias.fill(T::ZERO);
+            }
+            return;
+        }
+        let images = len / (channels * pixels);
+        let put = |to: &mut T, sum| match write {
+            Write::Overwrite => *to = sum,
+            Write::Accumulate => *to += sum,
+        };
+        let of_unit = match shape.layout() {
+            Layout::ChannelsFirst => BIAS_LANES,
+            Layout::ChannelsLast => TOGETHER * BIAS_LANES,
+        };
+        let units = grad_bias.chunks_mut(of_unit).enumerate();
+        parallelism.for_all(channels.div_ceil(of_unit), units, |(unit, sums)| {
+            let first = unit * of_unit;
+            match shape.layout() {
+                Layout::ChannelsFirst => {
+                    let mut tree = Tree::new();
+                    for (channel, sum) in (first..).zip(sums) {
+                        for image in 0..images {
+                            let plane = (image * channels + channel) * pixels;
+                            tree.add_line(plane..plane + pixels, read);
+                        }
+                        put(sum, sum_of(tree.take()));
+                    }
+                }
+                Layout::ChannelsLast => {
+                    let mut trees: [_; TOGETHER] = array::from_fn(|_| Tree::new());
+                    let all = images * pixels;
+                    for block in (0..all).step_by(BIAS_ROWS) {
+                        let block = block..all.min(block + BIAS_ROWS);
+                        let lanes = (first..first + sums.len()).step_by(BIAS_LANES);
+                        for (lanes, tree) in lanes.zip(&mut trees) {
+                            // What lies behind the last channel is summed in lanes that nobody asks for.
+                            let row = |pixel| pixel * channels + lanes;
+                            let rows = block.clone().map(row);
+                            let rows = rows.map(|at| at..len.min(at + BIAS_LANES));
+                            tree.add_block(rows, read);
+                        }
+                    }
+                    for (tree, sums) in trees.iter_mut().zip(sums.chunks_mut(BIAS_LANES)) {
+                        sums.iter_mut().zip(tree.take()).for_each(|(to, sum)| put(to, sum));
+                    }
                 }
             }
-            Layout::ChannelsLast => {
-                let rows = (0..images * pixels).map(|pixel| pixel * channels + first);
-                let lanes = sum_rows(rows.map(|at| at..at + width), &add_row);
-                (0..width).for_each(|lane| put(lane, lanes[lane]));
-            }
-        }
-    });
+        });
+    }
 }
 
-/// Adds rows of up to `BIAS_LANES` elements lane by lane: blocks of `BIAS_ROWS` rows in order, blocks in
-/// a binary tree (as a counter counts), so the error grows with `BIAS_ROWS + log2(rows)` and not
-/// with the number of rows.
-fn sum_rows<T: Element>(
-    rows: impl Iterator<Item = Range<usize>>,
-    add_row: impl Fn(&mut [T; BIAS_LANES], Range<usize>),
-) -> [T; BIAS_LANES] {
-    // tree[i] holds the sum of 2^i blocks where bit i of `blocks` is set.
-    let mut tree = [[T::ZERO; BIAS_LANES]; usize::BITS as usize];
-    let mut blocks = 0usize;
-    let mut rows = rows.peekable();
-    while rows.peek().is_some() {
+/// Sums that are added lane by lane: blocks of [`BIAS_ROWS`] rows in order, blocks in a binary tree (as a counter counts),
+/// so the error grows with `BIAS_ROWS + log2(rows)` and not with the number of rows.
+struct Tree<T> {
+    /// `parts[i]` holds the sum of 2^i blocks where bit i of `blocks` is set.
+    parts: [Lanes<T>; usize::BITS as usize],
+    blocks: usize,
+}
+
+impl<T: Element> Tree<T> {
+    fn new() -> Self {
+        Self { parts: [[T::ZERO; BIAS_LANES]; usize::BITS as usize], blocks: 0 }
+    }
+
+    /// Adds elements that follow each other, in blocks of whole rows and a last one.
+    #[inline]
+    fn add_line(&mut self, mut line: Range<usize>, read: impl Fn(Range<usize>) -> Lanes<T> + Copy) {
+        while !line.is_empty() {
+            let end = line.end.min(line.start + BIAS_LANES * BIAS_ROWS);
+            let rows = (line.start..end).step_by(BIAS_LANES);
+            self.add_block(rows.map(|at| at..end.min(at + BIAS_LANES)), read);
+            line.start = end;
+        }
+    }
+
+    /// Adds a block of rows.
+    #[inline]
+    fn add_block(
+        &mut self,
+        rows: impl Iterator<Item = Range<usize>>,
+        read: impl Fn(Range<usize>) -> Lanes<T>,
+    ) {
         let mut sum = [T::ZERO; BIAS_LANES];
-        for row in rows.by_ref().take(BIAS_ROWS) {
-            add_row(&mut sum, row);
-        }
-        let full = blocks.trailing_ones() as usize;
-        tree[..full].iter().for_each(|part| add(&mut sum, part));
-        tree[full] = sum;
-        blocks += 1;
+        rows.for_each(|row| sum = added(sum, read(row)));
+        let full = self.blocks.trailing_ones() as usize;
+        self.parts[full] = self.parts[..full].iter().fold(sum, |sum, &part| added(sum, part));
+        self.blocks += 1;
     }
-    let mut sum = [T::ZERO; BIAS_LANES];
-    for (bit, part) in tree.iter().enumerate() {
-        if blocks >> bit & 1 == 1 {
-            add(&mut sum, part);
+
+    /// All that was added since it was last taken.
+    fn take(&mut self) -> Lanes<T> {
+        let mut sum = [T::ZERO; BIAS_LANES];
+        while self.blocks > 0 {
+            sum = added(sum, self.parts[self.blocks.trailing_zeros() as usize]);
+            self.blocks &= self.blocks - 1;
         }
+        sum
     }
-    sum
 }
 
-/// Adds a row to the lanes that it has.
-fn add<T: Element>(sum: &mut [T; BIAS_LANES], row: &[T]) {
-    sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+/// Two sums, lane by lane.
+#[inline(always)]
+fn added<T: Element>(a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
+    array::from_fn(|lane| a[lane] + b[lane])
+}
+
+/// A row that is shorter than there are lanes.
+fn padded<T: Element>(row: &[T]) -> Lanes<T> {
+    let mut lanes = [T::ZERO; BIAS_LANES];
+    lanes[..row.len()].copy_from_slice(row);
+    lanes
 }
 
 /// Adds the lanes, halves upon halves.
-fn sum_tree<T: Element>(mut lanes: [T; BIAS_LANES]) -> T {
+fn sum_of<T: Element>(mut lanes: Lanes<T>) -> T {
     let mut width = BIAS_LANES;
     while width > 1 {
         width /= 2;
