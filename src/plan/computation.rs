@@ -181,9 +181,12 @@ impl Computation {
         matches!(self.engine, Engine::Nothing)
     }
 
-    /// Whether it is a product over the view, whose packed weights are those of all products with the same panels.
-    pub(super) fn is_product(&self) -> bool {
-        matches!(self.engine, Engine::Implicit(_))
+    /// The product over the view, if it is one: its packed weights are those of all products with the same panels.
+    pub(super) fn product(&self) -> Option<&Implicit> {
+        match &self.engine {
+            Engine::Implicit(product) => Some(product),
+            _ => None,
+        }
     }
 
     /// The order in which a pass reads its weights.
@@ -199,7 +202,7 @@ impl Computation {
             }
             Engine::Grouped(_) => Order::Packed { engine: kind, lanes, width },
             Engine::Plane(plane) => Order::Points(plane.order()),
-            Engine::Folded(folded) if folded.inside.is_product() => {
+            Engine::Folded(folded) if folded.inside.product().is_some() => {
                 Order::Packed { engine: kind, lanes, width }
             }
             Engine::Nothing
@@ -238,7 +241,7 @@ impl Computation {
         weight: &[T],
     ) -> Result<AVec<T, ConstAlign<64>>, Error> {
         let engine = match &self.engine {
-            Engine::Folded(folded) if folded.inside.is_product() => &folded.inside.engine,
+            Engine::Folded(folded) if folded.inside.product().is_some() => &folded.inside.engine,
             engine => engine,
         };
         let len = match engine {

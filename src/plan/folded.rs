@@ -20,9 +20,9 @@ use crate::choose::candidates::of_window;
 use crate::element::Element;
 use crate::engine::{Layer, Weights};
 use crate::error::Error;
-use crate::kernel::{Epilogue, Kernels};
+use crate::kernel::{Epilogue, Kernels, total};
 use crate::pass::Pass;
-use crate::scratch::{Need, room};
+use crate::scratch::{Need, aligned, room};
 use crate::shape::{Axis, Layout, MAX_AXES, Params, Shape, flat, positions};
 use alloc::vec::Vec;
 use core::fmt;
@@ -38,6 +38,8 @@ pub(super) struct Folded {
     windows: Vec<Window>,
     /// Elements of scratch that any window takes, in whole cache lines.
     len: usize,
+    /// Elements of weights that are packed once for the image and all windows, with the slack that lets them begin on a line.
+    packed: usize,
 }
 
 /// A window of padding.
@@ -81,7 +83,8 @@ impl Folded {
         }
         let len = |window: &Window| window.images * window.image_len(shape);
         let len = windows.iter().map(len).max().unwrap_or(0).next_multiple_of(16);
-        Ok(Some(Self { inside, windows, len }))
+        let packed = inside.product().map_or(0, |product| product.packed_len() + 16);
+        Ok(Some(Self { inside, windows, len, packed: packed.next_multiple_of(16) }))
     }
 
     /// What the pass wants: the most that any window does.
@@ -93,7 +96,7 @@ impl Folded {
             need.shared = need.shared.max(of_window.shared);
             need.piece = need.piece.max(of_window.piece);
         }
-        Need { shared: need.shared.saturating_add(self.len), ..need }
+        Need { shared: total([need.shared, self.len, self.packed]), ..need }
     }
 
     /// In words: how the image's gradient is computed, and how many windows there are.
@@ -118,15 +121,21 @@ impl Folded {
         scratch: &mut [T],
     ) {
         let shape = layer.shape;
-        let weights = match weights {
-            // Packed for an engine that doesn't share its order: they are as they were given.
-            Weights::Packed(weight) if !self.inside.is_product() => Weights::Raw(weight),
-            weights => weights,
-        };
-        let (window, scratch) = scratch.split_at_mut(self.len);
         let zeros = shape.with_zeros();
         let layer_of = |shape| Layer { shape, ..*layer };
         let inside = layer_of(&zeros);
+        let (window, scratch) = scratch.split_at_mut(self.len);
+        let (packed, scratch) = scratch.split_at_mut(self.packed);
+        let weights = match (weights, self.inside.product()) {
+            (Weights::Raw(weight), Some(product)) => {
+                let packed = &mut aligned(packed)[..product.packed_len()];
+                product.pack(&inside, weight, packed);
+                Weights::Packed(&*packed)
+            }
+            // Packed for an engine that doesn't share its order: they are as they were given.
+            (Weights::Packed(weight), None) => Weights::Raw(weight),
+            (weights, _) => weights,
+        };
         self.inside.backward_data(&inside, grad_output, weights, epilogue, grad_input, scratch);
         let of_output = grad_output.len() / shape.batch();
         for of in &self.windows {
