@@ -282,8 +282,9 @@ impl<T: Element> Plan<T> {
         struct Words<'a, T: 'static>(&'a Plan<T>);
         impl<T: Element> fmt::Display for Words<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let layer = self.0.planned_layer(Pass::Forward, &DEFAULT);
-                (passes().explain)(&self.0.chosen, &layer, f)
+                let Words(plan) = *self;
+                let layer = plan.planned_layer(Pass::Forward, &DEFAULT);
+                (passes().explain)(&plan.chosen, &layer, plan.is_transposed, f)
             }
         }
         alloc::format!("{}", Words(self))

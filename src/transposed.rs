@@ -405,6 +405,11 @@ impl<T: Element> TransposedPlan<T> {
         self.conv.shape().input_len()
     }
 
+    /// What was chosen, in words, as [`Plan::explain`]: the passes have the names that they have here.
+    pub fn explain(&self) -> String {
+        self.conv.explain()
+    }
+
     /// As [`Plan::scratch_len`].
     pub fn scratch_len(&self, pass: Pass) -> usize {
         self.conv.scratch_len(pass.mirror())

@@ -3,7 +3,9 @@
 //! overlap, and `padding` elements are cut off the sides.
 
 use im2col::testing::{Family, Fill, dot, families, for_layers, nan, numbers};
-use im2col::{Algorithm, Element, Error, Layout, MAX_AXES, Options, Params, Pass, TransposedPlan};
+use im2col::{
+    Algorithm, Conv2d, Element, Error, Layout, MAX_AXES, Options, Params, Pass, TransposedPlan,
+};
 use im2col::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 
 /// A transposed layer: `params` as its caller says them (`in_channels` are the layer's own), and
@@ -236,5 +238,23 @@ fn inference() {
         assert_eq!(refused, not(Pass::BackwardWeight));
         let refused = plan.pack_weight(Pass::BackwardData, &[10.0, 1.0]).map(|_| ());
         assert_eq!(refused, not(Pass::BackwardData));
+    }
+}
+
+/// What is said of a pass is said under its own name: forward is the convolution's backward_data.
+#[test]
+fn a_transposed_plan_explains_its_own_passes() {
+    let conv = Conv2d::<f32>::new([1, 8, 6, 6], [4, 8, 2, 2]).stride(2).plan().unwrap();
+    let line = |text: &str, pass: Pass| {
+        let mut lines = text.lines().map(str::to_owned);
+        lines.find_map(|line| line.strip_prefix(&format!("{pass}: ")).map(str::to_owned)).unwrap()
+    };
+    let of_conv = conv.explain();
+    let of_transposed = conv.transposed().unwrap().explain();
+    let forward = (Pass::Forward, Pass::BackwardData);
+    for (own, of_the_conv) in
+        [forward, (forward.1, forward.0), (Pass::BackwardWeight, Pass::BackwardWeight)]
+    {
+        assert_eq!(line(&of_transposed, own), line(&of_conv, of_the_conv));
     }
 }

@@ -194,17 +194,19 @@ impl Chosen {
         }
     }
 
-    /// In words: a line for the layer and one for each pass.
+    /// In words: a line for the layer and one for each pass, by the names that they have in a transposed layer if it is one.
     pub(super) fn explain<T: Element>(
         &self,
         layer: &Layer<'_, T>,
+        is_transposed: bool,
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
         let (isa, element) = (layer.kernels.isa, core::any::type_name::<T>());
         writeln!(f, "{element} on {isa}, weighed as {}", Machine::of(isa).name)?;
-        for &pass in Pass::ALL {
+        for &name in Pass::ALL {
+            let pass = if is_transposed { name.mirror() } else { name };
             let Ok(computation) = self.of(pass) else { continue };
-            write!(f, "{pass}: {}; ", computation.schedule)?;
+            write!(f, "{name}: {}; ", computation.schedule)?;
             computation.explain(layer, f)?;
             let scratch = computation.need(layer.shape, layer.kernels, pass).len(1);
             writeln!(f, "; scratch for one worker {scratch} elements")?;

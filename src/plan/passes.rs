@@ -38,7 +38,7 @@ pub(super) struct Passes<T: 'static> {
     pub(super) backward_bias:
         fn(&Shape, bool, Parallelism<'_>, (&[T], Option<Mask<'_, T>>), &mut [T], Write),
     pub(super) masked: fn(Parallelism<'_>, &[T], Mask<'_, T>, &mut [T]),
-    pub(super) explain: fn(&Chosen, &Layer<'_, T>, &mut fmt::Formatter<'_>) -> fmt::Result,
+    pub(super) explain: fn(&Chosen, &Layer<'_, T>, bool, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
 impl<T: Element> Passes<T> {
