@@ -31,6 +31,11 @@ use core::fmt;
 /// Units of work that a layer should have, where it can.
 const BLOCKS: usize = 8;
 
+/// Tiles of a block of output channels, where they are rows, and those of two blocks at least: each block copies the image
+/// anew, which two threads are worth and four not always.
+const TILES: usize = 9;
+const TILES_OF_TWO: usize = 4;
+
 /// The product, its view and its destination.
 #[derive(Debug, Clone)]
 pub(crate) struct BackwardWeight {
@@ -109,7 +114,7 @@ impl BackwardWeight {
                 Self::dots(shape, kernels.dots.columns, schedule)
             }
             (Corner::Taps, InPlace | Copied, InPlace) if !first => {
-                Self::rows(shape, kernels.wide.vector, schedule)
+                Self::rows(shape, &kernels.wide, schedule)
             }
             (Corner::Channels, InPlace | Copied, PackedPerBlock) => {
                 match kernels.of_panels(schedule.width) {
@@ -201,7 +206,7 @@ impl BackwardWeight {
         let [images, depths, heights, _] = cols.pixels.block_sizes();
         let run = [images, depths, heights, 1];
         let rows = |pitches| Grid::new([n, d, h, 1], pitches, run);
-        let (target, channels) = outputs_by_taps(shape, &cols, pixels)?;
+        let (target, channels) = outputs_by_taps(shape, &cols, shape.group_out(), pixels)?;
         let parts = parts(shape, &target, &cols, schedule);
         let sums = Sums::Dots(Dots {
             tile: Tile::of(columns, channels.block_offsets(), cols.taps.block_offsets()),
@@ -214,7 +219,11 @@ impl BackwardWeight {
 
     /// The product of few output channels with the image as it lies, channels last; none if a block of taps may have a
     /// step that fills no vector.
-    fn rows(shape: &Shape, vector: usize, schedule: Schedule) -> Result<Option<Self>, Error> {
+    fn rows<T: Element>(
+        shape: &Shape,
+        kernel: &Kernel<T>,
+        schedule: Schedule,
+    ) -> Result<Option<Self>, Error> {
         let source = Source::input(shape);
         let limits = limits(schedule, Beside::None);
         let of_all = shape.out_channels();
@@ -223,11 +232,16 @@ impl BackwardWeight {
         let mut cols = Cols::new(source, limits, &[pitches], &[]);
         let run = cols.taps.block_sizes();
         let steps = Steps::new(run, [cols.taps.pitches(), dense(tap_sizes)])?;
-        if steps.least(tap_sizes) < vector {
+        if steps.least(tap_sizes) < kernel.vector {
             return Ok(None);
         }
         cols.pixels.make_table()?;
-        let (target, channels) = outputs_by_taps(shape, &cols, 1)?;
+        let units = shape.groups() * cols.taps.blocks() * most_parts(shape, &cols, schedule);
+        let of_tiles = |tiles| shape.group_out() / (tiles * kernel.rows);
+        let most = of_tiles(TILES).max(of_tiles(TILES_OF_TWO).min(2));
+        let blocks = BLOCKS.div_ceil(units).clamp(1, most.max(1));
+        let outputs = shape.group_out().div_ceil(blocks).next_multiple_of(kernel.rows);
+        let (target, channels) = outputs_by_taps(shape, &cols, outputs, 1)?;
         let parts = parts(shape, &target, &cols, schedule);
         let sums = Sums::Rows(Rows {
             channels,
@@ -445,12 +459,17 @@ impl BackwardWeight {
     }
 }
 
-/// The destination with output channels for rows and a view's taps for lanes, and where the channels of a block lie in
-/// grad_output, `pitch` apart.
-fn outputs_by_taps(shape: &Shape, cols: &Cols, pitch: usize) -> Result<(Target, Grid), Error> {
+/// The destination with output channels for rows, at most `most` to a block, and a view's taps for lanes, and where the
+/// channels of a block lie in grad_output, `pitch` apart.
+fn outputs_by_taps(
+    shape: &Shape,
+    cols: &Cols,
+    most: usize,
+    pitch: usize,
+) -> Result<(Target, Grid), Error> {
     let (groups, outputs, patch) = (shape.groups(), shape.group_out(), shape.patch_len());
     let pitches = |pitch: usize| [0, 0, outputs.saturating_mul(pitch), pitch];
-    let run = fit_tables([1, 1, 1, outputs], &[pitches(pitch), pitches(patch)]);
+    let run = fit_tables([1, 1, 1, most.min(outputs)], &[pitches(pitch), pitches(patch)]);
     let channels = |pitch: usize| Grid::new([1, 1, groups, outputs], pitches(pitch), run);
     let (sizes, taps) = (Source::input(shape).tap_sizes(), &cols.taps);
     let taps = Grid::untabled(sizes, dense(sizes), taps.block_sizes());
@@ -460,8 +479,12 @@ fn outputs_by_taps(shape: &Shape, cols: &Cols, pitch: usize) -> Result<(Target, 
 
 /// Parts that the sum is cut into: several where there are few blocks, as many as have room.
 fn parts(shape: &Shape, target: &Target, cols: &Cols, schedule: Schedule) -> usize {
-    let fits = (PARTIALS / shape.weight_len()).min(schedule.parts);
-    BLOCKS.div_ceil(target.blocks()).min(cols.pixels.blocks()).min(fits).max(1)
+    BLOCKS.div_ceil(target.blocks()).min(most_parts(shape, cols, schedule))
+}
+
+/// The most parts that a sum can be cut into.
+fn most_parts(shape: &Shape, cols: &Cols, schedule: Schedule) -> usize {
+    (PARTIALS / shape.weight_len()).min(schedule.parts).min(cols.pixels.blocks()).max(1)
 }
 
 /// What the blocks of a view may be.
