@@ -14,6 +14,7 @@ use crate::parallel::{DEFAULT, Executor};
 use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::shape::{Dims, Layout, MAX_AXES, Params, Shape};
+use alloc::string::String;
 use core::fmt;
 
 /// A transposed convolution in the making: [`ConvTranspose1d`], [`ConvTranspose2d`] or
