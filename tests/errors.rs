@@ -747,7 +747,8 @@ fn assert_is_planned_at_once(params: Params) {
             let _planned_or_refused =
                 Plan::<f32>::new(shape, Options::default().accuracy(accuracy));
             let took = start.elapsed();
-            assert!(took.as_secs() < 2, "{took:?} for {params:?}");
+            // Milliseconds, but for emulated processors.
+            assert!(took.as_secs() < 60, "{took:?} for {params:?}");
         }
     }
 }
