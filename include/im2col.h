@@ -7,7 +7,7 @@
  * Tensors are dense, in the element type of the plan and the order of its layout, aligned to
  * their element, of the lengths that its sizes give. They stay the caller's. What a call writes
  * may hold anything before (but see IM2COL_ACCUMULATE), and must not share memory with anything
- * else that the call is given: that is refused. NULL is refused too, but for `bias` and `scratch`.
+ * else that the call is given: that is refused. NULL is refused too, unless a call's comment says that it may be.
  *
  * Scratch may be NULL: the call then takes what it needs and gives it back. Any alignment and any
  * content will do. im2col_conv_scratch_bytes() says what the current number of threads can use; a
@@ -373,7 +373,8 @@ im2col_status im2col_conv_explain(const struct im2col_conv *conv,
                                   size_t *needed);
 
 // Packs weights once for many calls of one pass: IM2COL_FORWARD or IM2COL_BACKWARD_DATA. They serve every plan that reads
-// its weights in the same order, whatever the batch and the size of the image; another one refuses them. On success
+// its weights in the same order: those of im2col_conv_with_batch and im2col_conv_with_input always, one that was created by
+// itself perhaps; another one refuses them. On success
 // `*packed` is to be given to im2col_packed_destroy once; on failure it is NULL.
 im2col_status im2col_packed_create(const struct im2col_conv *conv,
                                    int32_t pass,

@@ -147,6 +147,9 @@ fn checked_mask<'a, T: Element>(
         let what = "a mask for a pass of the convolution inside a transposed layer";
         return Err(Error::Unsupported { what });
     }
+    if plan.activation() == Activation::None {
+        return Err(Error::NoActivation);
+    }
     let bounds = plan.activation().bounds().filter(|_| !plan.shape().is_empty());
     Ok(bounds.map(|bounds| Mask::new(output, bounds)))
 }
@@ -316,7 +319,8 @@ impl<'a, T: Element> BackwardData<'a, T> {
 
     /// Reads `grad_output` through the layer's activation: as zero where `output`, which the forward pass stored, is at a bound of
     /// [the plan's activation](Plan::activation). So `grad_output` is the gradient of the activation's output, as the next layer
-    /// gives it, and nothing sweeps over it first. Without an activation nothing is masked.
+    /// gives it, and nothing sweeps over it first. The activation is the layer's: one that only a call of
+    /// forward had isn't known here, and a layer without any refuses a mask.
     ///
     /// `output` has the shape and the layout of `grad_output`. The scratch of a plan with an activation has room for the
     /// masked gradient of some images, as many as stay in a cache but at least one.

@@ -21,6 +21,14 @@ pub enum Error {
         /// The size that is 0.
         size: Size,
     },
+    /// A layer was given another number of spatial sizes than it has axes.
+    #[error("{found} sizes for the image: this layer has {expected} spatial axes, each wants one")]
+    Sizes {
+        /// The spatial axes of the layer.
+        expected: usize,
+        /// The sizes given.
+        found: usize,
+    },
     /// The groups don't divide the channels.
     #[error(
         "{what} {channels} can't be split into {groups} groups: {channels} % {groups} is not 0"
@@ -139,7 +147,7 @@ pub enum Error {
     },
     /// Packed weights were used where they don't belong.
     #[error(
-        "weights packed for {packed} were passed to {used}, which reads them in another order: the {differs} differs"
+        "weights packed for {packed} don't fit this {used}: the {differs} differs; pack them with this plan, or make this plan by with_batch or with_input from the one that packed them"
     )]
     PackedFor {
         /// What differs: `"pass"`, `"weight's shape or layout"`, `"ISA"` or `"schedule"`.
@@ -161,6 +169,11 @@ pub enum Error {
         /// The pass that was called.
         pass: Pass,
     },
+    /// A gradient was to be read through a mask, but the layer has no activation that could have clipped its output.
+    #[error(
+        "mask: the layer has no activation, so that nothing is masked: set it on the layer, not on a call of forward"
+    )]
+    NoActivation,
     /// A call was to add to memory that may be uninitialised.
     #[error(
         "{what} may be uninitialised: a call that accumulates reads it, and wants a slice of numbers"

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 
 /// A layer's weights in the order in which one pass reads them, made by [`Plan::pack_weight`].
 ///
-/// It knows the order that it was packed in. Every plan that wants its weights in this order takes it: batch, image size,
-/// stride and padding don't matter. Where another order is wanted, the call is refused.
+/// It knows the order that it was packed in. The plan that packed it takes it, and those that are made from this plan by
+/// [`with_batch`](Plan::with_batch) and [`with_input`](Plan::with_input). Any other plan takes it if it wants the same order,
+/// whatever its batch, image size, stride and padding, and refuses the call otherwise.
 #[derive(Debug, Clone)]
 pub struct PackedWeight<T: Copy> {
     format: Format,

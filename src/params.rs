@@ -72,7 +72,7 @@ impl fmt::Display for Layout {
 }
 
 impl Default for Params {
-    /// One 1x1 image, one channel, a 1x1 kernel, stride and dilation 1, no padding.
+    /// Two axes: one 1x1 image, one channel, a 1x1 kernel, stride and dilation 1, no padding.
     fn default() -> Self {
         Self {
             axes: 2,

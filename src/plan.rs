@@ -154,12 +154,12 @@ impl<T: Element> Plan<T> {
     /// The plan of the same layer for images of another size, one number for each spatial axis: as [`with_batch`](Self::with_batch).
     ///
     /// # Errors
-    /// As [`new`](Self::new), and those of [`Shape::new`] for sizes that the layer can't have. [`Error::Axes`] for more
+    /// As [`new`](Self::new), and those of [`Shape::new`] for sizes that the layer can't have. [`Error::Sizes`] for more
     /// or fewer numbers than the layer has axes.
     pub fn with_input(&self, input: &[usize]) -> Result<Self, Error> {
         let mut params = *self.shape.params();
         if input.len() != params.axes {
-            return Err(Error::Axes { found: input.len() });
+            return Err(Error::Sizes { expected: params.axes, found: input.len() });
         }
         params.input[..input.len()].copy_from_slice(input);
         self.with_shape(Shape::new(params)?)
@@ -175,8 +175,9 @@ impl<T: Element> Plan<T> {
             .cut_into_blocks()
     }
 
-    /// Packs weights once for many calls of one pass, of this plan and of all that want them in the same
-    /// order: whatever the batch and the size of the image.
+    /// Packs weights once for many calls of one pass: of this plan, and of every plan that is made from it by
+    /// [`with_batch`](Self::with_batch) and [`with_input`](Self::with_input). A plan that was made by itself may want another
+    /// order, and refuses them then.
     ///
     /// # Errors
     /// [`Error::Length`] if the weights don't fit the shape, [`Error::NoWeight`] for

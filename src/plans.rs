@@ -17,6 +17,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Any number of threads may ask at once. Where there are more layers than the bound, the one that was asked for longest ago is let go;
 /// who still holds its plan keeps it.
 ///
+/// Each plan is chosen by itself. For one layer in batches of many sizes [`Plan::with_batch`] is the better: its plans give an
+/// image the same bits and take each other's packed weights, while two entries of a cache may be chosen differently.
+///
 /// ```
 /// use im2col::{Params, Plans};
 /// let plans = Plans::<f32>::new();

@@ -55,6 +55,23 @@ impl AsRef<[usize]> for Dims {
     }
 }
 
+/// As [`Conv2d::new`](crate::Conv2d::new) wants them: the output of one layer is the input of the next.
+///
+/// ```
+/// use im2col::Conv2d;
+/// let first = Conv2d::<f32>::new([1, 3, 8, 8], [4, 3, 3, 3]).plan()?;
+/// let second = Conv2d::<f32>::new(first.output_shape().try_into()?, [2, 4, 1, 1]).plan()?;
+/// assert_eq!(second.output_shape(), [1, 2, 6, 6]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<const N: usize> TryFrom<Dims> for [usize; N] {
+    type Error = core::array::TryFromSliceError;
+
+    fn try_from(dims: Dims) -> Result<Self, Self::Error> {
+        (*dims).try_into()
+    }
+}
+
 /// One spatial axis of a checked layer.
 ///
 /// [`source`](Self::source) says which input element an output and a tap meet at.

@@ -357,7 +357,7 @@ impl<T: Element> TransposedPlan<T> {
         let shape = self.conv.shape();
         let mut params = *shape.params();
         if input.len() != params.axes {
-            return Err(Error::Axes { found: input.len() });
+            return Err(Error::Sizes { expected: params.axes, found: input.len() });
         }
         for (index, (&input, axis)) in input.iter().zip(shape.axes()).enumerate() {
             let size = |what| Size { what, axis: Some(index) };

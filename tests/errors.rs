@@ -770,3 +770,34 @@ fn taps_without_channels_are_not_visited() {
         ));
     }
 }
+
+/// What a call says that doesn't fit its plan: the sizes of an image, a mask that masks nothing, weights of another order.
+#[test]
+fn calls_that_do_not_fit_the_plan() {
+    let plan = Conv2d::<f32>::new([1, 1, 3, 3], [1, 1, 2, 2]).plan().unwrap();
+    for sizes in [&[9][..], &[9, 9, 9]] {
+        let error = plan.with_input(sizes).unwrap_err();
+        assert_eq!(error, Error::Sizes { expected: 2, found: sizes.len() });
+    }
+    let transposed = ConvTranspose2d::<f32>::new([1, 1, 3, 3], [1, 1, 2, 2]).plan().unwrap();
+    let error = transposed.with_input(&[9]).unwrap_err();
+    let text = "1 sizes for the image: this layer has 2 spatial axes, each wants one";
+    assert_eq!(error.to_string(), text);
+
+    // An activation of one call of forward is not the layer's.
+    let (x, w, mut y) = ([1.0; 9], [-1.0; 4], [7.0; 4]);
+    plan.forward(&x, &w).activation(Activation::Relu).run(&mut y).unwrap();
+    let mut to = [7.0; 9];
+    let calls = [
+        plan.backward_data(&w, &[1.0; 4]).mask(&y).run(&mut to),
+        plan.backward_weight(&x, &[1.0; 4]).mask(&y).run(&mut to[..4]),
+        plan.backward_bias(&[1.0; 4]).mask(&y).run(&mut to[..1]),
+    ];
+    for answer in calls {
+        assert_eq!(answer, Err(Error::NoActivation));
+    }
+    assert_eq!(to, [7.0; 9]);
+    let sums = plan.backward_bias(&[1.0; 4]).into_vec().unwrap();
+    assert_eq!(sums, [4.0]);
+    assert!(plan.backward_bias(&[1.0; 4]).accumulate().into_vec().is_err());
+}

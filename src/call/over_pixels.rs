@@ -210,6 +210,19 @@ impl<'a, T: Element> BackwardBias<'a, T> {
         plan.sum_of_channels(executor, transposed, (grad_output, mask), to, write(accumulate));
         Ok(())
     }
+
+    /// Computes `grad_bias` into a new vector, as [`Forward::into_vec`](crate::Forward::into_vec).
+    ///
+    /// # Errors
+    /// As [`Forward::into_vec`](crate::Forward::into_vec).
+    pub fn into_vec(self) -> Result<Vec<T>, Error> {
+        if self.accumulate {
+            return Err(Error::Uninitialised { what: "grad_bias" });
+        }
+        let shape = self.plan.shape();
+        let channels = if self.transposed { shape.in_channels() } else { shape.out_channels() };
+        written(channels, |grad_bias| self.run(grad_bias))
+    }
 }
 
 fn write(accumulate: bool) -> Write {

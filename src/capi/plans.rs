@@ -181,7 +181,8 @@ pub unsafe extern "C" fn im2col_conv_explain(
 }
 
 /// Packs weights once for many calls of one pass: IM2COL_FORWARD or IM2COL_BACKWARD_DATA. They serve every plan that reads
-/// its weights in the same order, whatever the batch and the size of the image; another one refuses them. On success
+/// its weights in the same order: those of im2col_conv_with_batch and im2col_conv_with_input always, one that was created by
+/// itself perhaps; another one refuses them. On success
 /// `*packed` is to be given to im2col_packed_destroy once; on failure it is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn im2col_packed_create(
