@@ -173,7 +173,7 @@ static int shapes(void) {
     OK(im2col_conv_len(one, IM2COL_WEIGHT, &len));
     CHECK(len == WEIGHT);
     REFUSED(im2col_conv_len(one, 3, &len), "tensor is 3");
-    REFUSED(im2col_conv_with_input(conv, sizes, 1, &small), "1 spatial axes");
+    REFUSED(im2col_conv_with_input(conv, sizes, 1, &small), "2 spatial axes");
     CHECK(small == NULL);
     /* An image has the same bits in a batch of any size. */
     OK(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, NULL));
