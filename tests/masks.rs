@@ -42,8 +42,8 @@ fn output<T: Element>(len: usize) -> Vec<T> {
     numbers::<T>(Fill::Integers, 9, len).into_iter().enumerate().map(clipped).collect()
 }
 
-fn activations<T: Element>() -> [Activation<T>; 3] {
-    [Activation::None, Activation::Relu, Activation::Clamp(T::ZERO, T::from_f64(3.0))]
+fn activations<T: Element>() -> [Activation<T>; 2] {
+    [Activation::Relu, Activation::Clamp(T::ZERO, T::from_f64(3.0))]
 }
 
 /// Every masked pass of a plan gives what the plain pass makes of the masked gradient: integers, so every sum is exact.
@@ -98,7 +98,7 @@ fn check_plan<T: Element>(layer: &Layer<T>, plan: &Plan<T>, executor: &dyn Execu
 fn check<T: Element>(params: Params) {
     let layer = Layer::<T>::new(params, Fill::Integers);
     for (number, plan) in plans::<T>(layer.shape).into_iter().enumerate() {
-        let activation = activations()[(number + params.batch) % 3];
+        let activation = activations()[(number + params.batch) % 2];
         check_plan(&layer, &plan.with_activation(activation).unwrap(), &Serial);
     }
 }
