@@ -59,7 +59,8 @@
 //! ```
 //!
 //! [`Plan::with_batch`] and [`Plan::with_input`] cost a fraction of a plan, and an image has the same bits in a batch of any
-//! size. Weights that one of these plans packed serve all of them. [`fold_batch_norm`] makes a trained normalisation a part of the weights.
+//! size. Weights that one of these plans packed serve all of them. [`fold_batch_norm`] makes a trained normalisation a part
+//! of the weights.
 //!
 //! # Training
 //!
@@ -97,8 +98,8 @@
 //! # #[cfg(feature = "std")] {
 //! use im2col::{Params, Pass, Plans, Serial};
 //! let plans = Plans::<f32>::new();
-//! let params = Params { in_channels: 3, out_channels: 4, input: [8, 8, 1], kernel: [3, 3, 1], ..Params::default() };
 //! // Two axes, as by default: what is past them is ignored.
+//! let params = Params { in_channels: 3, out_channels: 4, input: [8, 8, 1], kernel: [3, 3, 1], ..Params::default() };
 //! let plan = plans.get(&params)?;
 //! let mut scratch = vec![0.0; plan.scratch_len(Pass::Forward)];
 //! let mut output = Vec::with_capacity(plan.shape().output_len());
@@ -147,8 +148,8 @@
 //!
 //! Sizes, strides, padding, dilation and groups mean what they mean in torch. Weights are `[K, C/groups, R, S]` channels
 //! first, and `[K, R, S, C/groups]` channels last. Padding may differ on each side. Sizes are always given in torch's order,
-//! batch and channels first, whichever way the tensors lie. A tensor in the other
-//! order has the same length, so nothing can notice it: permute it first. Results are written into the slice that `run` is given.
+//! batch and channels first, whichever way the tensors lie. A tensor in the other order has the same length, so nothing can
+//! notice it: permute it first. Results are written into the slice that `run` is given.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -9,6 +9,7 @@ use crate::kernel::uninit::written;
 use crate::parallel::{DEFAULT, Executor};
 use crate::pass::{Pass, Write};
 use crate::plan::{OverPixels, Plan};
+use crate::shape::Shape;
 use alloc::vec::Vec;
 
 /// A call of `backward_weight`: `grad_weight = grad_outputᵀ·cols`, the gradient of the weights, summed over the batch.
@@ -115,7 +116,7 @@ impl<'a, T: Element> BackwardWeight<'a, T> {
         check_len(made.0, shape.output_len(), made.1.len())?;
         let mask = checked_mask(plan, self.mask, grad_output.len(), transposed)?;
         let to = grad_weight.into().checked("grad_weight", shape.weight_len(), accumulate)?;
-        let channels = if transposed { shape.in_channels() } else { shape.out_channels() };
+        let channels = biases(shape, transposed);
         let grad_bias = match self.grad_bias {
             None => None,
             Some(sums) => Some(sums.checked("grad_bias", channels, accumulate)?),
@@ -200,12 +201,9 @@ impl<'a, T: Element> BackwardBias<'a, T> {
     pub fn run<'o>(self, grad_bias: impl Into<Output<'o, T>>) -> Result<(), Error> {
         let Self { plan, transposed, grad_output, mask, accumulate, executor } = self;
         let shape = plan.shape();
-        let (len, channels) = match transposed {
-            false => (shape.output_len(), shape.out_channels()),
-            true => (shape.input_len(), shape.in_channels()),
-        };
+        let len = if transposed { shape.input_len() } else { shape.output_len() };
         check_len("grad_output", len, grad_output.len())?;
-        let to = grad_bias.into().checked("grad_bias", channels, accumulate)?;
+        let to = grad_bias.into().checked("grad_bias", biases(shape, transposed), accumulate)?;
         let mask: Option<Mask<'_, T>> = checked_mask(plan, mask, len, transposed)?;
         plan.sum_of_channels(executor, transposed, (grad_output, mask), to, write(accumulate));
         Ok(())
@@ -219,10 +217,13 @@ impl<'a, T: Element> BackwardBias<'a, T> {
         if self.accumulate {
             return Err(Error::Uninitialised { what: "grad_bias" });
         }
-        let shape = self.plan.shape();
-        let channels = if self.transposed { shape.in_channels() } else { shape.out_channels() };
-        written(channels, |grad_bias| self.run(grad_bias))
+        written(biases(self.plan.shape(), self.transposed), |grad_bias| self.run(grad_bias))
     }
+}
+
+/// Biases of a layer, which is the transposed one of the convolution or the convolution itself.
+fn biases(shape: &Shape, transposed: bool) -> usize {
+    if transposed { shape.in_channels() } else { shape.out_channels() }
 }
 
 fn write(accumulate: bool) -> Write {

@@ -201,7 +201,7 @@ fn rows_side_by_side_need_one_pointer() {
 
 /// A packed_b panel is what was at each step, and meets terms side by side in a tile at any pitch,
 /// of which nothing else is touched: the same sums as through the tables.
-fn check_gathered<T: Element>() {
+fn check_packed_panels<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(10);
     for (isa, kernel, _) in kernels::<T>() {
         let Some(&PackedB { pack_b, rows_of_one, .. }) = kernel.packed_b.as_ref() else {
@@ -287,8 +287,8 @@ fn check_gathered<T: Element>() {
 }
 
 fn packed_panels_give_the_same_sums() {
-    check_gathered::<f32>();
-    check_gathered::<f64>();
+    check_packed_panels::<f32>();
+    check_packed_panels::<f64>();
 }
 
 /// Rows of every length round that of vectors, with zeros before and after, of steps 1 to 3;
