@@ -44,22 +44,28 @@ int main(void) {
     const float v[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, w[4] = {1, 10, 100, 1000}, bias[1] = {0.5f};
     float g[4];
     const float want_g[4] = {5421.5f, 6532.5f, 8754.5f, 9865.5f};
-    TRY(im2col_conv_forward(conv, v, w, bias, g, NULL, 0));
+    im2col_call with_bias = {.size = sizeof with_bias, .bias = bias, .bias_len = 1};
+    TRY(im2col_forward(conv, v, 9, w, 4, g, 4, &with_bias));
     if (!same("g", g, want_g, 4)) return 1;
 
-    /* Backward: the error dg of the output becomes that of the filter, the bias and the image. */
+    /* Backward: the error dg of the output becomes that of the filter, in the same call of the bias, and of the image. */
     const float dg[4] = {1, 2, 3, 4};
     float dw[4], db[1], dv[9];
     const float want_dw[4] = {37, 47, 67, 77}, want_db[1] = {10};
     const float want_dv[9] = {1, 12, 20, 103, 1234, 2040, 300, 3400, 4000};
-    TRY(im2col_conv_backward_weight(conv, v, dg, dw, IM2COL_OVERWRITE, NULL, 0));
-    TRY(im2col_conv_backward_bias(conv, dg, db, IM2COL_OVERWRITE));
-    TRY(im2col_conv_backward_data(conv, w, dg, dv, IM2COL_OVERWRITE, NULL, 0));
+    im2col_call with_grad_bias = {.size = sizeof with_grad_bias, .grad_bias = db, .grad_bias_len = 1};
+    TRY(im2col_backward_weight(conv, v, 9, dg, 4, dw, 4, &with_grad_bias));
+    TRY(im2col_backward_data(conv, w, 4, dg, 4, dv, 9, NULL));
     if (!same("dw", dw, want_dw, 4) || !same("db", db, want_db, 1)) return 1;
     if (!same("dv", dv, want_dv, 9)) return 1;
+
+    /* What is wrong with a call comes as a message, and nothing was written. */
+    if (im2col_forward(conv, v, 9, w, 3, g, 4, NULL) != IM2COL_INVALID_ARGUMENT) return 1;
+    if (strcmp(im2col_last_error(), "weight has 3 elements: this layer wants 4") != 0) return 1;
+    printf("refused, as it should be: %s\n", im2col_last_error());
     im2col_conv_destroy(conv);
 
-    /* What is wrong with a layer comes as a message. */
+    /* So does what is wrong with a layer. */
     params.stride[1] = 0;
     if (im2col_conv_create(&params, &conv) != IM2COL_INVALID_ARGUMENT || conv != NULL) return 1;
     if (strcmp(im2col_last_error(), "stride of axis 1 is 0: it must be at least 1") != 0) return 1;

@@ -280,7 +280,8 @@ void im2col_conv_destroy(struct im2col_conv *conv);
 im2col_status im2col_conv_output(const struct im2col_conv *conv, size_t *output);
 
 // Bytes of scratch that a call of this pass can use with the current number of threads, at
-// whatever alignment; 0 if none.
+// whatever alignment; 0 if none. Scratch for several plans is as long as the longest of theirs, which
+// need not be that of the largest batch.
 im2col_status im2col_conv_scratch_bytes(const struct im2col_conv *conv,
                                         int32_t pass,
                                         size_t *bytes);

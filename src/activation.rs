@@ -1,7 +1,7 @@
 //! The function that a layer's outputs go through, where it is cheap enough to ride along.
 
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Bound, Error};
 
 /// What `forward` does to each output as it stores it.
 ///
@@ -32,7 +32,7 @@ impl<T: Element> Activation<T> {
         match self.bounds() {
             Some([low, high]) if low <= high => Ok(self),
             // Bounds in the wrong order, or NaN.
-            Some(_) => Err(Error::Clamp),
+            Some([low, high]) => Err(Error::Clamp { low: Bound::new(low), high: Bound::new(high) }),
             None => Ok(self),
         }
     }

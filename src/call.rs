@@ -246,7 +246,8 @@ impl<'a, T: Element> Forward<'a, T> {
         self
     }
 
-    /// Lends threads; rayon's current pool if not set (without the feature `rayon`, none).
+    /// Lends threads; rayon's current pool if not set (without the feature `rayon`, none). On a machine that other programs keep
+    /// busy, lend [fewer threads, or none](Executor#busy-machines).
     pub fn executor(mut self, executor: &'a dyn Executor) -> Self {
         self.0.lent.executor = executor;
         self

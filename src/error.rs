@@ -22,7 +22,7 @@ pub enum Error {
         size: Size,
     },
     /// A layer was given another number of spatial sizes than it has axes.
-    #[error("{found} sizes for the image: this layer has {expected} spatial axes, each wants one")]
+    #[error("{} for the image: this layer wants {expected}, one for each spatial axis", Count(*found, "size"))]
     Sizes {
         /// The spatial axes of the layer.
         expected: usize,
@@ -31,7 +31,8 @@ pub enum Error {
     },
     /// The groups don't divide the channels.
     #[error(
-        "{what} {channels} can't be split into {groups} groups: {channels} % {groups} is not 0"
+        "{what} {channels} can't be split into {}: {channels} % {groups} is not 0",
+        Count(*groups, "group")
     )]
     Groups {
         /// `"in_channels"` or `"out_channels"`.
@@ -45,7 +46,10 @@ pub enum Error {
     #[error(
         "the weight's second dimension is {found}: for {in_channels} input channels and groups({groups}) it must be {}{}",
         in_channels / (*groups).max(1),
-        if *groups == 1 && *found == 1 { " (for one filter per channel, set the groups)" } else { "" }
+        match (*groups, *found) {
+            (1, 1) => " (for one filter per channel, set the groups)",
+            _ => "; sizes of a weight are [out_channels, in_channels / groups, kernel..] in either layout",
+        }
     )]
     WeightChannels {
         /// Channels per group found in the weight's shape.
@@ -57,7 +61,8 @@ pub enum Error {
     },
     /// The dilated kernel doesn't fit into the padded input.
     #[error(
-        "axis {axis}: the kernel spans {span} elements (dilation * (kernel - 1) + 1), the padded input has {padded}: the span must not be larger"
+        "axis {axis}: the kernel spans {} (dilation * (kernel - 1) + 1), the padded input has {padded}: the span must not be larger",
+        Count(*span, "element")
     )]
     KernelTooLarge {
         /// Index of the spatial axis, outermost first.
@@ -69,7 +74,8 @@ pub enum Error {
     },
     /// The padding needs more elements than the image has.
     #[error(
-        "axis {axis}: padding {padding} is too large for padding_mode {mode} of {input} elements: it must be at most {}",
+        "axis {axis}: padding {padding} is too large for padding_mode {mode} of {}: it must be at most {}",
+        Count(*input, "element"),
         mode.most(*input)
     )]
     PaddingMode {
@@ -98,7 +104,8 @@ pub enum Error {
     },
     /// A transposed layer's padding cuts off all of its output.
     #[error(
-        "axis {axis}: the padding cuts {cut} elements off {padded} of the output: some must be left"
+        "axis {axis}: the padding cuts {} off {padded} of the output: some must be left",
+        Count(*cut, "element")
     )]
     NothingLeft {
         /// Index of the spatial axis, outermost first.
@@ -109,8 +116,15 @@ pub enum Error {
         padded: usize,
     },
     /// The lower bound of a clamp is above the upper one, or isn't a number.
-    #[error("nothing is between the bounds of the clamp: the lower must not be above the upper")]
-    Clamp,
+    #[error(
+        "clamp({low}, {high}): the first bound must not be above the second, and neither may be NaN"
+    )]
+    Clamp {
+        /// The lower bound.
+        low: Bound,
+        /// The upper bound.
+        high: Bound,
+    },
     /// A size doesn't fit the address space.
     #[error("{size} is too large: it must fit the address space ({} bytes)", isize::MAX)]
     Overflow {
@@ -118,7 +132,7 @@ pub enum Error {
         size: Size,
     },
     /// A slice doesn't have the length that the layer's shape gives.
-    #[error("{what} has {found} elements: this layer wants {expected}")]
+    #[error("{what} has {}: this layer wants {expected}", Count(*found, "element"))]
     Length {
         /// The name of the slice.
         what: &'static str,
@@ -138,7 +152,7 @@ pub enum Error {
         found: usize,
     },
     /// The scratch is too short for even one thread.
-    #[error("scratch has {found} elements: this pass wants at least {expected}")]
+    #[error("scratch has {}: this pass wants at least {expected}", Count(*found, "element"))]
     Scratch {
         /// Elements that one thread needs.
         expected: usize,
@@ -189,7 +203,7 @@ pub enum Error {
         what: &'static str,
     },
     /// Scratch, or a table of a plan, could not be allocated.
-    #[error("could not allocate {bytes} bytes")]
+    #[error("could not allocate {}", Count(*bytes, "byte"))]
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,
@@ -219,6 +233,47 @@ impl fmt::Display for Size {
             Some(axis) => write!(f, "{} of axis {axis}", self.what),
             None => f.write_str(self.what),
         }
+    }
+}
+
+/// A bound of a clamp that was refused. It equals itself, also if it is NaN.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound(f64);
+
+impl Bound {
+    pub(crate) fn new(bound: impl Into<f64>) -> Self {
+        Self(bound.into())
+    }
+
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Bound {}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An `f32` in its own digits: 0.1, not all that its value has.
+        let short = self.0 as f32;
+        if f64::from(short) == self.0 { write!(f, "{short}") } else { write!(f, "{}", self.0) }
+    }
+}
+
+/// So many of a thing: `1 element`, `2 elements`.
+pub(crate) struct Count(pub(crate) usize, pub(crate) &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, thing) = self;
+        write!(f, "{count} {thing}{}", if *count == 1 { "" } else { "s" })
     }
 }
 

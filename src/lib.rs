@@ -135,8 +135,8 @@
 //! # Tuning
 //!
 //! [`Plan::explain`] says in words what was chosen, and [`Plan::schedule`] as data that can be kept, printed and
-//! [given back](Plan::with_schedule). The environment variable `IM2COL_ISA` lowers the instruction set. In debug builds of
-//! your program let cargo optimise this crate, by these lines in `Cargo.toml`:
+//! [given back](Plan::with_schedule). The environment variable `IM2COL_ISA` lowers the instruction set ([`Isa::best`]). In debug
+//! builds of your program let cargo optimise this crate, by these lines in `Cargo.toml`:
 //!
 //! ```toml
 //! [profile.dev.package."*"]
@@ -147,7 +147,7 @@
 //! # Habits from torch
 //!
 //! Sizes, strides, padding, dilation and groups mean what they mean in torch. Weights are `[K, C/groups, R, S]` channels
-//! first, and `[K, R, S, C/groups]` channels last. Padding may differ on each side. Sizes are always given in torch's order,
+//! first, and `[K, R, S, C/groups]` channels last; TensorFlow's, `[R, S, C/groups, K]`, have to be permuted. Padding may differ on each side. Sizes are always given in torch's order,
 //! batch and channels first, whichever way the tensors lie. A tensor in the other order has the same length, so nothing can
 //! notice it: permute it first. Results are written into the slice that `run` is given.
 
@@ -197,7 +197,7 @@ pub use call::{BackwardBias, BackwardData, BackwardWeight, Forward, Output};
 pub use choose::schedule::{Corner, Engine, Padding, ParseScheduleError, Schedule, Staging};
 pub use conv::{Conv, Conv1d, Conv2d, Conv3d, PerAxis};
 pub use element::Element;
-pub use error::{Error, Size};
+pub use error::{Bound, Error, Size};
 pub use kernel::{Isa, ParseIsaError};
 pub use options::{Accuracy, Algorithm, Options};
 pub use packed::{PackedWeight, Weight};

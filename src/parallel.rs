@@ -15,6 +15,12 @@ pub(crate) mod pools;
 /// [`run`](Self::run). Results are the same bits whatever the executor does: the jobs share a queue
 /// of units of work, and what no job has done when `run` returns is done by the calling thread.
 ///
+/// # Busy machines
+///
+/// A call returns when the last of its threads does. Where other programs keep the cores busy, that thread may first have to
+/// wait for a core: on a pool with a thread for each core, such as rayon's own, a layer of a fraction of a millisecond can
+/// then take several milliseconds. On [`Serial`], or on a pool that leaves those programs their cores, it doesn't.
+///
 /// ```
 /// use im2col::{Conv2d, Executor};
 ///

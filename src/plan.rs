@@ -7,7 +7,7 @@ use crate::element::Element;
 use crate::engine::mask::Mask;
 use crate::engine::{Layer, Weights};
 use crate::error::{Error, check_len};
-use crate::kernel::{Epilogue, Isa, Kernels, kernels, kernels_of};
+use crate::kernel::{Epilogue, Isa, Kernels, asked, kernels, kernels_of};
 use crate::options::{Accuracy, Algorithm, Options};
 use crate::packed::{PackedWeight, Weight};
 use crate::parallel::{DEFAULT, Executor, Parallelism};
@@ -269,7 +269,8 @@ impl<T: Element> Plan<T> {
         self.kernels.isa
     }
 
-    /// What was chosen, in words: a line for the layer and one for each pass.
+    /// What was chosen, in words: a line for the layer and one for each pass; and a line if the environment variable
+    /// `IM2COL_ISA` [asks for what there isn't](Isa::best).
     ///
     /// ```
     /// use im2col::{Conv2d, Layout};
@@ -285,7 +286,11 @@ impl<T: Element> Plan<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let Words(plan) = *self;
                 let layer = plan.planned_layer(Pass::Forward, &DEFAULT);
-                (passes().explain)(&plan.chosen, &layer, plan.is_transposed, f)
+                (passes().explain)(&plan.chosen, &layer, plan.is_transposed, f)?;
+                match plan.options.isa {
+                    None => asked::explain(f),
+                    Some(_) => Ok(()),
+                }
             }
         }
         alloc::format!("{}", Words(self))
@@ -318,7 +323,8 @@ impl<T: Element> Plan<T> {
     }
 
     /// Elements of scratch that a call of this pass can use on rayon's current pool, 0 if none; without the feature
-    /// `rayon`, on the calling thread.
+    /// `rayon`, on the calling thread. Scratch for several plans is as long as the longest of theirs, which need not be that of
+    /// the largest batch: fewer images may be cut into larger blocks.
     pub fn scratch_len(&self, pass: Pass) -> usize {
         self.scratch_len_on(pass, &DEFAULT)
     }

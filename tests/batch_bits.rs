@@ -1,7 +1,9 @@
 //! An image has the same bits in a batch of any size: plans made from one plan keep its schedule and its blocks.
 
 use im2col::testing::{Fill, Layer, bits, for_families, isas};
-use im2col::{Element, Layout, Options, Params, Pass, Plan, Serial, Staging, Write};
+use im2col::{
+    Activation, Conv2d, Element, Layout, Options, Params, Pass, Plan, Serial, Staging, Write,
+};
 
 /// The first `batch` images of a layer.
 fn first<T: Element>(layer: &Layer<T>, plan: &Plan<T>) -> Layer<T> {
@@ -54,6 +56,28 @@ fn an_image_has_the_same_bits_in_any_batch() {
 
 /// From a plan of one image to many: wherever the schedule is possible there, the bits are the same; and it is for all but
 /// layers of few pixels, whose cols would be too large to be written down.
+/// Scratch that serves several plans is as long as the longest of theirs, which need not be the largest batch's: the masked
+/// gradients of 11 images are one block, those of 20 are two blocks of 10.
+#[test]
+fn scratch_for_batches_of_several_sizes() {
+    let layer = Conv2d::<f32>::new([20, 8, 56, 56], [16, 1, 7, 7]).groups(8);
+    let plan = layer.activation(Activation::Relu).plan().unwrap();
+    let plans = [20, 11, 1].map(|images| plan.with_batch(images).unwrap());
+    let pass = Pass::BackwardData;
+    let lens = plans.each_ref().map(|plan| plan.min_scratch_len(pass));
+    assert!(lens[1] > lens[0], "{lens:?}: then the largest batch's serves them all");
+    let mut scratch = vec![f32::NAN; lens.into_iter().max().unwrap()];
+    for plan in &plans {
+        let numbers = |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 7) as f32 - 3.0).collect() };
+        let shape = plan.shape();
+        let (w, g) = (numbers(shape.weight_len()), numbers(shape.output_len()));
+        let wanted = plan.backward_data(&w, &g).mask(&g).into_vec().unwrap();
+        let mut got = vec![0.0; wanted.len()];
+        plan.backward_data(&w, &g).mask(&g).scratch(&mut scratch).run(&mut got).unwrap();
+        assert_eq!(bits(&got), bits(&wanted));
+    }
+}
+
 #[test]
 fn from_one_image_to_many() {
     for_families(4, |params| {

@@ -196,7 +196,7 @@ fn bad_pointers_and_numbers() {
             m(weight(h, a, z, o, 0, n, 0), "grad_output is NULL"),
             m(weight(h, a, b, n, 0, n, 0), "grad_weight is NULL"),
             m(weight(h, a, b, o, -1, n, 0), "mode is -1"),
-            m(weight(h, a, b, o, 0, s, 1), "scratch has 1 bytes"),
+            m(weight(h, a, b, o, 0, s, 1), "scratch has 1 byte:"),
             m(bias(h, z, o, 0), "grad_output is NULL"),
             m(bias(h, a, n, 0), "grad_bias is NULL"),
             m(bias(h, a, o, 3), "mode is 3"),

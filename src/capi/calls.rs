@@ -32,8 +32,7 @@ pub unsafe extern "C" fn im2col_forward(
             let input = Buffer::of_len("input", (input, input_len), layer.input_len())?;
             // SAFETY: the caller's contract.
             let packed = unsafe { packed_of(options.packed)? };
-            let expected = if packed.is_some() { 0 } else { layer.weight_len() };
-            let weight = Buffer::of_len("weight", (weight, weight_len), expected)?;
+            let weight = plain_weight((weight, weight_len), packed, layer.weight_len())?;
             let given = (options.bias, options.bias_len);
             let bias = Buffer::optional_of_len("bias", given, layer.channels())?;
             let given = (options.residual, options.residual_len);
@@ -78,8 +77,7 @@ pub unsafe extern "C" fn im2col_backward_data(
             unused("grad_bias", options.grad_bias, "backward_data")?;
             // SAFETY: the caller's contract.
             let packed = unsafe { packed_of(options.packed)? };
-            let expected = if packed.is_some() { 0 } else { layer.weight_len() };
-            let weight = Buffer::of_len("weight", (weight, weight_len), expected)?;
+            let weight = plain_weight((weight, weight_len), packed, layer.weight_len())?;
             let given = (grad_output, grad_output_len);
             let dg = Buffer::of_len("grad_output", given, layer.output_len())?;
             let given = (options.mask, options.mask_len);
@@ -232,6 +230,21 @@ unsafe fn packed_of<'a>(
     check_pointer("packed", packed)?;
     // SAFETY: neither NULL nor misaligned, so by contract live packed weights, which never change.
     Ok(Some(unsafe { &*packed }))
+}
+
+/// The weights of a call as they lie: none, where there are packed ones.
+fn plain_weight<T: Element>(
+    given: (*const c_void, usize),
+    packed: Option<&im2col_packed>,
+    expected: usize,
+) -> Result<Buffer<T>, Failure> {
+    match (packed, given) {
+        (None, given) => Buffer::of_len("weight", given, expected),
+        (Some(_), (_, 0)) => Ok(Buffer::none()),
+        (Some(_), (_, found)) => Err(invalid(format_args!(
+            "weight_len is {found} beside packed weights, which are read in its place: give NULL and 0 for the weight"
+        ))),
+    }
 }
 
 /// The weights of a call: packed ones, where there are any.

@@ -96,7 +96,8 @@ pub unsafe extern "C" fn im2col_conv_output(
 }
 
 /// Bytes of scratch that a call of this pass can use with the current number of threads, at
-/// whatever alignment; 0 if none.
+/// whatever alignment; 0 if none. Scratch for several plans is as long as the longest of theirs, which
+/// need not be that of the largest batch.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn im2col_conv_scratch_bytes(
     conv: *const im2col_conv,

@@ -5,6 +5,7 @@ use super::layer::Of;
 #[cfg(feature = "rayon")]
 use super::numbers::IM2COL_OUT_OF_MEMORY;
 use super::types::im2col_executor;
+use crate::error::Count;
 use crate::parallel::DEFAULT;
 #[cfg(feature = "rayon")]
 use crate::parallel::pools::Owned;
@@ -51,7 +52,8 @@ pub(super) fn scratch<T: Element>(
     if len < need {
         let least = need.saturating_mul(size_of::<T>()).saturating_add(skipped);
         return Err(invalid(format_args!(
-            "scratch has {bytes} bytes: at this address one thread needs at least {least}"
+            "scratch has {}: at this address one thread needs at least {least}",
+            Count(bytes, "byte")
         )));
     }
     Buffer::new("scratch", data.wrapping_byte_add(skipped), len)

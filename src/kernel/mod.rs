@@ -5,6 +5,7 @@
 //! once over [`Vector`](vector::Vector); an ISA's file gives the vector and the tile shapes.
 //! Nothing here knows what is multiplied.
 
+pub(crate) mod asked;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -74,13 +75,13 @@ impl Isa {
     }
 
     /// The highest ISA of this machine, lowered by the environment variable `IM2COL_ISA` (a
-    /// [`name`](Self::name); feature `std`). An unknown name, or one that the machine lacks,
-    /// changes nothing.
+    /// [`name`](Self::name); feature `std`), which is read once. An unknown name, or one that the machine lacks,
+    /// changes nothing; [`explain`](crate::Plan::explain) says so.
     pub fn best() -> Isa {
         let machine = Isa::ALL.iter().copied().rev().find(|isa| isa.is_available());
         let machine = machine.unwrap_or(Isa::Portable);
-        match asked() {
-            Some(isa) if isa < machine && isa.is_available() => isa,
+        match asked::asked().map(str::parse::<Isa>) {
+            Some(Ok(isa)) if isa < machine && isa.is_available() => isa,
             _ => machine,
         }
     }
@@ -104,18 +105,6 @@ impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// The ISA named by `IM2COL_ISA`, read once.
-#[cfg(feature = "std")]
-fn asked() -> Option<Isa> {
-    static ASKED: std::sync::OnceLock<Option<Isa>> = std::sync::OnceLock::new();
-    *ASKED.get_or_init(|| std::env::var("IM2COL_ISA").ok()?.parse().ok())
-}
-
-#[cfg(not(feature = "std"))]
-fn asked() -> Option<Isa> {
-    None
 }
 
 /// The kernels of one ISA for one element type. A value is the proof that the machine has the

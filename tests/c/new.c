@@ -132,7 +132,7 @@ static int training(void) {
     REFUSED(im2col_forward(conv, NULL, IN, w, WEIGHT, y, OUT, NULL), "input is NULL");
     REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "forward takes no mask");
     call = (im2col_call){.size = sizeof call, .bias = bias, .bias_len = 1};
-    REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "bias has 1 elements");
+    REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "bias has 1 element:");
     call = (im2col_call){.size = sizeof call, .residual = y, .residual_len = OUT};
     REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "share memory");
     call = (im2col_call){.size = 8};
@@ -140,13 +140,13 @@ static int training(void) {
     call = (im2col_call){.size = sizeof call, .mode = 2};
     REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "mode is 2");
     call = (im2col_call){.size = sizeof call, .packed = packed};
-    REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "weight has");
+    REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "give NULL and 0 for the weight");
     REFUSED(im2col_backward_data(conv, NULL, 0, dy, OUT, dx, IN, &call), "packed for forward");
     executor.workers = 0;
     call = (im2col_call){.size = sizeof call, .executor = &executor};
     REFUSED(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, &call), "0 workers");
     call = (im2col_call){.size = sizeof call, .scratch = scratch, .scratch_bytes = 1, .mask = y, .mask_len = OUT};
-    REFUSED(im2col_backward_data(conv, w, WEIGHT, dy, OUT, dx, IN, &call), "scratch has 1 bytes");
+    REFUSED(im2col_backward_data(conv, w, WEIGHT, dy, OUT, dx, IN, &call), "scratch has 1 byte:");
     REFUSED(im2col_backward_bias(conv, dy, OUT, db, K + 1, NULL), "grad_bias has 17");
     REFUSED(im2col_packed_create(conv, IM2COL_BACKWARD_WEIGHT, w, WEIGHT, &packed), "reads no weights");
     CHECK(packed == NULL && all(y, plain, OUT) && all(dx, plain_dx, IN));
@@ -173,7 +173,7 @@ static int shapes(void) {
     OK(im2col_conv_len(one, IM2COL_WEIGHT, &len));
     CHECK(len == WEIGHT);
     REFUSED(im2col_conv_len(one, 3, &len), "tensor is 3");
-    REFUSED(im2col_conv_with_input(conv, sizes, 1, &small), "2 spatial axes");
+    REFUSED(im2col_conv_with_input(conv, sizes, 1, &small), "wants 2, one for each spatial axis");
     CHECK(small == NULL);
     /* An image has the same bits in a batch of any size. */
     OK(im2col_forward(conv, x, IN, w, WEIGHT, y, OUT, NULL));

@@ -4,12 +4,12 @@
 use im2col::testing::{Call, Family, Fill, Layer, Tolerance};
 use im2col::{
     Accuracy, Activation, Algorithm, Axis, BackwardBias, BackwardData, BackwardWeight, BatchNorm,
-    Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
-    Corner, Dims, Element, Engine, Error, Executor, Forward, Isa, Layout, MAX_AXES, Options,
-    Output, PackedWeight, Padding, PaddingMode, Params, ParseIsaError, ParsePaddingModeError,
-    ParseScheduleError, Pass, PatchMap, PerAxis, Plan, Plans, Rayon, Schedule, Serial, Shape, Size,
-    Staging, Term, TransposedPlan, Weight, Write, capi, col2im, fold_batch_norm,
-    fold_batch_norm_transposed, im2col, reference, testing,
+    Bound, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d,
+    ConvTranspose3d, Corner, Dims, Element, Engine, Error, Executor, Forward, Isa, Layout,
+    MAX_AXES, Options, Output, PackedWeight, Padding, PaddingMode, Params, ParseIsaError,
+    ParsePaddingModeError, ParseScheduleError, Pass, PatchMap, PerAxis, Plan, Plans, Rayon,
+    Schedule, Serial, Shape, Size, Staging, Term, TransposedPlan, Weight, Write, capi, col2im,
+    fold_batch_norm, fold_batch_norm_transposed, im2col, reference, testing,
 };
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -244,6 +244,11 @@ pub fn names() -> Outcome {
     let _ =
         (Layout::ChannelsLast.to_string(), Algorithm::Auto.to_string(), Accuracy::Tile.to_string());
     let _ = (Write::Accumulate.to_string(), Size::new("kernel", Some(1)).to_string());
+    let clamp = Conv1d::<f32>::new([1, 1, 3], [1, 1, 2]).activation(Activation::Clamp(1.0, 0.0));
+    if let Err(Error::Clamp { low, high }) = clamp.plan() {
+        let bounds: [Bound; 2] = [low, high];
+        let _ = (bounds.map(Bound::value), low.to_string());
+    }
     let error: Error = Shape::new(Params { axes: 4, ..Params::default() }).unwrap_err();
     let _: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
     let (mut weight, mut bias) = ([1.0f32; 4], [0.0; 2]);
