@@ -19,8 +19,8 @@ pub(crate) mod pools;
 ///
 /// A call returns when the last of its threads does. Where other programs keep the cores busy, that thread may first have to
 /// wait for a core: on a pool with a thread for each core, such as rayon's own, a layer of a fraction of a millisecond can
-/// then take several milliseconds. [`Serial`] waits for no other thread, and a pool that leaves those programs their cores
-/// for none that has no core.
+/// then take several milliseconds. Where a pool leaves those programs their cores this is rare, and [`Serial`] waits for no
+/// other thread at all.
 ///
 /// ```
 /// use im2col::{Conv2d, Executor};
