@@ -123,6 +123,13 @@ impl PaddingMode {
     }
 }
 
+impl Axis {
+    /// The element that stands at a place of the axis with its padding, counted from the first element of the padding.
+    pub(crate) fn copied(&self, place: usize) -> Option<usize> {
+        self.padding_mode.element(place as isize - self.pad_begin as isize, self.input)
+    }
+}
+
 /// The windows that an axis with its padding is cut into: the padding before the elements, the elements, the padding
 /// after them. Each is `[begin, end)`, counted from the first element of the padding.
 pub(crate) fn windows(axis: &Axis) -> [Range<usize>; 3] {

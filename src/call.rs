@@ -40,7 +40,7 @@ impl<'a, T: Element> Lent<'a, T> {
         self,
         plan: &Plan<T>,
         (pass, is_masked): (Pass, bool),
-        run: impl FnOnce(&crate::engine::Layer<'_, T>, &mut [T]) + Send,
+        run: impl FnOnce(&crate::engine::layer::Layer<'_, T>, &mut [T]) + Send,
     ) -> Result<(), Error> {
         let need = if is_masked { plan.masked_need(pass) } else { plan.need(pass) }?;
         let layer = plan.layer(pass, self.executor);

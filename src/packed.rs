@@ -1,7 +1,7 @@
 //! Weights, as they lie or packed once for many calls: what inference and frozen layers want.
 
 use crate::element::Element;
-use crate::engine::Weights;
+use crate::engine::layer::Weights;
 use crate::error::{Error, check_len};
 use crate::pass::Pass;
 use crate::plan::{Format, Plan};

@@ -4,8 +4,8 @@ use crate::activation::Activation;
 use crate::call::{BackwardBias, BackwardData, BackwardWeight, Forward};
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
+use crate::engine::layer::{Layer, Weights};
 use crate::engine::mask::Mask;
-use crate::engine::{Layer, Weights};
 use crate::error::{Error, check_len};
 use crate::kernel::{Epilogue, Isa, Kernels, asked, kernels, kernels_of};
 use crate::options::{Accuracy, Algorithm, Options};
@@ -31,6 +31,7 @@ mod folded;
 mod format;
 #[cfg(feature = "std")]
 mod measured;
+mod padded;
 mod passes;
 #[cfg(all(unix, feature = "testing"))]
 pub(crate) mod tests;

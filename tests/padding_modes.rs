@@ -278,6 +278,46 @@ fn the_same_bits_however_it_is_called() {
     });
 }
 
+/// Images too large to be written down with their padding as a whole: some groups at a time, or an image at a time where
+/// channels lie side by side; and one too large for that, too.
+#[test]
+fn large_images_of_depthwise_layers() {
+    for (layout, groups, input) in [
+        (Layout::ChannelsFirst, 7, [300, 301, 0]),
+        (Layout::ChannelsLast, 7, [300, 301, 0]),
+        (Layout::ChannelsLast, 24, [301, 300, 0]),
+    ] {
+        let params = Params {
+            layout,
+            groups,
+            batch: 2,
+            in_channels: groups,
+            out_channels: groups,
+            input,
+            kernel: [3, 3, 0],
+            stride: [1, 2, 0],
+            pad_begin: [1, 2, 0],
+            pad_end: [2, 0, 0],
+            padding_mode: PaddingMode::Reflect,
+            ..Params::default()
+        };
+        let layer = Layer::<f32>::new(params, Fill::Integers);
+        let plan = Plan::<f32>::new(layer.shape, Options::default()).unwrap();
+        let is_direct = plan.schedule(Pass::Forward).unwrap().engine == Engine::Direct;
+        assert_eq!(is_direct, groups == 7, "{plan}");
+        for expected in layer.all_answers() {
+            expected.assert_plan(&plan, Tolerance::Exact);
+        }
+        for (pass, write) in calls() {
+            let most = plan.scratch_len(pass);
+            assert!(most <= 3 * layer.shape.weight_len() + (8 << 18) + (4 << 19), "{plan} {most}");
+            let wanted = bits(&layer.run(&plan, pass, write));
+            let got = layer.run_with_scratch(&plan, pass, write, plan.min_scratch_len(pass));
+            assert_eq!(bits(&got.unwrap()), wanted, "{plan} {pass}");
+        }
+    }
+}
+
 /// A window of padding that is computed some images at a time: each image has the bits that it has alone.
 #[test]
 fn windows_of_many_images() {

@@ -4,10 +4,10 @@ use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
 use super::view::View;
 use crate::axis::{Phases, phase_count};
 use crate::element::Element;
-use crate::engine::backward_weight::is_pointwise;
-use crate::engine::classes::Classes;
-use crate::engine::few_pixels::FewPixels;
-use crate::engine::regions::Cut;
+use crate::engine::implicit::classes::Classes;
+use crate::engine::implicit::few_pixels::FewPixels;
+use crate::engine::implicit::over_pixels::is_pointwise;
+use crate::engine::implicit::regions::Cut;
 use crate::error::Error;
 use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::kernel::stencil::{Channels, MOST_BLOCK};
@@ -89,6 +89,13 @@ pub(crate) fn knows_padding(shape: &Shape, schedule: &Schedule) -> bool {
     !shape.is_mirrored() || engine == Engine::Explicit || (engine == Engine::Implicit && copies)
 }
 
+/// Whether the image is first written down with its padding for a schedule: where that isn't zeros, and the engine reads the
+/// image as it lies. Channels last, windows of padding add less to backward_data than that.
+pub(crate) fn writes_padding(shape: &Shape, pass: Pass, schedule: &Schedule) -> bool {
+    let last = pass == Pass::BackwardData && shape.layout() == Layout::ChannelsLast;
+    shape.is_mirrored() && schedule.engine == Engine::Direct && !last
+}
+
 /// How the gradient of a window of the padding is computed beside a pass of `backward_data` with this schedule: as a product
 /// that reads the same packed weights where the pass is one; else as the pass is, or if that isn't possible as a product
 /// in panels, or as the textbook does it.
@@ -116,7 +123,7 @@ pub(crate) fn of_window<T: Element>(
 /// another matter.
 pub(crate) fn certain(shape: &Shape, pass: Pass) -> Option<Schedule> {
     let depthwise = shape.groups() > 1 && shape.group_in() == 1 && shape.group_out() == 1;
-    if !depthwise || shape.is_mirrored() || shape.axes3().iter().any(|axis| axis.stride > 2) {
+    if !depthwise || shape.axes3().iter().any(|axis| axis.stride > 2) {
         return None;
     }
     match (shape.layout(), pass) {
@@ -200,7 +207,8 @@ impl<'a, T: Element> Question<'a, T> {
     /// Gives all of them to `add`, those that share most of their costs one after the other.
     pub(super) fn each_candidate(&self, add: &mut impl FnMut(Schedule)) {
         let add = &mut |schedule| {
-            if knows_padding(&self.shape, &schedule) {
+            let written = writes_padding(&self.shape, self.pass, &schedule);
+            if written || knows_padding(&self.shape, &schedule) {
                 add(schedule);
             }
         };

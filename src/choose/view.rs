@@ -1,7 +1,7 @@
 //! The view of a product, and the numbers that costs ask of it more than once.
 
 use crate::axis::Walk;
-use crate::engine::regions::Cut;
+use crate::engine::implicit::regions::Cut;
 use crate::error::Error;
 use crate::view::source::Source;
 use core::cell::OnceCell;

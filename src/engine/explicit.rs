@@ -1,6 +1,7 @@
 //! The textbook: cols is written to memory, an image and a group at a time, and multiplied by the crate
 //! `matrixmultiply`.
 
+use super::layer::Layer;
 use super::partial_sums::{self, PARTIALS, in_parts};
 use crate::element::Element;
 use crate::gemm::textbook::{Matrix, multiply};
@@ -26,8 +27,24 @@ fn image_need(shape: &Shape) -> Need {
     Need { units: shape.batch(), shared: 0, piece: cols_piece(shape) }
 }
 
+/// Runs forward, from the input and the weight, or backward_data, from grad_output and the weight.
+pub(crate) fn over_taps<T: Element>(
+    &Layer { shape, parallelism, .. }: &Layer<'_, T>,
+    pass: Pass,
+    sources: [&[T]; 2],
+    epilogue: Epilogue<'_, T>,
+    destination: &mut [T],
+    scratch: &mut [T],
+) {
+    if pass == Pass::Forward {
+        forward(shape, parallelism, sources, epilogue, destination, scratch);
+    } else {
+        backward_data(shape, parallelism, sources, destination, epilogue.write(), scratch);
+    }
+}
+
 /// `G = cols·Wᵀ`: writes cols, multiplies. A unit of work is an image.
-pub(crate) fn forward<T: Element>(
+fn forward<T: Element>(
     shape: &Shape,
     parallelism: Parallelism,
     [input, weight]: [&[T]; 2],
@@ -76,10 +93,10 @@ fn add_bias<T: Element>(shape: &Shape, bias: &[T], output: &mut [T]) {
 }
 
 /// `dV = col2im(dG·W)`: multiplies, then sums the cols back. A unit of work is an image.
-pub(crate) fn backward_data<T: Element>(
+fn backward_data<T: Element>(
     shape: &Shape,
     parallelism: Parallelism,
-    [weight, grad_output]: [&[T]; 2],
+    [grad_output, weight]: [&[T]; 2],
     grad_input: &mut [T],
     write: Write,
     scratch: &mut [T],
@@ -118,11 +135,10 @@ fn weight_need(shape: &Shape) -> Need {
     Need { units, shared: partials, piece: cols_piece(shape) }
 }
 
-/// `dW = dGᵀ·cols`: writes cols, multiplies by the gradient of the output, sums over the images. A
+/// Backward_weight, `dW = dGᵀ·cols`: writes cols, multiplies by the gradient of the output, sums over the images. A
 /// unit of work is one group of one chunk of the images.
-pub(crate) fn backward_weight<T: Element>(
-    shape: &Shape,
-    parallelism: Parallelism,
+pub(crate) fn over_pixels<T: Element>(
+    &Layer { shape, parallelism, .. }: &Layer<'_, T>,
     [input, grad_output]: [&[T]; 2],
     grad_weight: &mut [T],
     write: Write,

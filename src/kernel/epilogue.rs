@@ -5,6 +5,7 @@
 
 use super::vector::{Task, Vector};
 use crate::element::Element;
+use crate::pass::Write;
 use core::ops::Range;
 
 /// `to = clamp(sum + bias[channel] + residual + to)`, each part only where it is asked for.
@@ -114,6 +115,11 @@ impl<'a, T: Element> Epilogue<'a, T> {
     /// The same of the `len` elements from `part` on.
     pub(crate) fn covers_from(&self, part: *const T, len: usize) -> bool {
         self.residual.is_none_or(|residual| residual.covers(part, len))
+    }
+
+    /// What happens to the destination, where there is nothing else in the epilogue.
+    pub(crate) fn write(&self) -> Write {
+        if self.accumulate { Write::Accumulate } else { Write::Overwrite }
     }
 
     /// Whether there is neither bias nor residual nor bounds.

@@ -6,7 +6,7 @@ use crate::choose::candidates::Question;
 use crate::choose::machine::Machine;
 use crate::choose::schedule::{Engine, Schedule, Staging};
 use crate::element::Element;
-use crate::engine::{Layer, Weights};
+use crate::engine::layer::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
 use crate::options::{Accuracy, Options};
@@ -127,7 +127,7 @@ impl Chosen {
 
     /// The order in which a pass reads its weights.
     pub(super) fn format(&self, shape: &Shape, isa: Isa, pass: Pass) -> Result<Format, Error> {
-        Ok(self.of(pass)?.format(shape, isa, pass))
+        Ok(self.of(pass)?.format(shape, isa))
     }
 
     /// What a pass wants.
@@ -137,7 +137,7 @@ impl Chosen {
         kernels: &Kernels<T>,
         pass: Pass,
     ) -> Result<Need, Error> {
-        Ok(self.of(pass)?.need(shape, kernels, pass))
+        Ok(self.of(pass)?.need(shape, kernels))
     }
 
     /// The weights as a pass reads them.
@@ -147,7 +147,7 @@ impl Chosen {
         pass: Pass,
         weight: &[T],
     ) -> Result<AVec<T, ConstAlign<64>>, Error> {
-        self.of(pass)?.pack(layer, pass, weight)
+        self.of(pass)?.pack(layer, weight)
     }
 
     /// Runs forward; everything has been checked, here as below.
@@ -161,7 +161,7 @@ impl Chosen {
         scratch: &mut [T],
     ) {
         if let Ok(computation) = self.of(Pass::Forward) {
-            computation.forward(layer, input, weights, epilogue, output, scratch);
+            computation.over_taps(layer, input, weights, epilogue, output, scratch);
         }
     }
 
@@ -176,7 +176,7 @@ impl Chosen {
         scratch: &mut [T],
     ) {
         if let Ok(computation) = self.of(Pass::BackwardData) {
-            computation.backward_data(layer, grad_output, weights, epilogue, grad_input, scratch);
+            computation.over_taps(layer, grad_output, weights, epilogue, grad_input, scratch);
         }
     }
 
@@ -190,7 +190,7 @@ impl Chosen {
         scratch: &mut [T],
     ) {
         if let Ok(computation) = self.of(Pass::BackwardWeight) {
-            computation.backward_weight(layer, sources, grad_weight, write, scratch);
+            computation.over_pixels(layer, sources, grad_weight, write, scratch);
         }
     }
 
@@ -208,7 +208,7 @@ impl Chosen {
             let Ok(computation) = self.of(pass) else { continue };
             write!(f, "{name}: {}; ", computation.schedule)?;
             computation.explain(layer, f)?;
-            let scratch = computation.need(layer.shape, layer.kernels, pass).len(1);
+            let scratch = computation.need(layer.shape, layer.kernels).len(1);
             writeln!(f, "; scratch for one worker {scratch} elements")?;
         }
         Ok(())

@@ -18,12 +18,12 @@ use super::computation::Computation;
 use crate::axis::windows;
 use crate::choose::candidates::of_window;
 use crate::element::Element;
-use crate::engine::{Layer, Weights};
+use crate::engine::layer::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels, total};
 use crate::pass::Pass;
 use crate::scratch::{Need, aligned, room};
-use crate::shape::{Axis, Layout, MAX_AXES, Params, Shape, flat, positions};
+use crate::shape::{Layout, MAX_AXES, Params, Shape, flat, positions};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -89,9 +89,9 @@ impl Folded {
 
     /// What the pass wants: the most that any window does.
     pub(super) fn need<T: Element>(&self, shape: &Shape, kernels: &Kernels<T>) -> Need {
-        let mut need = self.inside.need(&shape.with_zeros(), kernels, Pass::BackwardData);
+        let mut need = self.inside.need(&shape.with_zeros(), kernels);
         for (shape, computation) in self.windows.iter().flat_map(|w| w.parts.iter().flatten()) {
-            let of_window = computation.need(shape, kernels, Pass::BackwardData);
+            let of_window = computation.need(shape, kernels);
             need.units = need.units.max(of_window.units);
             need.shared = need.shared.max(of_window.shared);
             need.piece = need.piece.max(of_window.piece);
@@ -136,7 +136,7 @@ impl Folded {
             (Weights::Packed(weight), None) => Weights::Raw(weight),
             (weights, _) => weights,
         };
-        self.inside.backward_data(&inside, grad_output, weights, epilogue, grad_input, scratch);
+        self.inside.over_taps(&inside, grad_output, weights, epilogue, grad_input, scratch);
         let of_output = grad_output.len() / shape.batch();
         for of in &self.windows {
             let len = of.image_len(shape);
@@ -147,14 +147,7 @@ impl Folded {
                 let window = &mut window[..images.len() * len];
                 let from = &grad_output[images.start * of_output..images.end * of_output];
                 let epilogue = Epilogue::new(false);
-                computation.backward_data(
-                    &layer_of(part),
-                    from,
-                    weights,
-                    epilogue,
-                    window,
-                    scratch,
-                );
+                computation.over_taps(&layer_of(part), from, weights, epilogue, window, scratch);
                 let to = images.start * shape.image_len()..images.end * shape.image_len();
                 let to = grad_input[to].chunks_mut(shape.image_len());
                 let units = to.zip(window.chunks(len));
@@ -193,9 +186,8 @@ impl Window {
         };
         let batch = shape.batch();
         let window = Self { axes: axes.clone(), images: batch, parts: [None, None] };
-        let most = (BLOCK / window.image_len(shape)).clamp(1, batch);
-        // As even as can be.
-        let images = batch.div_ceil(batch.div_ceil(most));
+        // No more for a smaller batch than for a larger one.
+        let images = (BLOCK / window.image_len(shape)).clamp(1, batch);
         let rest = batch % images;
         let rest = if rest > 0 { Some(of_images(rest)?) } else { None };
         let parts = [Some(of_images(images)?), rest];
@@ -214,7 +206,7 @@ impl Window {
         let sizes = self.axes.each_ref().map(Range::len);
         let [planes, rows, columns] = sizes;
         let channels = shape.in_channels();
-        let element = |a: usize, at: usize| copied(&axes[a], self.axes[a].start + at);
+        let element = |a: usize, at: usize| axes[a].copied(self.axes[a].start + at);
         match shape.layout() {
             Layout::ChannelsFirst => {
                 for (channel, z, y) in (0..channels)
@@ -241,9 +233,4 @@ impl Window {
             }
         }
     }
-}
-
-/// The element whose copy stands at a place of the padded axis.
-fn copied(axis: &Axis, at: usize) -> Option<usize> {
-    axis.padding_mode.element(at as isize - axis.pad_begin as isize, axis.input)
 }

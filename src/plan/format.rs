@@ -1,6 +1,6 @@
 //! The order of packed weights: what decides whether a plan can read them.
 
-use crate::choose::schedule::{Corner, Engine};
+use crate::engine::layer::Order;
 use crate::kernel::Isa;
 use crate::pass::Pass;
 use crate::shape::{Layout, Shape};
@@ -16,19 +16,6 @@ pub(crate) struct Format {
     /// Output channels, input channels of a group, kernel.
     weight: [usize; 5],
     order: Order,
-}
-
-/// What an engine makes of the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// The caller's order.
-    AsGiven,
-    /// Panels or rows of an engine's, so many channels wide.
-    Packed { engine: Engine, lanes: Corner, width: usize },
-    /// In points: a tile's outputs along an axis, lanes of a panel and of a block, terms of a block.
-    Points([usize; 4]),
-    /// The same as `Packed`, phase by phase: stride, dilation, padding and the phases that there are, for each axis.
-    Phases { engine: Engine, width: usize, axes: [[usize; 4]; 3] },
 }
 
 impl Format {
@@ -52,16 +39,5 @@ impl Format {
         } else {
             None
         }
-    }
-}
-
-impl Order {
-    /// Packed phase by phase, by the sizes that phases depend on.
-    pub(crate) fn of_phases(engine: Engine, width: usize, shape: &Shape) -> Self {
-        let axes = shape.axes3().map(|axis| {
-            let present = axis.input.min(axis.stride);
-            [axis.stride, axis.dilation, axis.pad_begin, present]
-        });
-        Order::Phases { engine, width, axes }
     }
 }

@@ -7,8 +7,9 @@
 use super::chosen::Chosen;
 use crate::choose::schedule::Schedule;
 use crate::element::{Element, ForElement};
+use crate::engine::bias;
+use crate::engine::layer::{Layer, Weights};
 use crate::engine::mask::{self, Mask};
-use crate::engine::{Layer, Weights, bias};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels};
 use crate::options::{Accuracy, Options};

@@ -9,6 +9,19 @@ use crate::pass::Pass;
 const LOADED_APART: f64 = 12.0;
 
 impl<T: Element> Costs<'_, T> {
+    /// The image as it is written down with its padding.
+    pub(super) fn padded(&self) -> f64 {
+        let (m, shape) = (self.machine, &self.q.shape);
+        let [d, h, w] = shape.axes3().map(|axis| {
+            let sizes = [axis.pad_begin, axis.input, axis.pad_end];
+            sizes.iter().map(|&size| size as f64).sum::<f64>()
+        });
+        let channels = shape.in_channels() as f64;
+        let (planes, row) = if self.first { (channels, w) } else { (1.0, channels * w) };
+        let rows = shape.batch() as f64 * planes * d * h;
+        rows * (m.copied_row + ceil(row / self.v) * m.copied_vector)
+    }
+
     /// A filter per channel, channels first.
     pub(super) fn depthwise(&self) -> f64 {
         let (m, shape) = (self.machine, &self.q.shape);

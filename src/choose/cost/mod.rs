@@ -11,7 +11,7 @@ mod over_pixels;
 mod over_taps;
 mod winograd;
 
-use super::candidates::Question;
+use super::candidates::{Question, writes_padding};
 use super::machine::Machine;
 use super::schedule::{Corner, Engine, Padding, Schedule, Staging};
 use super::view::View;
@@ -116,12 +116,14 @@ impl<'a, T: Element> Costs<'a, T> {
     /// The same if it is less than `limit`; else perhaps some other number that isn't, which is sooner known.
     pub(crate) fn below(&self, s: &Schedule, limit: f64) -> f64 {
         let backward_weight = self.q.pass == Pass::BackwardWeight;
+        let padded =
+            if writes_padding(&self.q.shape, self.q.pass, s) { self.padded() } else { 0.0 };
         match (s.engine, s.lanes) {
             (Engine::Explicit, _) => f64::INFINITY,
             (Engine::Winograd, _) => self.winograd(s),
-            (Engine::Direct, Corner::Channels) => self.direct_last(),
-            (Engine::Direct, _) if s.other == Staging::InPlace => self.depthwise(),
-            (Engine::Direct, _) => self.direct(s),
+            (Engine::Direct, Corner::Channels) => padded + self.direct_last(),
+            (Engine::Direct, _) if s.other == Staging::InPlace => padded + self.depthwise(),
+            (Engine::Direct, _) => padded + self.direct(s),
             (Engine::Implicit, Corner::Taps) if s.cols == Staging::Written => self.written(limit),
             (Engine::Implicit, Corner::Taps) if s.cols == Staging::PackedPerBlock => {
                 self.swapped(s)

@@ -5,7 +5,7 @@ use crate::axis::Walk;
 use crate::choose::schedule::{Padding, Schedule};
 use crate::choose::view::View;
 use crate::element::{Element, ceil};
-use crate::engine::steps::side_by_side;
+use crate::engine::implicit::steps::side_by_side;
 use crate::gemm::SET_CONFLICT;
 use crate::gemm::dot::Tile;
 use crate::view::source::{Beside, Source};

@@ -4,7 +4,7 @@ use super::{Channels, Costs, MANY};
 use crate::choose::schedule::{Padding, Schedule, Staging};
 use crate::choose::view::View;
 use crate::element::{Element, ceil};
-use crate::engine::steps::side_by_side;
+use crate::engine::implicit::steps::side_by_side;
 use crate::gemm::SET_CONFLICT;
 use crate::gemm::dot::Tile;
 use crate::kernel::Kernel;

@@ -9,8 +9,8 @@
 
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
+use crate::engine::layer::{Layer, Weights};
 use crate::engine::partial_sums::{PARTIALS, join};
-use crate::engine::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::stencil::{Channels, Row, Stencil};
 use crate::kernel::{Epilogue, Kernels};
@@ -41,8 +41,8 @@ pub(crate) struct ChannelsLast {
     /// Every input element meets a tap.
     fills: bool,
     /// Of the output, which forward and backward_weight sum over those of the input.
-    pub(in crate::engine) channels: Channels,
-    pub(in crate::engine) taps: usize,
+    pub(super) channels: Channels,
+    pub(super) taps: usize,
     /// Of backward_weight's sum.
     parts: usize,
 }
@@ -126,7 +126,7 @@ impl ChannelsLast {
     }
 
     /// The channels of the input, which backward_data sums over those of the output.
-    pub(in crate::engine) fn inputs(&self) -> Channels {
+    pub(super) fn inputs(&self) -> Channels {
         let Channels { count, group: [inputs, outputs] } = self.channels;
         Channels { count: self.channels.sources(count), group: [outputs, inputs] }
     }
@@ -204,10 +204,10 @@ impl ChannelsLast {
     pub(crate) fn backward_data<T: Element>(
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
-        weights: Weights<'_, T>,
         grad_output: &[T],
-        grad_input: &mut [T],
+        weights: Weights<'_, T>,
         write: Write,
+        grad_input: &mut [T],
         scratch: &mut [T],
     ) {
         let weight = self.packed(Pass::BackwardData, weights, scratch);

@@ -6,7 +6,7 @@
 
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
-use crate::engine::Layer;
+use crate::engine::layer::Layer;
 use crate::error::Error;
 use crate::kernel::Epilogue;
 use crate::kernel::stencil::Stencil;
@@ -32,8 +32,7 @@ impl Depthwise {
         // Larger filters, and many images of few pixels, would be sums without blocks.
         let blocked = shape.kernel_taps() <= DIRECT_TERMS
             && shape.batch() / DIRECT_TERMS <= shape.output_pixels();
-        let depthwise = shape.group_in() == 1 && shape.groups() > 1;
-        if !depthwise || !blocked || shape.layout() != Layout::ChannelsFirst {
+        if shape.group_in() > 1 || !blocked || shape.layout() != Layout::ChannelsFirst {
             return Ok(None);
         }
         let forward = forward_stencil(shape);
@@ -94,7 +93,7 @@ impl Depthwise {
     pub(crate) fn backward_data<T: Element>(
         &self,
         &Layer { shape, kernels, parallelism }: &Layer<'_, T>,
-        [weight, grad_output]: [&[T]; 2],
+        [grad_output, weight]: [&[T]; 2],
         grad_input: &mut [T],
         write: Write,
     ) {

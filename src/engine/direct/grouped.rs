@@ -8,7 +8,7 @@
 
 use super::stencils::{backward_stencils, forward_stencil};
 use crate::element::Element;
-use crate::engine::{Layer, Weights};
+use crate::engine::layer::{Layer, Weights};
 use crate::error::Error;
 use crate::kernel::stencil::{MOST_BLOCK, Planes, Stencil};
 use crate::kernel::{Epilogue, Kernels};
@@ -29,20 +29,20 @@ const ENOUGH_UNITS: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Grouped {
     /// Those whose outputs alternate along a row are twins.
-    pub(in crate::engine) stencils: Vec<[Option<Stencil>; 2]>,
-    pub(in crate::engine) groups: usize,
+    pub(super) stencils: Vec<[Option<Stencil>; 2]>,
+    pub(super) groups: usize,
     /// Channels of a group in the source and in the destination.
-    pub(in crate::engine) inputs: usize,
-    pub(in crate::engine) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
     /// Outputs that are summed together.
-    pub(in crate::engine) block: usize,
+    pub(super) block: usize,
     /// Elements of a channel of the source.
     source: usize,
     /// Planes, rows and columns of the destination, and rows of a unit.
     sizes: [usize; 3],
     band: usize,
     /// Weights between neighbouring channels of the source and of the destination.
-    pub(in crate::engine) pitches: [usize; 2],
+    pub(super) pitches: [usize; 2],
     taps: usize,
     /// Every element of the destination meets a tap.
     fills: bool,
@@ -151,7 +151,7 @@ impl Grouped {
     }
 
     /// Blocks of a group.
-    pub(in crate::engine) fn blocks(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         self.outputs.div_ceil(self.block)
     }
 
@@ -166,7 +166,7 @@ impl Grouped {
     }
 
     /// Elements of the packed weights of a block: those of each stencil in turn.
-    pub(in crate::engine) fn panel(&self) -> usize {
+    pub(super) fn panel(&self) -> usize {
         self.inputs * self.taps * self.block
     }
 
@@ -194,8 +194,8 @@ impl Grouped {
         layer: &Layer<'_, T>,
         source: &[T],
         weights: Weights<'_, T>,
-        destination: &mut [T],
         epilogue: Epilogue<'_, T>,
+        destination: &mut [T],
         scratch: &mut [T],
     ) {
         let &Layer { shape, kernels, parallelism } = layer;

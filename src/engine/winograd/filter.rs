@@ -10,7 +10,7 @@ use super::words::Words;
 use crate::axis::Walk;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
-use crate::engine::Layer;
+use crate::engine::layer::Layer;
 use crate::engine::partial_sums::{self, PARTIALS, in_parts};
 use crate::error::Error;
 use crate::gemm::grid::Grid;

@@ -9,7 +9,7 @@ use super::words::Words;
 use crate::axis::Walk;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
-use crate::engine::{Layer, Weights};
+use crate::engine::layer::{Layer, Weights};
 use crate::error::Error;
 use crate::gemm::grid::Grid;
 use crate::gemm::target::{CBlock, Order, Target};
@@ -228,8 +228,8 @@ impl Plane {
         layer: &Layer<'_, T>,
         image: &[T],
         weights: Weights<'_, T>,
-        destination: &mut [T],
         epilogue: Epilogue<'_, T>,
+        destination: &mut [T],
         scratch: &mut [T],
     ) {
         let &Layer { kernels, parallelism, .. } = layer;

@@ -2,7 +2,7 @@
 
 use super::plane::{Block, LINE, Plane};
 use crate::element::Element;
-use crate::engine::Layer;
+use crate::engine::layer::Layer;
 use crate::gemm::pack::{Source, pack};
 use crate::gemm::tiles::{Kind, Tile, transform};
 use crate::kernel::winograd::Stage;

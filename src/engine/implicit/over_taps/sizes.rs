@@ -1,6 +1,6 @@
 //! How large the blocks of a product are: work for all threads.
 
-use super::{Implicit, Packing};
+use super::{OverTaps, Packing};
 use crate::choose::schedule::Corner;
 use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::kernel::Kernels;
@@ -12,7 +12,7 @@ const BLOCK_WORK: usize = 3 << 20;
 /// Cells that a layer should have, where its rows are enough.
 const BLOCKS: usize = 8;
 
-impl Implicit {
+impl OverTaps {
     /// Whether pixels are lanes, and one block has all channels: more blocks of taps cost it no more copies.
     fn is_shallow<T>(&self, kernels: &Kernels<T>) -> bool {
         self.schedule.lanes == Corner::Pixels && self.channels <= 2 * kernels.wide.rows

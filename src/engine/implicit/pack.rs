@@ -1,15 +1,17 @@
-//! The weights as the kernels read them: in panels whose lanes are channels, or reordered for
-//! backward_data.
+//! Operands in the order in which the kernels read them: weights in panels whose lanes are channels or reordered for
+//! backward_data, and for backward_weight the channels of a tensor.
 
+use super::over_taps::{Direction, OverTaps, Packing};
 use crate::choose::schedule::Corner;
 use crate::element::Element;
-use crate::engine::Layer;
-use crate::engine::implicit::{Direction, Implicit, Packing};
+use crate::engine::layer::Layer;
+use crate::gemm::grid::Block;
 use crate::gemm::pack::{Source as Columns, pack};
 use crate::kernel::Kernel;
 use crate::shape::{Layout, Shape};
+use core::ops::Range;
 
-impl Implicit {
+impl OverTaps {
     /// Packs every panel; where the kernels read the weights as they lie, copies them.
     pub(crate) fn pack<T: Element>(
         &self,
@@ -34,7 +36,7 @@ impl Implicit {
 
     /// Packs panel `index`. Forward: k lies as in the weight. Backward_data: k are the output
     /// channels with the taps of each last to first.
-    pub(in crate::engine) fn pack_panel<T: Element>(
+    pub(super) fn pack_panel<T: Element>(
         &self,
         shape: &Shape,
         kernel: &Kernel<T>,
@@ -99,6 +101,48 @@ impl Implicit {
         for (tap, row) in row.chunks_exact_mut(outputs).rev().enumerate() {
             let of_tap = &weight[tap * shape.group_in()..];
             row.iter_mut().zip(of_tap.iter().step_by(patch)).for_each(|(to, &w)| *to = w);
+        }
+    }
+}
+
+/// Packs one panel: some of the channels of grad_output, or of an image with its pixels, for a block of pixels.
+pub(super) fn pack_channels<T: Element>(
+    shape: &Shape,
+    kernel: &Kernel<T>,
+    (data, channels): (&[T], usize),
+    pixels: &Block,
+    which: Range<usize>,
+    to: &mut [T],
+) {
+    let per_image = shape.output_pixels();
+    match shape.layout() {
+        Layout::ChannelsFirst => {
+            // A block is a part of one image or several whole ones.
+            let cols = pixels.len / pixels.sizes[0];
+            let start = pixels.start[0] * channels * per_image + pixels.first % per_image;
+            let columns = Columns {
+                data: &data[start + which.start * per_image..],
+                lanes: which.len(),
+                lane: per_image,
+                cols,
+                col: 1,
+                blocks: pixels.sizes[0],
+                block: channels * per_image,
+            };
+            pack(kernel, columns, to, false);
+        }
+        Layout::ChannelsLast => {
+            let data = &data[pixels.first * channels + which.start..];
+            let columns = Columns {
+                data,
+                lanes: which.len(),
+                lane: 1,
+                cols: pixels.len,
+                col: channels,
+                blocks: 1,
+                block: 0,
+            };
+            pack(kernel, columns, to, false);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The weights of direct convolutions.
 
+use super::channels_last::ChannelsLast;
+use super::grouped::Grouped;
 use crate::element::Element;
-use crate::engine::Layer;
-use crate::engine::direct::channels_last::ChannelsLast;
-use crate::engine::direct::grouped::Grouped;
+use crate::engine::layer::Layer;
 use crate::kernel::stencil::Channels;
 use crate::pass::Pass;
 

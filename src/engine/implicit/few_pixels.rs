@@ -18,8 +18,8 @@
 //! kernel has as many phases as taps, with a product of one tap in each. There, some images at a time are one
 //! product.
 
-use super::{Layer, Weights};
 use crate::element::Element;
+use crate::engine::layer::Layer;
 use crate::error::Error;
 use crate::gemm::dot::{Operand, Tile, dots};
 use crate::gemm::grid::{Grid, LONGEST_TABLE, Offsets, dense, fit_tables};
@@ -59,6 +59,7 @@ const MOST_MEETINGS: usize = GRAD_COLS / 4;
 /// The product of one pass of such a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct FewPixels {
+    pass: Pass,
     /// cols, in blocks of taps.
     cols: Cols,
     /// A patch is the image, so cols is the input.
@@ -215,6 +216,7 @@ impl FewPixels {
         };
         let by_col2im = pass == Pass::BackwardData && !whole;
         Ok(Some(Self {
+            pass,
             whole,
             filters: Grid::line(outputs, k, outputs)?,
             meetings: if by_col2im { meetings(shape, row)? } else { Vec::new() },
@@ -251,9 +253,9 @@ impl FewPixels {
     }
 
     /// What the pass wants.
-    pub(crate) fn need(&self, pass: Pass) -> Need {
+    pub(crate) fn need(&self) -> Need {
         let units = self.target.blocks();
-        match pass {
+        match self.pass {
             Pass::Forward | Pass::BackwardWeight => {
                 Need { units, shared: self.cols_len(), piece: self.cols.copy_len() }
             }
@@ -310,19 +312,34 @@ impl FewPixels {
         (group * self.cols.taps.blocks() + run) * self.pixels * self.run
     }
 
-    /// `Y[k][p] = W[k][..] · cols[p][..]`.
-    pub(crate) fn forward<T: Element>(
+    /// Forward from the input, or backward_data from grad_output.
+    pub(crate) fn over_taps<T: Element>(
         &self,
         layer: &Layer<'_, T>,
-        input: &[T],
-        weights: Weights<'_, T>,
+        source: &[T],
+        weight: &[T],
+        epilogue: Epilogue<'_, T>,
+        destination: &mut [T],
+        scratch: &mut [T],
+    ) {
+        if self.pass == Pass::Forward {
+            self.forward(layer, [source, weight], epilogue, destination, scratch);
+        } else {
+            self.backward_data(layer, [source, weight], destination, epilogue.write(), scratch);
+        }
+    }
+
+    /// `Y[k][p] = W[k][..] · cols[p][..]`.
+    fn forward<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        [input, weight]: [&[T]; 2],
         epilogue: Epilogue<'_, T>,
         output: &mut [T],
         scratch: &mut [T],
     ) {
         let Some(tile) = self.tile else { return };
         let target = &self.target;
-        let (Weights::Raw(weight) | Weights::Packed(weight)) = weights;
         let cols = self.write_cols(layer, input, scratch);
         let blocks = target.over(output);
         layer.parallelism.for_all(target.blocks(), blocks, |mut c| {
@@ -381,10 +398,10 @@ impl FewPixels {
     }
 
     /// `dcols[p][t] = Σ_k dG[k][p] W[k][t]`, then every pixel of the input sums its own.
-    pub(crate) fn backward_data<T: Element>(
+    fn backward_data<T: Element>(
         &self,
         layer: &Layer<'_, T>,
-        [weight, grad_output]: [&[T]; 2],
+        [grad_output, weight]: [&[T]; 2],
         grad_input: &mut [T],
         write: Write,
         scratch: &mut [T],
@@ -394,10 +411,10 @@ impl FewPixels {
         let images = grad_output.chunks_exact(outputs).zip(grad_input.chunks_exact_mut(inputs));
         for (grad_output, grad_input) in images {
             if self.whole {
-                self.grad_cols(layer, [weight, grad_output], grad_input, write);
+                self.grad_cols(layer, [grad_output, weight], grad_input, write);
             } else {
                 let grad_cols = &mut scratch[..self.grad_cols_len()];
-                self.grad_cols(layer, [weight, grad_output], grad_cols, Write::Overwrite);
+                self.grad_cols(layer, [grad_output, weight], grad_cols, Write::Overwrite);
                 self.add_up(layer, grad_cols, grad_input, write);
             }
         }
@@ -450,7 +467,7 @@ impl FewPixels {
     fn grad_cols<T: Element>(
         &self,
         layer: &Layer<'_, T>,
-        [weight, grad_output]: [&[T]; 2],
+        [grad_output, weight]: [&[T]; 2],
         to: &mut [T],
         write: Write,
     ) {
