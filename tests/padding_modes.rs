@@ -418,7 +418,7 @@ fn a_mode_is_written_and_read() {
     let conv = Conv2d::<f32>::new([1, 1, 3, 3], [1, 1, 3, 3]).padding_mode(PaddingMode::Circular);
     let padded = conv.padding(1).plan().unwrap();
     assert!(padded.to_string().contains("padding 1, circular"), "{padded}");
-    assert!(padded.explain().contains("windows of circular padding"), "{}", padded.explain());
+    assert!(padded.explain().contains("its circular padding"), "{}", padded.explain());
     // Without padding, a layer is the same in any mode.
     let plain = Conv2d::<f32>::new([1, 1, 3, 3], [1, 1, 3, 3]).shape().unwrap();
     assert_eq!(conv.shape().unwrap(), plain);

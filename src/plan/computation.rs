@@ -210,13 +210,17 @@ impl Computation {
             Pass::Forward => Images::of_output(shape),
             Pass::BackwardData | Pass::BackwardWeight => Images::of_input(shape),
         };
+        if shape.is_empty() {
+            images.before(parallelism, epilogue, destination);
+            images.after(parallelism, epilogue, destination);
+            return;
+        }
         // Forward has sums for every element, whose store does all of the epilogue; backward_data may have pixels that
         // no tap meets, and others that are added up bit by bit.
         let in_store = match &self.work {
-            Work::Nothing => false,
             _ if self.pass == Pass::Forward || epilogue.only_accumulates() => true,
             Work::Engine(engine) => engine.stores_all(shape),
-            Work::Folded(_) | Work::Padded(_) => false,
+            Work::Nothing | Work::Folded(_) | Work::Padded(_) => false,
         };
         if !in_store {
             images.before(parallelism, epilogue, destination);
@@ -249,8 +253,13 @@ impl Computation {
         write: Write,
         scratch: &mut [T],
     ) {
+        if layer.shape.is_empty() {
+            if write == Write::Overwrite {
+                grad_weight.fill(T::ZERO);
+            }
+            return;
+        }
         match &self.work {
-            Work::Nothing if write == Write::Overwrite => grad_weight.fill(T::ZERO),
             Work::Nothing => {}
             Work::Engine(engine) => {
                 engine.over_pixels(layer, sources, grad_weight, write, scratch);

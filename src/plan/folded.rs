@@ -107,7 +107,7 @@ impl Folded {
     ) -> fmt::Result {
         self.inside.explain(layer, f)?;
         let mode = layer.shape.params().padding_mode;
-        write!(f, "; {} windows of {mode} padding, added to the image", self.windows.len())
+        write!(f, "; {} windows of its {mode} padding, added to the image", self.windows.len())
     }
 
     /// Runs the pass.
