@@ -14,9 +14,10 @@ use core::str::FromStr;
 /// | `Replicate` | `a a a b c d d d` | any, of an input with elements |
 /// | `Circular` | `c d a b c d a b` | at most the input |
 ///
-/// No padded image is made: where a block of the image is copied for the kernels, its borders are filled so. The gradient
-/// of the input adds to an element what all its copies get. Depthwise and grouped layers take several times as long as with
-/// zeros, as their kernels read the image in place.
+/// Where a block of the image is copied for the kernels, its borders are filled so. The kernels of depthwise and of small
+/// groups read the image in place: for them some images or channels at a time are written down with their padding, which
+/// takes about as long as the layer itself, and several times as long where planes are tiny. The gradient of the input adds
+/// to an element what all its copies get.
 ///
 /// ```
 /// use im2col::{Conv1d, PaddingMode};

@@ -300,28 +300,34 @@ fn beside(shape: &Shape) -> usize {
 fn write<T: Element>(layer: &Layer<'_, T>, image: &[T], padded_image: &mut [T]) {
     let (axes, beside) = (layer.shape.axes3(), beside(layer.shape));
     let [depth, height, width] = axes.map(|axis| padded(&axis));
-    let [_, rows, columns] = axes.map(|axis| axis.input);
+    let [planes, rows, columns] = axes.map(|axis| axis.input);
     let (row_len, len) = (width * beside, columns * beside);
+    let begin = axes[2].pad_begin * beside;
+    let border = Border::new(&axes[2]);
     let at_once = (UNIT / row_len).max(1);
     let units = padded_image.chunks_mut(at_once * row_len).enumerate();
     layer.parallelism.for_all(units.len(), units, |(unit, some)| {
-        for (index, to) in some.chunks_mut(row_len).enumerate() {
-            let row = unit * at_once + index;
-            let (plane, z, y) = (row / height / depth, row / height % depth, row % height);
-            let (Some(z), Some(y)) = (axes[0].copied(z), axes[1].copied(y)) else {
+        let first = unit * at_once;
+        let mut at = [first / height / depth, first / height % depth, first % height];
+        for to in some.chunks_mut(row_len) {
+            let [plane, z, y] = at;
+            if let (Some(z), Some(y)) = (axes[0].copied(z), axes[1].copied(y)) {
+                let from = ((plane * planes + z) * rows + y) * len;
+                let from = &image[from..from + len];
+                to[begin..begin + len].copy_from_slice(from);
+                border.for_each(|x, at| {
+                    if beside == 1 {
+                        to[x] = from[at];
+                    } else {
+                        to[x * beside..][..beside].copy_from_slice(&from[at * beside..][..beside]);
+                    }
+                });
+            } else {
                 to.fill(T::ZERO);
-                continue;
-            };
-            let from = ((plane * axes[0].input + z) * rows + y) * len;
-            let from = &image[from..from + len];
-            let begin = axes[2].pad_begin * beside;
-            to[begin..begin + len].copy_from_slice(from);
-            for x in border(&axes[2]) {
-                let to = &mut to[x * beside..][..beside];
-                match axes[2].copied(x) {
-                    Some(x) => to.copy_from_slice(&from[x * beside..][..beside]),
-                    None => to.fill(T::ZERO),
-                }
+            }
+            at[2] += 1;
+            if at[2] == height {
+                at = if z + 1 == depth { [plane + 1, 0, 0] } else { [plane, z + 1, 0] };
             }
         }
     });
@@ -333,6 +339,7 @@ fn add<T: Element>(layer: &Layer<'_, T>, from: &[T], to: &mut [T], write: Write)
     let [depth, height, width] = axes.map(|axis| padded(&axis));
     let [planes, rows, columns] = axes.map(|axis| axis.input);
     let (plane, padded_plane) = (planes * rows * columns, depth * height * width);
+    let border = Border::new(&axes[2]);
     let at_once = (UNIT / padded_plane).max(1);
     let units = to.chunks_mut(at_once * plane).zip(from.chunks(at_once * padded_plane));
     layer.parallelism.for_all(units.len(), units, |(to, from)| {
@@ -340,24 +347,57 @@ fn add<T: Element>(layer: &Layer<'_, T>, from: &[T], to: &mut [T], write: Write)
             to.fill(T::ZERO);
         }
         for (to, from) in to.chunks_mut(plane).zip(from.chunks(padded_plane)) {
-            for (row, from) in from.chunks(width).enumerate() {
-                let at = (axes[0].copied(row / height), axes[1].copied(row % height));
-                let (Some(z), Some(y)) = at else { continue };
-                let to = &mut to[(z * rows + y) * columns..][..columns];
-                let inside = &from[axes[2].pad_begin..][..columns];
-                to.iter_mut().zip(inside).for_each(|(to, &from)| *to += from);
-                for x in border(&axes[2]) {
-                    if let Some(at) = axes[2].copied(x) {
-                        to[at] += from[x];
-                    }
+            for (z, from) in from.chunks(height * width).enumerate() {
+                let Some(z) = axes[0].copied(z) else { continue };
+                for (y, from) in from.chunks(width).enumerate() {
+                    let Some(y) = axes[1].copied(y) else { continue };
+                    let to = &mut to[(z * rows + y) * columns..][..columns];
+                    let inside = &from[axes[2].pad_begin..][..columns];
+                    to.iter_mut().zip(inside).for_each(|(to, &from)| *to += from);
+                    border.for_each(|x, at| to[at] += from[x]);
                 }
             }
         }
     });
 }
 
-/// The places of an axis' padding.
-fn border(axis: &Axis) -> impl Iterator<Item = usize> {
+/// The places of an axis' padding, each with the element that stands there.
+struct Border {
+    axis: Axis,
+    /// Those of a narrow padding, which is nearly every one: looked up once for all rows.
+    narrow: [[usize; 2]; NARROW],
+    len: usize,
+}
+
+/// Places of a narrow padding.
+const NARROW: usize = 16;
+
+impl Border {
+    fn new(axis: &Axis) -> Self {
+        let mut narrow = [[0; 2]; NARROW];
+        let mut len = axis.pad_begin + axis.pad_end;
+        if len <= NARROW {
+            len = 0;
+            for place in places(axis) {
+                narrow[len] = place;
+                len += 1;
+            }
+        }
+        Self { axis: *axis, narrow, len }
+    }
+
+    /// Calls `each` with every place and its element.
+    fn for_each(&self, mut each: impl FnMut(usize, usize)) {
+        match self.narrow.get(..self.len) {
+            Some(narrow) => narrow.iter().for_each(|&[place, element]| each(place, element)),
+            None => places(&self.axis).for_each(|[place, element]| each(place, element)),
+        }
+    }
+}
+
+/// All places of an axis' padding: an image with elements has one for each of them.
+fn places(axis: &Axis) -> impl Iterator<Item = [usize; 2]> {
     let end = axis.pad_begin + axis.input;
-    (0..axis.pad_begin).chain(end..end + axis.pad_end)
+    let places = (0..axis.pad_begin).chain(end..end + axis.pad_end);
+    places.filter_map(|place| Some([place, axis.copied(place)?]))
 }
