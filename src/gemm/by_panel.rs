@@ -69,6 +69,8 @@ pub(super) unsafe fn multiply<T: Element>(
                 job.steps_a = steps_a[steps.clone()].as_ptr();
                 job.steps_b = steps_b[steps.clone()].as_ptr();
                 (job.k, job.accumulate) = (steps.len(), chunk > 0 || biased);
+                let fours = || steps_a[steps.clone()].chunks_exact(4).all(are_consecutive);
+                job.fours_a = kernel.fours && fours();
                 // The tiles of this part of b fetch the next one, each its share: else the first would wait for it.
                 let next = match chunk + 1 {
                     next if next < chunks => steps_b[next * k] as usize,

@@ -64,6 +64,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         rows: 6,
         row_step: 1,
         neighbours: &[],
+        fours: false,
         lanes: 2 * lanes,
         vector: lanes,
         // Channels first, few of the elements that tiles read share a line: 24 KiB of b leave no room for

@@ -72,6 +72,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         rows: 28,
         row_step: 2,
         neighbours: &[[7, 28], [5, 25], [4, 28], [3, 27]],
+        fours: true,
         lanes,
         vector: lanes,
         block: 384,
@@ -86,6 +87,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
         rows: 14,
         row_step: 2,
         neighbours: &[],
+        fours: false,
         lanes: 2 * lanes,
         vector: lanes,
         // With more, weights that are read as they lie 2 KiB apart meet in the same few sets of the cache.
@@ -107,6 +109,7 @@ const fn kernels<V: Vector<Element = T>, H: Vector<Element = T>, T: Element>(
             rows: 6,
             row_step: 1,
             neighbours: &[],
+            fours: false,
             lanes: 4 * lanes,
             vector: lanes,
             block: 192,
@@ -174,7 +177,37 @@ unsafe fn multiply_tall<V: Vector<Element: Element>>(job: &Multiply<V::Element>)
             (3, 21) => body::multiply_neighbours::<V, 21, 3>(job),
             (3, 24) => body::multiply_neighbours::<V, 24, 3>(job),
             (3, 27) => body::multiply_neighbours::<V, 27, 3>(job),
+            _ if job.fours_a => multiply_fours::<V>(job),
             _ => multiply_apart::<V>(job),
+        }
+    }
+}
+
+/// [`multiply_tall`] of rows that each read four steps side by side: in two parts, as the vectors of four terms need
+/// registers, too.
+///
+/// # Safety
+/// As [`Multiply`], whose `fours_a` is true.
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_fours<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
+    let parts = if job.count > 14 { 2 } else { 1 };
+    let most = job.count.div_ceil(parts).next_multiple_of(2);
+    for first in (0..job.count).step_by(most) {
+        let count = most.min(job.count - first);
+        // SAFETY: the features are on, and the caller vouches for the job: these are some of its rows.
+        unsafe {
+            let (rows, tile) = (job.rows.add(first), job.tile.add(first * job.tile_pitch));
+            let prefetch_lines = if first == 0 { job.prefetch_lines } else { 0 };
+            let job = &Multiply { count, rows, tile, prefetch_lines, ..*job };
+            match count.div_ceil(2) {
+                1 => body::multiply_fours::<V, 2>(job),
+                2 => body::multiply_fours::<V, 4>(job),
+                3 => body::multiply_fours::<V, 6>(job),
+                4 => body::multiply_fours::<V, 8>(job),
+                5 => body::multiply_fours::<V, 10>(job),
+                6 => body::multiply_fours::<V, 12>(job),
+                _ => body::multiply_fours::<V, 14>(job),
+            }
         }
     }
 }

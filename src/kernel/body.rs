@@ -12,8 +12,10 @@ use super::{DOTS, Dot, Multiply, Stream, are_consecutive};
 use crate::element::Element;
 
 mod moves;
+mod one_vector;
 
 pub(super) use moves::{copy_rows, pack, pack_b, store};
+pub(super) use one_vector::{multiply_fours, multiply_narrow, multiply_neighbours};
 
 /// Sums of the largest tile of dot products.
 const MAX_DOTS: usize = 24;
@@ -55,25 +57,6 @@ pub(super) unsafe fn multiply_rows<
             4 => multiply_exact::<V, 4, N, PACKED>(job),
             5 => multiply_exact::<V, 5, N, PACKED>(job),
             _ => multiply_exact::<V, 6, N, PACKED>(job),
-        }
-    }
-}
-
-/// Up to 10 rows of one vector, as many as the job wants.
-///
-/// # Safety
-/// As [`Multiply`].
-#[inline(always)]
-pub(super) unsafe fn multiply_narrow<V: Vector<Element: Element>>(job: &Multiply<V::Element>) {
-    debug_assert!((1..=10).contains(&job.count));
-    // SAFETY: the caller vouches for the job.
-    unsafe {
-        match job.count {
-            ..=6 => multiply_rows::<V, 1, false>(job),
-            7 => multiply_exact::<V, 7, 1, false>(job),
-            8 => multiply_exact::<V, 8, 1, false>(job),
-            9 => multiply_exact::<V, 9, 1, false>(job),
-            _ => multiply_exact::<V, 10, 1, false>(job),
         }
     }
 }
@@ -154,26 +137,6 @@ pub(super) unsafe fn multiply_beside<
     }
 }
 
-/// `R` rows of one vector, all of them wanted, in groups of `S` that lie side by side and need one pointer each: with a
-/// pointer for each row, pointers would be half of what the tile loads.
-///
-/// # Safety
-/// As [`Multiply`], for `R` rows, of which `S` are neighbours, then as many others.
-#[inline(always)]
-pub(super) unsafe fn multiply_neighbours<
-    V: Vector<Element: Element>,
-    const R: usize,
-    const S: usize,
->(
-    job: &Multiply<V::Element>,
-) {
-    const { assert!(R.is_multiple_of(S)) };
-    // SAFETY: the caller vouches for the job.
-    unsafe {
-        multiply_of::<V, R, 1, S, false>(job, core::hint::black_box(&starts(job.a, job.rows)));
-    }
-}
-
 /// A tile of `R` rows by `N` vectors: for every term, `N` vectors of b meet `R` broadcast
 /// elements of a. Both operands step through memory by tables, so a is an image as it lies.
 ///
@@ -196,12 +159,7 @@ unsafe fn multiply_of<
 ) {
     // SAFETY: the caller vouches for the job, and that the tile has R * N vectors.
     unsafe {
-        for line in 0..job.prefetch_lines {
-            for lane in (0..=N * V::LANES).step_by(line_of::<V>()) {
-                let lane = line * job.prefetch_pitch + lane;
-                V::prefetch_write(job.prefetch.wrapping_add(lane));
-            }
-        }
+        fetch::<V, N>(job);
         // What a later tile reads, or what is here, is fetched between products, where the memory has time for it. With
         // 16 registers the loop would spill: there all of it is fetched before.
         let ahead = if job.ahead_step == 0 { job.b } else { job.ahead };
@@ -222,6 +180,36 @@ unsafe fn multiply_of<
         for term in paired..job.k {
             add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term);
         }
+        put(job, &sums);
+    }
+}
+
+/// Fetches the lines that a job says.
+///
+/// # Safety
+/// As [`Multiply`].
+#[inline(always)]
+unsafe fn fetch<V: Vector, const N: usize>(job: &Multiply<V::Element>) {
+    for line in 0..job.prefetch_lines {
+        for lane in (0..=N * V::LANES).step_by(line_of::<V>()) {
+            let lane = line * job.prefetch_pitch + lane;
+            // SAFETY: the caller runs with the features.
+            unsafe { V::prefetch_write(job.prefetch.wrapping_add(lane)) };
+        }
+    }
+}
+
+/// Writes sums to their tile, or adds them to it.
+///
+/// # Safety
+/// As [`Multiply`]; the tile has `R` rows of `N` vectors.
+#[inline(always)]
+unsafe fn put<V: Vector, const R: usize, const N: usize>(
+    job: &Multiply<V::Element>,
+    sums: &[[V; N]; R],
+) {
+    // SAFETY: the caller vouches for the tile.
+    unsafe {
         for r in 0..R {
             for v in 0..N {
                 let at = job.tile.add(r * job.tile_pitch + v * V::LANES);

@@ -198,6 +198,8 @@ pub(crate) struct Kernel<T: 'static> {
     /// How many [neighbouring rows](Multiply::neighbours) there are tiles for, the best first, and the rows of the
     /// largest.
     pub(crate) neighbours: &'static [[usize; 2]],
+    /// Tiles are faster where [terms come in fours](Multiply::fours_a).
+    pub(crate) fours: bool,
     /// Lanes of the widest tile: the width of a panel.
     pub(crate) lanes: usize,
     /// Lanes of a vector; narrower tiles have a multiple of it.
@@ -288,6 +290,9 @@ pub(crate) struct Multiply<T> {
     /// Each step of a is one more than the one before it.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "read by NEON's alone"))]
     pub(crate) beside_a: bool,
+    /// Each four steps of a, from the first on, follow each other; those left after the last four may be any.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "read by AVX-512's alone"))]
+    pub(crate) fours_a: bool,
     pub(crate) b: *const T,
     pub(crate) steps_b: *const u32,
     /// Each step of b is `vectors` vectors more than the one before it, and the first is 0,
@@ -323,6 +328,7 @@ impl<T> Multiply<T> {
         neighbours: 1,
         steps_a: core::ptr::null(),
         beside_a: false,
+        fours_a: false,
         b: core::ptr::null(),
         steps_b: core::ptr::null(),
         packed_b: false,

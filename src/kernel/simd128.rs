@@ -54,6 +54,7 @@ const fn tile<V: Vector<Element = T>, T: Element>(lanes: usize) -> Kernel<T> {
         rows: 5,
         row_step: 1,
         neighbours: &[],
+        fours: false,
         lanes: 2 * lanes,
         vector: lanes,
         block: 384,

@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 pub(crate) const TESTS: &[Unit] = &[
     ("kernel::a_times_identity_is_a", a_times_identity_is_a),
     ("kernel::rows_side_by_side_need_one_pointer", rows_side_by_side_need_one_pointer),
+    ("kernel::terms_in_fours_need_one_pointer", terms_in_fours_need_one_pointer),
     ("kernel::packed_panels_give_the_same_sums", packed_panels_give_the_same_sums),
     ("kernel::rows_are_copied_with_zeros_round_them", rows_are_copied_with_zeros_round_them),
     ("kernel::tiles_are_stored_where_they_belong", tiles_are_stored_where_they_belong),
@@ -101,6 +102,7 @@ fn check_identity<T: Element>() {
                         neighbours: 1,
                         steps_a: steps_a.as_ptr(),
                         beside_a: false,
+                        fours_a: false,
                         b: b.as_ptr(),
                         steps_b: steps_b.as_ptr(),
                         packed_b: false,
@@ -165,6 +167,7 @@ fn check_beside<T: Element>() {
                     neighbours,
                     steps_a: steps_a.as_ptr(),
                     beside_a: false,
+                    fours_a: false,
                     b: b.as_ptr(),
                     steps_b: steps_b.as_ptr(),
                     packed_b: false,
@@ -197,6 +200,56 @@ fn check_beside<T: Element>() {
 fn rows_side_by_side_need_one_pointer() {
     check_beside::<f32>();
     check_beside::<f64>();
+}
+
+/// Terms of which each four follow each other are summed as others are, whatever is left after the last four.
+fn check_fours<T: Element>() {
+    let mut rng = SmallRng::seed_from_u64(11);
+    for (isa, kernel, _) in kernels::<T>() {
+        for (count, k) in (1..=kernel.rows).flat_map(|count| [3, 4, 13, 38].map(|k| (count, k))) {
+            let a: Vec<T> = (0..200).map(|_| number(&mut rng)).collect();
+            let b: Vec<T> = (0..k * kernel.lanes).map(|_| number(&mut rng)).collect();
+            let four = |_| rng.random_range(0..=96).min(96 - 4);
+            let firsts: Vec<u32> = (0..k.div_ceil(4)).map(four).collect();
+            let steps_a: Vec<u32> = (0..k).map(|t| firsts[t / 4] + t as u32 % 4).collect();
+            let steps_b: Vec<u32> = (0..k).map(|t| (t * kernel.lanes) as u32).collect();
+            let rows: Vec<u32> = (0..count).map(|_| rng.random_range(0..100)).collect();
+            let accumulate = count % 2 == 0;
+            let before = if accumulate { T::ONE } else { nan() };
+            let mut tile = vec![before; kernel.rows * kernel.lanes];
+            let job = Multiply {
+                count,
+                vectors: kernel.lanes / kernel.vector,
+                a: a.as_ptr(),
+                rows: rows.as_ptr(),
+                steps_a: steps_a.as_ptr(),
+                fours_a: true,
+                b: b.as_ptr(),
+                steps_b: steps_b.as_ptr(),
+                k,
+                tile: tile.as_mut_ptr(),
+                tile_pitch: kernel.lanes,
+                accumulate,
+                ..Multiply::IDLE
+            };
+            // SAFETY: every row of a has an element at every step, b has `lanes` at each.
+            unsafe { (kernel.multiply)(&job) };
+            for (r, lane) in (0..count).flat_map(|r| (0..kernel.lanes).map(move |l| (r, l))) {
+                let product = |t: usize| {
+                    a[(rows[r] + steps_a[t]) as usize].into() * b[t * kernel.lanes + lane].into()
+                };
+                let old = if accumulate { 1.0 } else { 0.0 };
+                let expected = (0..k).map(product).sum::<f64>() + old;
+                let got = tile[r * kernel.lanes + lane].into();
+                assert_eq!(got, expected, "{isa}: {count} rows, {k} terms, row {r}, lane {lane}");
+            }
+        }
+    }
+}
+
+fn terms_in_fours_need_one_pointer() {
+    check_fours::<f32>();
+    check_fours::<f64>();
 }
 
 /// A packed_b panel is what was at each step, and meets terms side by side in a tile at any pitch,
@@ -250,6 +303,7 @@ fn check_packed_panels<T: Element>() {
                         neighbours: 1,
                         steps_a: steps_a.as_ptr(),
                         beside_a: true,
+                        fours_a: false,
                         b: if packed_b { b.as_ptr() } else { from.as_ptr() },
                         steps_b: steps_b.as_ptr(),
                         packed_b,

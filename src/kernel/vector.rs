@@ -275,6 +275,12 @@ pub(crate) unsafe trait Vector: Copy {
     /// The caller runs with the features.
     #[inline(always)]
     unsafe fn in_turn(self) {}
+    /// `p` and so many elements more, in a register of its own, where several loads read beside it: to each of them an index in
+    /// its address is an operation more.
+    #[inline(always)]
+    fn at(p: *const Self::Element, elements: usize) -> *const Self::Element {
+        p.wrapping_add(elements)
+    }
     /// The sum of all lanes, halves upon halves.
     #[inline(always)]
     unsafe fn sum(self) -> Self::Element {

@@ -13,6 +13,15 @@ unsafe fn outlined(task: impl Task) {
     unsafe { task.run() }
 }
 
+/// `p`, which the compiler can't put together anew from what it was made of.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "an address passes by, nothing is read")]
+fn made<T>(mut p: *const T) -> *const T {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) p, options(nomem, nostack, preserves_flags)) }
+    p
+}
+
 /// Lanes of a load as bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask {
@@ -50,6 +59,10 @@ unsafe impl Vector for __m512 {
     fn in_order() {
         // SAFETY: no instruction at all.
         unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
+    }
+    #[inline(always)]
+    fn at(p: *const f32, elements: usize) -> *const f32 {
+        made(p.wrapping_add(elements))
     }
     type Mask = Mask;
     type Narrow = Self;
@@ -274,6 +287,10 @@ unsafe impl Vector for __m512d {
     fn in_order() {
         // SAFETY: no instruction at all.
         unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
+    }
+    #[inline(always)]
+    fn at(p: *const f64, elements: usize) -> *const f64 {
+        made(p.wrapping_add(elements))
     }
     type Mask = Mask;
     type Narrow = Self;
