@@ -14,7 +14,7 @@ pub enum Algorithm {
     /// The textbook: cols is written out and multiplied by the crate `matrixmultiply`.
     Explicit,
     /// The library's own GEMM reads the patches straight from the image: cols never exists. Only a
-    /// `backward_data` with a very large stride writes its gradient down: of some images at a time
+    /// `backward_data` with a very large stride may write its gradient down: of some images at a time
     /// where patches don't overlap, else, with more than 64 phases, as the textbook does, one image
     /// and group at a time. [`explain`](crate::Plan::explain) says so.
     Implicit,

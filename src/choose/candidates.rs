@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::engine::implicit::classes::Classes;
 use crate::engine::implicit::few_pixels::FewPixels;
 use crate::engine::implicit::over_pixels::is_pointwise;
+use crate::engine::implicit::patches::Patches;
 use crate::engine::implicit::regions::Cut;
 use crate::error::Error;
 use crate::gemm::packed_b::ROWS_OF_BLOCK;
@@ -44,6 +45,10 @@ const DOT_ELEMENTS: usize = 24 << 10;
 /// Multiplications that a block of pixels should have, and the blocks of a plane from which on taps give way.
 const BLOCK_WORK: usize = 3 << 20;
 const PLANE_BLOCKS: usize = 4;
+
+/// Taps of a block of patches that lie apart, and the fewest of these that a block has where there are as many.
+const PATCH_TAPS: usize = 256;
+const PATCHES: usize = 256;
 
 /// Elements of the image that a block may touch: with a panel of weights it has to stay in the L2 cache. AVX2's may
 /// have half a MiB, those of AVX-512 have 1 MiB and more.
@@ -221,6 +226,9 @@ impl<'a, T: Element> Question<'a, T> {
         if FewPixels::is_possible(&self.shape, self.pass) {
             add(Self::written());
         }
+        if Patches::is_possible(&self.shape, self.pass) {
+            add(self.patches());
+        }
     }
 
     /// Whether there is one filter for each channel, channels first, that a direct convolution takes.
@@ -239,6 +247,18 @@ impl<'a, T: Element> Question<'a, T> {
     /// cols written down as a matrix.
     const fn written() -> Schedule {
         Schedule::implicit(Corner::Taps, Staging::Written, Staging::InPlace)
+    }
+
+    /// A product that is written straight to patches that lie apart.
+    fn patches(&self) -> Schedule {
+        let lanes = match self.shape.layout() {
+            Layout::ChannelsFirst => Corner::Pixels,
+            Layout::ChannelsLast => Corner::Taps,
+        };
+        let taps = PATCH_TAPS;
+        let work = taps.min(self.shape.patch_len()).saturating_mul(self.shape.group_out());
+        let pixels = (BLOCK_WORK / work).clamp(PATCHES, PIXELS);
+        Schedule { pixels, taps, ..Schedule::implicit(lanes, Staging::InPlace, Staging::InPlace) }
     }
 
     /// Direct convolutions.

@@ -132,6 +132,7 @@ pub(super) unsafe fn multiply<T: Element>(
                 }
             }
             let both = steps_a.chunks(part).zip(steps_b.chunks(part));
+            let first_taken = chunks.max(1) - 1;
             for (chunk, (steps_a, steps_b)) in both.enumerate() {
                 let k = steps_a.len();
                 let data = &right.data[from..];
@@ -168,6 +169,11 @@ pub(super) unsafe fn multiply<T: Element>(
                     // The lines of the destination are fetched while the first sums are made.
                     if in_place && chunk == 0 {
                         (job.prefetch, job.prefetch_lines) = (job.tile, job.count);
+                    } else if !in_place && c.column_pitch() == 1 && first_taken == chunk {
+                        let next = offsets[(row + 1).min(count - 1)];
+                        job.prefetch = start.wrapping_add(offsets[row] as usize);
+                        job.prefetch_pitch = (next - offsets[row]) as usize;
+                        job.prefetch_lines = job.count;
                     }
                     // SAFETY: the caller vouches for the ISA, for `count` rows and for all of
                     // their products, side by side if the kernel asks for that; b was packed. The rows of the tile

@@ -177,6 +177,19 @@ pub fn families() -> Vec<Family> {
             pad: 0..=2,
             extra: 0..=50,
         },
+        // No pixel of the input lies in two patches, where the stride is drawn so.
+        Family {
+            name: "patches-apart",
+            axes: 2..=3,
+            batch: 1..=2,
+            groups: 1..=2,
+            channels: [1..=12, 1..=20],
+            kernel: 2..=4,
+            stride: 2..=4,
+            dilation: 1..=1,
+            pad: 0..=0,
+            extra: 0..=24,
+        },
         Family::tiny(),
         Family {
             name: "wide",

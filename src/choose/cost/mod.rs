@@ -128,6 +128,11 @@ impl<'a, T: Element> Costs<'a, T> {
             (Engine::Implicit, Corner::Taps) if s.cols == Staging::PackedPerBlock => {
                 self.swapped(s)
             }
+            (Engine::Implicit, _)
+                if self.q.pass == Pass::BackwardData && s.other == Staging::InPlace =>
+            {
+                self.patches()
+            }
             (Engine::Implicit, Corner::Channels) if backward_weight => self.panels(s),
             (Engine::Implicit, Corner::Pixels) if backward_weight => self.dot_rows(s, limit),
             (Engine::Implicit, Corner::Taps) if backward_weight => self.rows_of_taps(s),

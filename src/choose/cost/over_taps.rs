@@ -14,6 +14,9 @@ use crate::view::source::Beside;
 /// Elements of a line of the caches.
 const LINE: usize = 16;
 
+/// Taps of a row that are worth being transposed where their pixels are stored.
+const MANY_TAPS: usize = 4;
+
 impl<T: Element> Costs<'_, T> {
     /// A vector of weights that comes from beyond the L2 cache, or from it.
     pub(super) fn weight_read(&self, elements: f64) -> f64 {
@@ -186,6 +189,43 @@ impl<T: Element> Costs<'_, T> {
         let turned = if q.pass == Pass::BackwardData { self.turning(terms * self.n) } else { 0.0 };
         let each = Tile::cost(q.kernels.dots.columns, s.pixels, q.channels.min(MANY));
         of(each) + self.groups * turned + self.copying(s, Beside::None)
+    }
+
+    /// Patches that lie apart, each written straight to its place.
+    pub(super) fn patches(&self) -> f64 {
+        let (m, shape, wide) = (self.machine, &self.q.shape, &self.q.kernels.wide);
+        let [d, h, w] = shape.axes3();
+        let (k, n) = (shape.patch_len() as f64, shape.group_out() as f64);
+        let (batch, pixels) = (shape.batch() as f64, shape.output_pixels() as f64);
+        let image = if self.first {
+            let plane = h.output as f64 * w.output as f64;
+            let vectors = ceil(plane / self.v);
+            // The taps of a row fill the gaps between each other's pixels.
+            let stored = match w.stride {
+                1 => m.stored_of_pixels,
+                2 | 4 if w.kernel == w.stride => m.stored_of_pixels,
+                _ if w.kernel < MANY_TAPS => m.stored_apart,
+                _ => m.stored_across,
+            };
+            let meet = shape.patch_len().is_multiple_of(SET_CONFLICT);
+            let product = m.product_of_pixels * if meet { m.conflict } else { 1.0 };
+            let products = self.filled(plane) * self.rows(wide, k) * product;
+            d.output as f64
+                * (n * (products + vectors * m.panel)
+                    + vectors * k * stored
+                    + self.tiles_in_place(k, plane, n))
+        } else {
+            let lines = (d.kernel * h.kernel) as f64;
+            let vectors = lines * ceil(k / lines / self.v);
+            self.rows(wide, pixels) * self.filled(k) * n * m.product_of_pixels
+                + self.tiles_in_place(pixels, k, n)
+                + pixels * vectors * m.stored
+        };
+        // Pixels in no patch are zeros.
+        let filled = [d, h, w].iter().all(|axis| axis.output * axis.kernel == axis.input);
+        let zeros = if filled { 0.0 } else { shape.input_len() as f64 / self.v * m.stored };
+        let weights = n * ceil(k / self.v) * self.weight_read(n * k * self.groups);
+        self.groups * (batch * image + weights) + zeros
     }
 
     /// Few pixels: cols, or its gradient, is written down. Also of backward_weight.

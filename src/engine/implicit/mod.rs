@@ -2,13 +2,15 @@
 //!
 //! The view is two tables, of taps and of pixels. [`OverTaps`] sums over the taps and writes pixels, [`OverPixels`] swaps the
 //! tables, sums over the pixels and writes taps. Where cols is small beside the weights it is written down instead, and the
-//! weights are read as they lie: [`FewPixels`].
+//! weights are read as they lie: [`FewPixels`]. Where patches lie apart, the gradient of cols is that of the input in another
+//! order, and is written straight to its places: [`Patches`].
 
 pub(crate) mod classes;
 pub(crate) mod few_pixels;
 pub(crate) mod over_pixels;
 mod over_taps;
 mod pack;
+pub(crate) mod patches;
 pub(crate) mod regions;
 pub(crate) mod steps;
 
@@ -24,6 +26,7 @@ use core::fmt;
 use few_pixels::FewPixels;
 use over_pixels::OverPixels;
 pub(crate) use over_taps::OverTaps;
+use patches::Patches;
 
 /// The products of one pass.
 #[derive(Debug, Clone)]
@@ -34,6 +37,8 @@ pub(crate) enum Implicit {
     OverPixels(Boxed<OverPixels>),
     /// Any pass, with cols written down.
     FewPixels(Boxed<FewPixels>),
+    /// Backward_data of patches that lie apart.
+    Patches(Boxed<Patches>),
 }
 
 impl Implicit {
@@ -50,6 +55,10 @@ impl Implicit {
         }
         Ok(match pass {
             Pass::Forward => OverTaps::forward(shape, kernels, schedule)?.map(Self::OverTaps),
+            Pass::BackwardData if schedule.other == Staging::InPlace => {
+                let patches = Patches::new(shape, schedule)?.map(Boxed::new).transpose()?;
+                patches.map(Self::Patches)
+            }
             Pass::BackwardData => {
                 OverTaps::backward_data(shape, kernels, schedule)?.map(Self::OverTaps)
             }
@@ -67,6 +76,7 @@ impl Implicit {
             Self::OverTaps(product) => product.need(),
             Self::OverPixels(product) => product.need(),
             Self::FewPixels(few) => few.need(),
+            Self::Patches(patches) => patches.need(),
         }
     }
 
@@ -74,13 +84,17 @@ impl Implicit {
     pub(super) fn order(&self, &Schedule { engine, lanes, width, .. }: &Schedule) -> Order {
         match self {
             Self::OverTaps(_) => Order::Packed { engine, lanes, width },
-            Self::OverPixels(_) | Self::FewPixels(_) => Order::AsGiven,
+            Self::OverPixels(_) | Self::FewPixels(_) | Self::Patches(_) => Order::AsGiven,
         }
     }
 
     /// Whether every element of grad_input is stored by the products, and by nothing else.
     pub(super) fn stores_all(&self, shape: &Shape) -> bool {
-        matches!(self, Self::OverTaps(product) if product.fills(shape))
+        match self {
+            Self::OverTaps(product) => product.fills(shape),
+            Self::Patches(patches) => patches.fills(),
+            Self::OverPixels(_) | Self::FewPixels(_) => false,
+        }
     }
 
     /// Runs forward or backward_data.
@@ -100,6 +114,10 @@ impl Implicit {
             Self::FewPixels(few) => {
                 few.over_taps(layer, source, weights.given(), epilogue, destination, scratch);
             }
+            Self::Patches(patches) => {
+                let sources = [weights.given(), source];
+                patches.run(layer, sources, epilogue, destination, scratch);
+            }
             Self::OverPixels(_) => unreachable!("made for backward_weight alone"),
         }
     }
@@ -118,7 +136,9 @@ impl Implicit {
             Self::FewPixels(few) => {
                 few.backward_weight(layer, sources, grad_weight, write, scratch);
             }
-            Self::OverTaps(_) => unreachable!("made for forward and backward_data alone"),
+            Self::OverTaps(_) | Self::Patches(_) => {
+                unreachable!("made for forward and backward_data alone")
+            }
         }
     }
 
@@ -128,6 +148,7 @@ impl Implicit {
             Self::OverTaps(product) => product.explain(f),
             Self::OverPixels(product) => product.explain(f),
             Self::FewPixels(few) => few.explain(f),
+            Self::Patches(patches) => patches.explain(f),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::line_of;
 use crate::element::Element;
-use crate::kernel::vector::{Between, MAX_LANES, Vector};
+use crate::kernel::vector::{Between, MAX_LANES, Task, Vector};
 use crate::kernel::{CopyRows, Pack, PackB, Store};
 use core::mem::MaybeUninit;
 
@@ -242,38 +242,134 @@ unsafe fn copy_stepped<V: Vector, const STEP: usize>(job: &CopyRows<V::Element>)
     }
 }
 
-/// Writes a finished tile to its place in c, straight or transposed, clamped if asked.
+/// Writes a finished tile to its place in c: straight, woven or transposed, clamped if asked.
 ///
 /// # Safety
 /// As [`Store`].
 #[inline(always)]
 pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        match job.lane_stride {
+            1 => store_straight::<V>(job),
+            _ => V::outlined(StoreApart::<V>(job)),
+        }
+    }
+}
+
+/// A [`store`] of lanes that lie apart.
+struct StoreApart<'a, V: Vector>(&'a Store<'a, V::Element>);
+
+impl<V: Vector<Element: Element>> Task for StoreApart<'_, V> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let job = self.0;
+        // SAFETY: the caller vouches for the job, of which no more rows are woven than it has; woven are lanes that lie
+        // as far apart as is said here.
+        unsafe {
+            let woven = match job.lane_stride {
+                2 => store_woven::<V, 2>(job),
+                4 => store_woven::<V, 4>(job),
+                _ => 0,
+            };
+            store_across::<V>(job, woven);
+        }
+    }
+}
+
+/// Lanes that lie side by side.
+///
+/// # Safety
+/// As [`Store`], whose lane stride is 1.
+#[inline(always)]
+unsafe fn store_straight<V: Vector<Element: Element>>(job: &Store<'_, V::Element>) {
     let width = job.tile_pitch;
+    // SAFETY: the caller vouches for `rows * lanes` elements of c at the offsets given and for
+    // `rows` rows of the tile; masked reads and writes stay within the lanes counted.
+    unsafe {
+        // A copy: what is stored doesn't change it.
+        let epilogue = *job.epilogue;
+        let whole = if epilogue.is_plain() { job.lanes - job.lanes % V::LANES } else { 0 };
+        for r in 0..job.rows {
+            let c = job.c.add(*job.row_offsets.add(r) as usize);
+            for first in (0..whole).step_by(V::LANES) {
+                V::load(job.tile.add(r * width + first)).store(c.add(first));
+            }
+            for first in (whole..job.lanes).step_by(V::LANES) {
+                let count = (job.lanes - first).min(V::LANES);
+                let sum = V::load_first(job.tile.add(r * width + first), count);
+                epilogue.of(sum, c.add(first), count).store_first(c.add(first), count);
+            }
+        }
+    }
+}
+
+/// Writes rows that fill the gaps between each other's lanes, `N` at a time, up to the first that don't; says how many.
+///
+/// # Safety
+/// As [`Store`], whose lane stride is `N`: 2 or 4.
+#[inline(always)]
+unsafe fn store_woven<V: Vector<Element: Element>, const N: usize>(
+    job: &Store<'_, V::Element>,
+) -> usize {
+    let mut r = 0;
+    // SAFETY: the caller vouches for `rows * lanes` elements of c at the offsets given and for `rows` rows of the
+    // tile. Of `N` rows at consecutive offsets whose lanes are `N` apart they are `N * lanes` elements side by side;
+    // masked reads and writes stay within these.
+    unsafe {
+        let epilogue = *job.epilogue;
+        while r + N <= job.rows {
+            let offsets = job.row_offsets.add(r);
+            if (*offsets.add(N - 1) - *offsets) as usize != N - 1 {
+                break;
+            }
+            let c = job.c.add(*offsets as usize);
+            for first in (0..job.lanes).step_by(V::LANES) {
+                let lanes = (job.lanes - first).min(V::LANES);
+                let row =
+                    |i: usize| V::load_first(job.tile.add((r + i) * job.tile_pitch + first), lanes);
+                let [a, b] = row(0).interleave(row(N / 2));
+                let mut woven = [a, b, a, b];
+                if N == 4 {
+                    let [c, d] = row(1).interleave(row(3));
+                    let ([a, c], [b, d]) = (a.interleave(c), b.interleave(d));
+                    woven = [a, c, b, d];
+                }
+                for (part, &sum) in woven[..N].iter().enumerate() {
+                    let done = part * V::LANES;
+                    if done >= N * lanes {
+                        break;
+                    }
+                    let (c, count) = (c.add(N * first + done), (N * lanes - done).min(V::LANES));
+                    epilogue.of(sum, c, count).store_first(c, count);
+                }
+            }
+            r += N;
+        }
+    }
+    r
+}
+
+/// Writes the rows from `r` on of lanes that lie apart: transposed where rows lie closer together.
+///
+/// # Safety
+/// As [`Store`], which has `r` rows.
+#[inline(always)]
+unsafe fn store_across<V: Vector<Element: Element>>(job: &Store<'_, V::Element>, mut r: usize) {
+    let width = job.tile_pitch;
+    if r == job.rows {
+        return;
+    }
     // SAFETY: the caller vouches for `rows * lanes` elements of c at the offsets given and for
     // `rows` rows of the tile; masked reads and writes stay within the lanes and rows counted.
     unsafe {
         // A copy: what is stored doesn't change it.
         let epilogue = *job.epilogue;
         let plain = epilogue.is_plain();
-        if job.lane_stride == 1 {
-            let whole = if plain { job.lanes - job.lanes % V::LANES } else { 0 };
-            for r in 0..job.rows {
-                let c = job.c.add(*job.row_offsets.add(r) as usize);
-                for first in (0..whole).step_by(V::LANES) {
-                    V::load(job.tile.add(r * width + first)).store(c.add(first));
-                }
-                for first in (whole..job.lanes).step_by(V::LANES) {
-                    let count = (job.lanes - first).min(V::LANES);
-                    let sum = V::load_first(job.tile.add(r * width + first), count);
-                    epilogue.of(sum, c.add(first), count).store_first(c.add(first), count);
-                }
-            }
-            return;
-        }
-        if job.rows == 1 || (*job.row_offsets.add(1) - *job.row_offsets) as usize > job.lane_stride
-        {
+        let next = |r: usize| *job.row_offsets.add(r + 1) - *job.row_offsets.add(r);
+        if job.rows - r == 1 || next(r) as usize > job.lane_stride {
             // Lanes lie closer together than rows: nothing to transpose.
-            for r in 0..job.rows {
+            for r in r..job.rows {
                 let c = job.c.add(*job.row_offsets.add(r) as usize);
                 for lane in 0..job.lanes {
                     epilogue
@@ -285,12 +381,18 @@ pub(in crate::kernel) unsafe fn store<V: Vector<Element: Element>>(job: &Store<'
         const { V::FITS };
         let mut square = MaybeUninit::<[V::Element; MAX_LANES * MAX_LANES]>::uninit();
         let square = square.as_mut_ptr().cast::<V::Element>();
-        let mut r = 0;
         while r < job.rows {
-            let count = (job.rows - r).min(V::LANES);
             let offsets = job.row_offsets.add(r);
             let start = *offsets as usize;
-            let contiguous = *offsets.add(count - 1) as usize == start + count - 1;
+            let most = (job.rows - r).min(V::LANES);
+            let lies_on = |i: usize| *offsets.add(i) as usize == start + i;
+            // So many rows side by side are worth a square of their own.
+            let few = most.min(V::LANES.div_ceil(2));
+            let contiguous = lies_on(few - 1);
+            let count = match contiguous {
+                true if !lies_on(most - 1) => (few..most).take_while(|&i| lies_on(i)).count() + few,
+                _ => most,
+            };
             for first in (0..job.lanes).step_by(V::LANES) {
                 let tile = job.tile.add(r * width + first);
                 let lanes = (job.lanes - first).min(V::LANES);
