@@ -49,6 +49,13 @@ pub(crate) fn allocate<T: Element>(len: usize) -> Result<AVec<T, ConstAlign<64>>
     Ok(scratch)
 }
 
+/// A copy, aligned to a cache line.
+pub(crate) fn copied<T: Element>(data: &[T]) -> Result<AVec<T, ConstAlign<64>>, Error> {
+    let mut copy = allocate(data.len())?;
+    copy.copy_from_slice(data);
+    Ok(copy)
+}
+
 /// An empty list with room for `len` elements: pushing so many doesn't allocate.
 pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut list = Vec::new();

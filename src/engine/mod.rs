@@ -15,6 +15,7 @@ pub(crate) mod mask;
 mod partial_sums;
 pub(crate) mod winograd;
 
+use crate::choose::candidates::{is_within, knows_padding};
 use crate::choose::schedule::{Engine as Kind, Schedule};
 use crate::element::Element;
 use crate::error::Error;
@@ -43,13 +44,17 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// The engine of a schedule; none if it isn't possible for this pass of this layer.
+    /// The engine of a schedule; none if it isn't possible for this pass of this layer, or reads zeros where other padding
+    /// stands.
     pub(crate) fn new<T: Element>(
         shape: &Shape,
         kernels: &Kernels<T>,
         pass: Pass,
         schedule: Schedule,
     ) -> Result<Option<Self>, Error> {
+        if shape.is_empty() || !is_within(&schedule, pass) || !knows_padding(shape, &schedule) {
+            return Ok(None);
+        }
         Ok(match schedule.engine {
             Kind::Implicit => Implicit::new(shape, kernels, pass, schedule)?.map(Self::Implicit),
             Kind::Direct => Direct::new(shape, kernels, pass, schedule)?.map(Self::Direct),

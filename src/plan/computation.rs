@@ -3,19 +3,18 @@
 use super::folded::Folded;
 use super::format::Format;
 use super::padded::Padded;
-use crate::choose::candidates::{Question, certain, is_within, knows_padding, writes_padding};
+use crate::choose::candidates::{Question, certain, writes_padding};
 use crate::choose::schedule::Schedule;
 use crate::choose::{cheapest, ranked};
 use crate::element::Element;
 use crate::engine::Engine;
 use crate::engine::around::Images;
-use crate::engine::implicit::OverTaps;
 use crate::engine::layer::{Layer, Order, Weights};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Isa, Kernels};
 use crate::options::{Algorithm, Options};
 use crate::pass::{Pass, Write};
-use crate::scratch::{Boxed, Need, allocate};
+use crate::scratch::{Boxed, Need, copied};
 use crate::shape::Shape;
 use aligned_vec::{AVec, ConstAlign};
 use core::fmt;
@@ -93,18 +92,12 @@ impl Computation {
         schedule: Schedule,
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
-        if shape.is_empty() || !is_within(&schedule, pass) {
-            return Ok(None);
-        }
         if let Some(padded) = Self::padded(shape, pass, schedule, kernels)? {
             return Ok(Some(padded));
         }
         if pass == Pass::BackwardData && shape.is_mirrored() {
             let inside = Self::new(&shape.with_zeros(), pass, schedule, kernels)?;
             return inside.map(|inside| inside.folded(shape, kernels)).transpose();
-        }
-        if !knows_padding(shape, &schedule) {
-            return Ok(None);
         }
         let engine = Engine::new(shape, kernels, pass, schedule)?;
         Ok(engine.map(|engine| Self { schedule, pass, work: Work::Engine(engine) }))
@@ -116,7 +109,8 @@ impl Computation {
         let folded = match self.work {
             // col2im folds by itself.
             Work::Engine(Engine::Explicit(_)) => None,
-            _ => Folded::new(self, shape, kernels)?,
+            Work::Engine(inside) => Folded::new(inside, schedule, shape, kernels)?,
+            Work::Nothing | Work::Folded(_) | Work::Padded(_) => None,
         };
         let Some(folded) = folded else { return Self::textbook(shape, pass) };
         Ok(Self { schedule, pass, work: Work::Folded(Boxed::new(folded)?) })
@@ -141,28 +135,15 @@ impl Computation {
         matches!(self.work, Work::Nothing)
     }
 
-    /// The product over the view, if it is one: its packed weights are those of all products with the same panels.
-    pub(super) fn product(&self) -> Option<&OverTaps> {
-        match &self.work {
-            Work::Engine(engine) => engine.product(),
-            Work::Nothing | Work::Folded(_) | Work::Padded(_) => None,
-        }
-    }
-
-    /// The order in which the engine reads its weights.
-    pub(super) fn order(&self, shape: &Shape) -> Order {
-        match &self.work {
-            Work::Engine(engine) => engine.order(&self.schedule, shape),
-            // Image and windows share the panels of a product, and nothing else.
-            Work::Folded(folded) if folded.inside.product().is_some() => folded.inside.order(shape),
-            Work::Padded(padded) => padded.order(),
-            Work::Nothing | Work::Folded(_) => Order::AsGiven,
-        }
-    }
-
     /// The order in which a pass reads its weights, and whose they are.
     pub(super) fn format(&self, shape: &Shape, isa: Isa) -> Format {
-        Format::new(shape, isa, self.pass, self.order(shape))
+        let order = match &self.work {
+            Work::Nothing => Order::AsGiven,
+            Work::Engine(engine) => engine.order(&self.schedule, shape),
+            Work::Folded(folded) => folded.order(&self.schedule, shape),
+            Work::Padded(padded) => padded.order(&self.schedule),
+        };
+        Format::new(shape, isa, self.pass, order)
     }
 
     /// What a pass wants.
@@ -182,16 +163,10 @@ impl Computation {
         weight: &[T],
     ) -> Result<AVec<T, ConstAlign<64>>, Error> {
         match &self.work {
+            Work::Nothing => copied(weight),
             Work::Engine(engine) => engine.pack(layer, weight),
-            Work::Folded(folded) if folded.inside.product().is_some() => {
-                folded.inside.pack(layer, weight)
-            }
+            Work::Folded(folded) => folded.pack(layer, weight),
             Work::Padded(padded) => padded.pack(layer, weight),
-            Work::Nothing | Work::Folded(_) => {
-                let mut copy = allocate(weight.len())?;
-                copy.copy_from_slice(weight);
-                Ok(copy)
-            }
         }
     }
 

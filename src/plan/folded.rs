@@ -14,16 +14,18 @@
 //! The image's is computed as if zeros stood in the padding, straight into the gradient, by any engine. Each window of
 //! padding is computed into scratch, of some images at a time, and then added to the elements whose copies stand in it.
 
-use super::computation::Computation;
 use crate::axis::windows;
 use crate::choose::candidates::of_window;
+use crate::choose::schedule::Schedule;
 use crate::element::Element;
-use crate::engine::layer::{Layer, Weights};
+use crate::engine::Engine;
+use crate::engine::layer::{Layer, Order, Weights};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels, total};
 use crate::pass::Pass;
-use crate::scratch::{Need, aligned, room};
+use crate::scratch::{Need, aligned, copied, room};
 use crate::shape::{Layout, MAX_AXES, Params, Shape, flat, positions};
+use aligned_vec::{AVec, ConstAlign};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -34,7 +36,7 @@ const BLOCK: usize = 512 << 10;
 /// The gradient of the image with zeros in its padding, and those of the windows of padding.
 #[derive(Debug, Clone)]
 pub(super) struct Folded {
-    pub(super) inside: Computation,
+    inside: Engine,
     windows: Vec<Window>,
     /// Elements of scratch that any window takes, in whole cache lines.
     len: usize,
@@ -50,14 +52,15 @@ struct Window {
     /// Images that are computed at once, but for the last, which may be fewer.
     images: usize,
     /// The layers of so many images, and of those that are left.
-    parts: [Option<(Shape, Computation)>; 2],
+    parts: [Option<(Shape, Engine)>; 2],
 }
 
 impl Folded {
     /// The gradient of a layer whose padding isn't zeros, from that of the same layer with zeros. None if a window doesn't
     /// fit the address space: a huge stride reads next to nothing of it.
     pub(super) fn new<T: Element>(
-        inside: Computation,
+        inside: Engine,
+        schedule: Schedule,
         shape: &Shape,
         kernels: &Kernels<T>,
     ) -> Result<Option<Self>, Error> {
@@ -77,7 +80,7 @@ impl Folded {
                     _ => 0..cuts[a][2].end,
                 });
                 if !axes.iter().any(Range::is_empty) {
-                    windows.push(Window::new(axes, &inside, shape, kernels)?);
+                    windows.push(Window::new(axes, &schedule, shape, kernels)?);
                 }
             }
         }
@@ -90,13 +93,33 @@ impl Folded {
     /// What the pass wants: the most that any window does.
     pub(super) fn need<T: Element>(&self, shape: &Shape, kernels: &Kernels<T>) -> Need {
         let mut need = self.inside.need(&shape.with_zeros(), kernels);
-        for (shape, computation) in self.windows.iter().flat_map(|w| w.parts.iter().flatten()) {
-            let of_window = computation.need(shape, kernels);
+        for (shape, engine) in self.windows.iter().flat_map(|w| w.parts.iter().flatten()) {
+            let of_window = engine.need(shape, kernels);
             need.units = need.units.max(of_window.units);
             need.shared = need.shared.max(of_window.shared);
             need.piece = need.piece.max(of_window.piece);
         }
         Need { shared: total([need.shared, self.len, self.packed]), ..need }
+    }
+
+    /// The order in which the pass reads its weights: image and windows share the panels of a product, and nothing else.
+    pub(super) fn order(&self, schedule: &Schedule, shape: &Shape) -> Order {
+        match self.inside.product() {
+            Some(_) => self.inside.order(schedule, shape),
+            None => Order::AsGiven,
+        }
+    }
+
+    /// The weights as the pass reads them.
+    pub(super) fn pack<T: Element>(
+        &self,
+        layer: &Layer<'_, T>,
+        weight: &[T],
+    ) -> Result<AVec<T, ConstAlign<64>>, Error> {
+        match self.inside.product() {
+            Some(_) => self.inside.pack(layer, weight),
+            None => copied(weight),
+        }
     }
 
     /// In words: how the image's gradient is computed, and how many windows there are.
@@ -105,7 +128,7 @@ impl Folded {
         layer: &Layer<'_, T>,
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
-        self.inside.explain(layer, f)?;
+        self.inside.explain(layer.shape, f)?;
         let mode = layer.shape.params().padding_mode;
         write!(f, "; {} windows of its {mode} padding, added to the image", self.windows.len())
     }
@@ -143,11 +166,11 @@ impl Folded {
             for first in (0..shape.batch()).step_by(of.images) {
                 let images = first..shape.batch().min(first + of.images);
                 let part = &of.parts[usize::from(images.len() < of.images)];
-                let Some((part, computation)) = part else { continue };
+                let Some((part, engine)) = part else { continue };
                 let window = &mut window[..images.len() * len];
                 let from = &grad_output[images.start * of_output..images.end * of_output];
                 let epilogue = Epilogue::new(false);
-                computation.over_taps(&layer_of(part), from, weights, epilogue, window, scratch);
+                engine.over_taps(&layer_of(part), from, weights, epilogue, window, scratch);
                 let to = images.start * shape.image_len()..images.end * shape.image_len();
                 let to = grad_input[to].chunks_mut(shape.image_len());
                 let units = to.zip(window.chunks(len));
@@ -162,11 +185,11 @@ impl Folded {
 impl Window {
     fn new<T: Element>(
         axes: [Range<usize>; MAX_AXES],
-        inside: &Computation,
+        inside: &Schedule,
         shape: &Shape,
         kernels: &Kernels<T>,
     ) -> Result<Self, Error> {
-        let of_images = |batch| -> Result<(Shape, Computation), Error> {
+        let of_images = |batch| -> Result<(Shape, Engine), Error> {
             let mut params = Params { batch, ..*shape.with_zeros().params() };
             let first = MAX_AXES - params.axes;
             for (a, window) in axes[first..].iter().enumerate() {
@@ -176,8 +199,8 @@ impl Window {
                 params.pad_end[a] = padded - window.end;
             }
             let layer = Shape::new(params)?.weighed_as(shape);
-            for schedule in of_window(&layer, &inside.schedule, kernels) {
-                let made = Computation::new(&layer, Pass::BackwardData, schedule, kernels)?;
+            for schedule in of_window(&layer, inside, kernels) {
+                let made = Engine::new(&layer, kernels, Pass::BackwardData, schedule)?;
                 if let Some(made) = made {
                     return Ok((layer, made));
                 }

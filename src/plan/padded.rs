@@ -10,9 +10,9 @@
 //!
 //! Some images at a time are written down, or where one has many elements and its channels lie apart, some of its groups.
 
-use super::computation::Computation;
 use crate::choose::schedule::Schedule;
 use crate::element::Element;
+use crate::engine::Engine;
 use crate::engine::layer::{Layer, Order, Weights};
 use crate::error::Error;
 use crate::kernel::{Epilogue, Kernels, total};
@@ -39,7 +39,7 @@ pub(super) struct Padded {
     /// Images or groups of a piece, but for the last, which may have fewer.
     each: usize,
     /// Layers of a whole piece, and of what is left.
-    parts: [Option<(Shape, Computation)>; 2],
+    parts: [Option<(Shape, Engine)>; 2],
     /// Elements of a piece with its padding, in whole lines of the cache.
     len: usize,
 }
@@ -112,9 +112,9 @@ impl Padded {
         let mut parts = [None, None];
         for (part, count) in parts.iter_mut().zip([each, all % each]).filter(|(_, n)| *n > 0) {
             let Ok(layer) = layer(count) else { return Ok(None) };
-            let made = Computation::new(&layer, pass, schedule, kernels)?;
-            let Some(made) = made else { return Ok(None) };
-            *part = Some((layer, made));
+            let engine = Engine::new(&layer, kernels, pass, schedule)?;
+            let Some(engine) = engine else { return Ok(None) };
+            *part = Some((layer, engine));
         }
         Ok(Some(Self { cut, each, parts, len: (each * one).next_multiple_of(16) }))
     }
@@ -144,7 +144,7 @@ impl Padded {
     fn pieces<'a>(
         &'a self,
         shape: &'a Shape,
-    ) -> impl Iterator<Item = (Piece, &'a (Shape, Computation))> {
+    ) -> impl Iterator<Item = (Piece, &'a (Shape, Engine))> {
         let (outer, all) = match self.cut {
             Cut::Images => (1, shape.batch()),
             Cut::Groups => (shape.batch(), shape.groups()),
@@ -163,7 +163,7 @@ impl Padded {
 
     /// What the pass wants: the most that any piece does, and room for one.
     pub(super) fn need<T: Element>(&self, kernels: &Kernels<T>) -> Need {
-        let needs = self.parts.iter().flatten().map(|(layer, made)| made.need(layer, kernels));
+        let needs = self.parts.iter().flatten().map(|(layer, engine)| engine.need(layer, kernels));
         let need = needs.fold(Need::of_units(1), |need, of| Need {
             units: need.units.max(of.units),
             shared: need.shared.max(of.shared),
@@ -173,9 +173,9 @@ impl Padded {
     }
 
     /// The order in which the engine reads its weights: the same for all pieces.
-    pub(super) fn order(&self) -> Order {
+    pub(super) fn order(&self, schedule: &Schedule) -> Order {
         let part = self.parts.iter().flatten().next();
-        part.map_or(Order::AsGiven, |(layer, made)| made.order(layer))
+        part.map_or(Order::AsGiven, |(layer, engine)| engine.order(schedule, layer))
     }
 
     /// The weights as the pieces read them, one group after the other.
@@ -187,10 +187,11 @@ impl Padded {
         let shape = layer.shape;
         let mut all = allocate(0)?;
         // The first image's pieces have every group.
-        for (piece, (of_piece, made)) in self.pieces(shape).take_while(|(p, _)| p.images.start == 0)
+        for (piece, (of_piece, engine)) in
+            self.pieces(shape).take_while(|(p, _)| p.images.start == 0)
         {
             let part = piece.of_weights(shape, Weights::Raw(weight)).given();
-            let packed = made.pack(&Layer { shape: of_piece, ..*layer }, part)?;
+            let packed = engine.pack(&Layer { shape: of_piece, ..*layer }, part)?;
             if self.cut == Cut::Images {
                 return Ok(packed);
             }
@@ -217,7 +218,7 @@ impl Padded {
         let (padded, scratch) = scratch.split_at_mut(self.len);
         let inputs = shape.group_in() * shape.input_pixels();
         let outputs = shape.group_out() * shape.output_pixels();
-        for (piece, (of_piece, made)) in self.pieces(shape) {
+        for (piece, (of_piece, engine)) in self.pieces(shape) {
             let inner = Layer { shape: of_piece, ..*layer };
             let padded = &mut padded[..of_piece.batch() * of_piece.image_len()];
             let weights = piece.of_weights(shape, weights);
@@ -228,10 +229,10 @@ impl Padded {
                 let channels = channels(piece.groups.start)..channels(piece.groups.end);
                 let epilogue = epilogue.of_channels(channels);
                 let to = &mut destination[outputs];
-                made.over_taps(&inner, padded, weights, epilogue, to, scratch);
+                engine.over_taps(&inner, padded, weights, epilogue, to, scratch);
             } else {
                 let none = Epilogue::new(false);
-                made.over_taps(&inner, &source[outputs], weights, none, padded, scratch);
+                engine.over_taps(&inner, &source[outputs], weights, none, padded, scratch);
                 add(layer, padded, &mut destination[inputs], epilogue.write());
             }
         }
@@ -251,14 +252,14 @@ impl Padded {
         let inputs = shape.group_in() * shape.input_pixels();
         let outputs = shape.group_out() * shape.output_pixels();
         let weights = grad_weight.len() / shape.groups();
-        for (piece, (of_piece, made)) in self.pieces(shape) {
+        for (piece, (of_piece, engine)) in self.pieces(shape) {
             let inner = Layer { shape: of_piece, ..*layer };
             let padded = &mut padded[..of_piece.batch() * of_piece.image_len()];
             write(layer, &input[piece.of(shape, inputs)], padded);
             let sources = [&*padded, &grad_output[piece.of(shape, outputs)]];
             let to = &mut grad_weight[piece.groups.start * weights..piece.groups.end * weights];
             let write = if piece.images.start == 0 { write_first } else { Write::Accumulate };
-            made.over_pixels(&inner, sources, to, write, scratch);
+            engine.over_pixels(&inner, sources, to, write, scratch);
         }
     }
 
@@ -268,8 +269,8 @@ impl Padded {
         layer: &Layer<'_, T>,
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
-        let Some((_, made)) = self.parts.iter().flatten().next() else { return Ok(()) };
-        made.explain(layer, f)?;
+        let Some((_, engine)) = self.parts.iter().flatten().next() else { return Ok(()) };
+        engine.explain(layer.shape, f)?;
         let mode = layer.shape.params().padding_mode;
         let what = match self.cut {
             Cut::Images => "images",
