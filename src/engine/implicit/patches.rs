@@ -12,9 +12,9 @@
 //! Channels last, a row of a patch is one run of both the weights and the image. Channels first, the taps of such a row
 //! are neighbours among the rows of the product, and are woven into each other as they are stored.
 
-use super::Layer;
 use crate::choose::schedule::{Corner, Schedule, Staging};
 use crate::element::Element;
+use crate::engine::layer::Layer;
 use crate::error::Error;
 use crate::gemm::grid::{Block, Grid, LONGEST_TABLE, dense, fit_tables, largest_block};
 use crate::gemm::target::{CBlock, Order, Target};
