@@ -10,7 +10,6 @@
 //! them; the gradient of the weights sums several taps at once, so that a vector of grad_output is.
 //! [`lanes`] has how the lanes of outputs meet those of the source.
 
-use super::windows::write;
 use super::{Epilogue, Stencil};
 use crate::element::Element;
 use crate::kernel::vector::{Task, Vector};
@@ -18,9 +17,11 @@ use crate::numerics::DIRECT_TERMS;
 use core::marker::PhantomData;
 use core::ops::Range;
 use lanes::{Each, Places, Reach, Spread};
+use pixels::Pixels;
 use runs::{Meetings, run};
 
 mod lanes;
+mod pixels;
 mod runs;
 
 pub(crate) use lanes::Channels;
@@ -227,7 +228,10 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
         let taps = meetings.taps();
         let mut source = job.source;
         // As even as may be.
-        let together = left.div_ceil(left.div_ceil(most));
+        let together = match left.div_ceil(left.div_ceil(most)) {
+            pixels @ (5 | 7) if places.is_some() => left.min(pixels + 1),
+            pixels => pixels,
+        };
         while left > 0 {
             let pixels = match together.min(left) {
                 pixels if places.is_some() => of_groups(pixels),
@@ -259,58 +263,6 @@ unsafe fn apply_runs<V: Vector<Element: Element>>(
             source = source.wrapping_add(pixels.wrapping_mul(step));
             x += pixels;
             left -= pixels;
-        }
-    }
-}
-
-/// `PIXELS` neighbouring outputs. To be run with what [`ApplyRow`] asks for; the taps are those that every
-/// one of these pixels meets, `output` is the place of the first of them, to which the source is stepped, and
-/// places are those of the job's groups.
-struct Pixels<'a, V: Vector, const PIXELS: usize> {
-    job: &'a ApplyRow<'a, V::Element>,
-    /// Elements from the source of an output to that of the next.
-    step: usize,
-    taps: &'a [[usize; 2]],
-    output: *mut V::Element,
-}
-
-impl<'a, V: Vector<Element: Element>, const PIXELS: usize> Pixels<'a, V, PIXELS> {
-    /// The same for another number of pixels.
-    #[inline(always)]
-    fn of<const OTHER: usize>(self) -> Pixels<'a, V, OTHER> {
-        let Self { job, step, taps, output } = self;
-        Pixels { job, step, taps, output }
-    }
-}
-
-impl<V: Vector<Element: Element>, const PIXELS: usize> Part<V> for Pixels<'_, V, PIXELS> {
-    #[inline(always)]
-    unsafe fn sum<L: Reach<V>>(&self, lanes: L, source: *const V::Element, channel: usize) {
-        let Self { job, step, taps, output, .. } = *self;
-        let (channels, epilogue) = (job.channels, job.epilogue.changes());
-        // SAFETY: the caller vouches for these channels of every pixel and tap.
-        unsafe {
-            let mut init = V::splat(V::Element::ZERO);
-            if let Some(bias) = job.epilogue.bias {
-                init = lanes.load(bias.as_ptr().add(channel));
-            }
-            let mut sums = [init; PIXELS];
-            for &[from, weight] in taps {
-                let from = source.wrapping_add(from);
-                for term in 0..lanes.terms() {
-                    let weight = job.weight.add(weight + term * channels.count + channel);
-                    let weight = lanes.load(weight);
-                    for pixel in 0..PIXELS {
-                        let from = from.wrapping_add(pixel.wrapping_mul(step));
-                        sums[pixel] = weight.mul_add(lanes.source(from, term), sums[pixel]);
-                    }
-                }
-            }
-            let to = output.add(channel);
-            for pixel in 0..PIXELS {
-                let to = to.wrapping_add(pixel.wrapping_mul(job.pitch));
-                write(epilogue, sums[pixel], to, lanes.count(), 1);
-            }
         }
     }
 }

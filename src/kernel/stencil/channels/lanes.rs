@@ -96,6 +96,9 @@ impl<V: Vector> Places<V> {
 
 /// How the lanes of outputs come by what is summed in them.
 pub(super) trait Reach<V: Vector>: Copy {
+    /// Channels of the source are permuted for each term.
+    const SPREADS: bool;
+
     /// Products of an output and a tap.
     fn terms(self) -> usize;
     /// Outputs.
@@ -117,6 +120,8 @@ pub(super) trait Reach<V: Vector>: Copy {
 pub(super) struct Each<const WHOLE: bool>(pub(super) usize);
 
 impl<V: Vector, const WHOLE: bool> Reach<V> for Each<WHOLE> {
+    const SPREADS: bool = false;
+
     #[inline(always)]
     fn terms(self) -> usize {
         1
@@ -147,6 +152,8 @@ pub(super) struct Spread<'a, V: Vector, const WITHIN: bool> {
 }
 
 impl<V: Vector, const WITHIN: bool> Reach<V> for Spread<'_, V, WITHIN> {
+    const SPREADS: bool = true;
+
     #[inline(always)]
     fn terms(self) -> usize {
         self.places.len()
