@@ -6,7 +6,7 @@ use super::operands::{Aligned, End, Left, Panel, ROWS, Right, SUMS, begin, heigh
 use super::target::CBlock;
 use crate::element::Element;
 use crate::kernel::cpu::l2;
-use crate::kernel::{Epilogue, Kernel, MAX_TILE, Multiply, are_consecutive};
+use crate::kernel::{Epilogue, Kernel, MAX_TILE, Multiply, are_consecutive, even_pitch};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
@@ -41,13 +41,15 @@ pub(super) unsafe fn multiply<T: Element>(
     let stored = if column_pitch == 1 { height } else { 4 * height };
     let together =
         if chunks > 1 { ROWS.min(SUMS / kernel.lanes) / height * height } else { stored };
+    // A sum of one part that nothing else is done to is made in its place.
+    let at_once = chunks == 1 && !biased && column_pitch == 1 && c.is_even() && epilogue.is_plain();
     // Panels that the L2 cache holds are near enough.
     let far = right.panel_pitch.is_some() && size_of_val(right.data) > l2() / 2;
     for panel in panels {
         let panel = Panel::new(kernel, &right, lanes, panel, end);
         let Panel { from, vectors, first, width, .. } = panel;
         let tile_pitch = vectors * kernel.vector;
-        let start = c.start().wrapping_add(c.column_place(first)).cast_const();
+        let start = c.start().wrapping_add(c.column_place(first));
         let offsets = c.row_offsets();
         // One job is changed from tile to tile: making it anew takes as long as 10 products.
         let mut job = Multiply {
@@ -84,16 +86,26 @@ pub(super) unsafe fn multiply<T: Element>(
                 for (tile, row) in some.clone().step_by(height).enumerate() {
                     let count = height.min(some.end - row);
                     (job.count, job.rows) = (count, row_steps[row..].as_ptr());
-                    job.tile = sums.wrapping_add((row - some.start) * tile_pitch);
+                    let whole = width == tile_pitch && count.is_multiple_of(kernel.row_step);
+                    let pitch = match at_once && whole {
+                        true => even_pitch(&offsets[row..row + count]),
+                        false => None,
+                    };
+                    let place = start.wrapping_add(offsets[row] as usize);
+                    (job.tile, job.tile_pitch) = match pitch {
+                        Some(pitch) => (place, pitch.max(tile_pitch)),
+                        None => (sums.wrapping_add((row - some.start) * tile_pitch), tile_pitch),
+                    };
                     job.ahead = next.wrapping_add(tile * job.ahead_step * steps.len());
                     if chunk == 0 && biased {
                         // SAFETY: from each of the `together` rows on, `sums` has `MAX_TILE` elements.
                         let tile = unsafe { slice::from_raw_parts_mut(job.tile.cast(), MAX_TILE) };
                         begin(tile, kernel.rows, &panel, tile_pitch, &epilogue, row..row + count);
                     }
-                    // The lines of the destination are fetched while the last sums are made.
-                    if chunk + 1 == chunks {
-                        job.prefetch = start.wrapping_add(offsets[row] as usize);
+                    // The lines of the destination are fetched while the last sums are made, but for whole vectors along
+                    // them: those are stored without a wait, and so many lines at once would hold up the products.
+                    if chunk + 1 == chunks && (column_pitch != 1 || width < tile_pitch) {
+                        job.prefetch = place;
                         (job.prefetch_pitch, job.prefetch_lines) = match column_pitch {
                             1 if count > 1 => ((offsets[row + 1] - offsets[row]) as usize, count),
                             1 => (0, 1),
@@ -104,11 +116,15 @@ pub(super) unsafe fn multiply<T: Element>(
                     // plus every step within a, and every step plus a panel's vectors within b;
                     // both tables have `k` entries; the tile is a part of `sums`, which has room
                     // for `together` rows and a tile more, and was written before it is accumulated to:
-                    // rows of it that aren't wanted, too. Where all rows have neighbours, so have those of
-                    // a tile, which has whole ones.
+                    // rows of it that aren't wanted, too. Or it is `count` rows of the block with all lanes of a panel,
+                    // `pitch` apart, which the block alone may write; no more rows are computed, and none is
+                    // accumulated to. Where all rows have neighbours, so have those of a tile, which has whole ones.
                     unsafe { (kernel.multiply)(&job) };
                     let end = row + count;
-                    if chunk + 1 == chunks && (end - done >= stored || end == some.end) {
+                    if pitch.is_none()
+                        && chunk + 1 == chunks
+                        && (end - done >= stored || end == some.end)
+                    {
                         let tile = sums.wrapping_add((done - some.start) * tile_pitch);
                         let rows = &offsets[done..end];
                         // SAFETY: these rows have `skip + width` lanes each, all of them summed.

@@ -221,26 +221,26 @@ unsafe fn multiply_apart<V: Vector<Element: Element>>(job: &Multiply<V::Element>
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
         match job.count.div_ceil(2) {
-            1 => body::multiply_beside::<V, 2, 1>(job),
-            2 => body::multiply_beside::<V, 4, 1>(job),
-            3 => body::multiply_beside::<V, 6, 1>(job),
-            4 => body::multiply_beside::<V, 8, 1>(job),
-            5 => body::multiply_beside::<V, 10, 1>(job),
-            6 => body::multiply_beside::<V, 12, 1>(job),
-            7 => body::multiply_beside::<V, 14, 1>(job),
-            8 => body::multiply_beside::<V, 16, 1>(job),
-            9 => body::multiply_beside::<V, 18, 1>(job),
-            10 => body::multiply_beside::<V, 20, 1>(job),
-            11 => body::multiply_beside::<V, 22, 1>(job),
-            12 => body::multiply_beside::<V, 24, 1>(job),
-            13 => body::multiply_beside::<V, 26, 1>(job),
-            _ => body::multiply_beside::<V, 28, 1>(job),
+            1 => body::multiply_beside::<V, 2>(job),
+            2 => body::multiply_beside::<V, 4>(job),
+            3 => body::multiply_beside::<V, 6>(job),
+            4 => body::multiply_beside::<V, 8>(job),
+            5 => body::multiply_beside::<V, 10>(job),
+            6 => body::multiply_beside::<V, 12>(job),
+            7 => body::multiply_beside::<V, 14>(job),
+            8 => body::multiply_beside::<V, 16>(job),
+            9 => body::multiply_beside::<V, 18>(job),
+            10 => body::multiply_beside::<V, 20>(job),
+            11 => body::multiply_beside::<V, 22>(job),
+            12 => body::multiply_beside::<V, 24>(job),
+            13 => body::multiply_beside::<V, 26>(job),
+            _ => body::multiply_beside::<V, 28>(job),
         }
     }
 }
 
 /// 14 rows of two vectors: 28 sums, two vectors of b, one of a. Fewer rows in steps of 2. Rows
-/// side by side, such as the pixels of an image's row, need one pointer instead of 14, and 14
+/// evenly apart, such as the pixels of an image's row, need three pointers instead of 14, and 14
 /// divides the rows of most of the images that networks make.
 ///
 /// # Safety
@@ -250,13 +250,13 @@ unsafe fn multiply_pairs<V: Vector<Element: Element>>(job: &Multiply<V::Element>
     // SAFETY: the features are on, and the caller vouches for the job.
     unsafe {
         match job.count.div_ceil(2) {
-            1 => body::multiply_beside::<V, 2, 2>(job),
-            2 => body::multiply_beside::<V, 4, 2>(job),
-            3 => body::multiply_beside::<V, 6, 2>(job),
-            4 => body::multiply_beside::<V, 8, 2>(job),
-            5 => body::multiply_beside::<V, 10, 2>(job),
-            6 => body::multiply_beside::<V, 12, 2>(job),
-            _ => body::multiply_beside::<V, 14, 2>(job),
+            1 => body::multiply_even::<V, 2, 2>(job),
+            2 => body::multiply_even::<V, 4, 2>(job),
+            3 => body::multiply_even::<V, 6, 2>(job),
+            4 => body::multiply_even::<V, 8, 2>(job),
+            5 => body::multiply_even::<V, 10, 2>(job),
+            6 => body::multiply_even::<V, 12, 2>(job),
+            _ => body::multiply_even::<V, 14, 2>(job),
         }
     }
 }

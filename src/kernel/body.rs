@@ -8,14 +8,16 @@
 
 use super::epilogue::{AddResidual, StoredTile};
 use super::vector::{MAX_LANES, Vector, read};
-use super::{DOTS, Dot, Multiply, Stream, are_consecutive};
+use super::{DOTS, Dot, Multiply, Stream, even_pitch};
 use crate::element::Element;
 
 mod moves;
 mod one_vector;
 
 pub(super) use moves::{copy_rows, pack, pack_b, store};
-pub(super) use one_vector::{multiply_fours, multiply_narrow, multiply_neighbours};
+pub(super) use one_vector::{
+    multiply_beside, multiply_fours, multiply_narrow, multiply_neighbours,
+};
 
 /// Sums of the largest tile of dot products.
 const MAX_DOTS: usize = 24;
@@ -95,45 +97,48 @@ unsafe fn multiply_exact<
     job: &Multiply<V::Element>,
 ) {
     // SAFETY: the caller vouches for the job.
-    unsafe { multiply_of::<V, R, N, 1, PACKED>(job, &starts(job.a, job.rows)) }
+    unsafe { multiply_of::<V, R, N, 1, PACKED>(job, &starts(job.a, job.rows), 1) }
 }
 
-/// Whether there are `R` rows, each of which begins one element after the one before it.
-///
-/// # Safety
-/// As [`Multiply`].
-#[inline(always)]
-unsafe fn are_beside<T, const R: usize>(job: &Multiply<T>) -> bool {
-    if job.count != R {
-        return false;
-    }
-    // SAFETY: there are `R` rows.
-    are_consecutive(unsafe { &*job.rows.cast::<[u32; R]>() })
-}
-
-/// Up to `R` rows, which may lie side by side, and then need one pointer.
+/// Up to `R` rows, which may lie evenly apart, and then need a pointer for each five: with one for each row, those would be
+/// half of what a tile loads.
 ///
 /// # Safety
 /// As [`Multiply`]; the tile has `R` rows.
 #[inline(always)]
-pub(super) unsafe fn multiply_beside<
-    V: Vector<Element: Element>,
-    const R: usize,
-    const N: usize,
->(
+pub(super) unsafe fn multiply_even<V: Vector<Element: Element>, const R: usize, const N: usize>(
+    job: &Multiply<V::Element>,
+) {
+    /// An address may be a register and one, two or four times another; three times it is a register of its own.
+    const TOGETHER: usize = 5;
+    // SAFETY: the caller vouches for the job, and that there are `count` rows.
+    unsafe {
+        if job.count == R
+            && let Some(pitch) = even_pitch(&*job.rows.cast::<[u32; R]>())
+        {
+            let starts = starts(job.a, job.rows);
+            return multiply_of::<V, R, N, TOGETHER, false>(job, &starts, pitch);
+        }
+        multiply_anywhere::<V, R, N>(job);
+    }
+}
+
+/// Up to `R` rows, each of which needs a pointer.
+///
+/// # Safety
+/// As [`Multiply`]; the tile has `R` rows.
+#[inline(always)]
+unsafe fn multiply_anywhere<V: Vector<Element: Element>, const R: usize, const N: usize>(
     job: &Multiply<V::Element>,
 ) {
     // SAFETY: the caller vouches for the job.
     unsafe {
-        if are_beside::<_, R>(job) {
-            return multiply_of::<V, R, N, R, false>(job, &starts(job.a, job.rows));
-        }
         // Those past the last that is wanted repeat it.
         let row = |r: usize| job.a.add(step(job.rows, r.min(job.count - 1)));
         let rows = core::array::from_fn(row);
         // They stay in memory, from where they are read one by one: the compiler would move many of
         // them at once, with vectors that the sums need.
-        multiply_of::<V, R, N, 1, false>(job, core::hint::black_box(&rows));
+        multiply_of::<V, R, N, 1, false>(job, core::hint::black_box(&rows), 1);
     }
 }
 
@@ -144,18 +149,19 @@ pub(super) unsafe fn multiply_beside<
 /// compiler loads all of a first: [`Vector::in_order`] stops it.
 ///
 /// # Safety
-/// As [`Multiply`]; the tile has `R` rows of `N` vectors, and those of a begin at `rows`. Each
-/// `BESIDE` rows lie side by side: a row begins one element after the one before it; if `PACKED`, so is b.
+/// As [`Multiply`]; the tile has `R` rows of `N` vectors, and those of a begin at `rows`. Of each
+/// `TOGETHER` rows, one begins `pitch` elements after the one before it; if `PACKED`, so is b.
 #[inline(always)]
 unsafe fn multiply_of<
     V: Vector<Element: Element>,
     const R: usize,
     const N: usize,
-    const BESIDE: usize,
+    const TOGETHER: usize,
     const PACKED: bool,
 >(
     job: &Multiply<V::Element>,
     rows: &[*const V::Element; R],
+    pitch: usize,
 ) {
     // SAFETY: the caller vouches for the job, and that the tile has R * N vectors.
     unsafe {
@@ -173,12 +179,18 @@ unsafe fn multiply_of<
         let paired = if V::PAIRED && N > 1 { job.k - job.k % 2 } else { 0 };
         if const { V::PAIRED && N > 1 } {
             for term in (0..paired).step_by(2) {
-                add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term);
-                add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term + 1);
+                add_term::<V, R, N, TOGETHER, PACKED>(job, (rows, pitch), ahead, &mut sums, term);
+                add_term::<V, R, N, TOGETHER, PACKED>(
+                    job,
+                    (rows, pitch),
+                    ahead,
+                    &mut sums,
+                    term + 1,
+                );
             }
         }
         for term in paired..job.k {
-            add_term::<V, R, N, BESIDE, PACKED>(job, rows, ahead, &mut sums, term);
+            add_term::<V, R, N, TOGETHER, PACKED>(job, (rows, pitch), ahead, &mut sums, term);
         }
         put(job, &sums);
     }
@@ -229,16 +241,16 @@ unsafe fn add_term<
     V: Vector<Element: Element>,
     const R: usize,
     const N: usize,
-    const BESIDE: usize,
+    const TOGETHER: usize,
     const PACKED: bool,
 >(
     job: &Multiply<V::Element>,
-    rows: &[*const V::Element; R],
+    (rows, pitch): (&[*const V::Element; R], usize),
     ahead: *const V::Element,
     sums: &mut [[V; N]; R],
     term: usize,
 ) {
-    // SAFETY: the caller vouches that each of the rows is good for every step of a, those that lie beside
+    // SAFETY: the caller vouches that each of the rows is good for every step of a, those that follow
     // one of them too, and that b is good for N vectors at every step of b.
     unsafe {
         let step_a = step(job.steps_a, term);
@@ -266,17 +278,17 @@ unsafe fn add_term<
         if const { V::REGISTERS >= 32 && N <= 2 } {
             V::prefetch_far(ahead.wrapping_add(term * job.ahead_step));
         }
-        for first in (0..R).step_by(BESIDE) {
+        for first in (0..R).step_by(TOGETHER) {
             let row = rows[first].add(step_a);
-            for r in 0..BESIDE {
+            for r in first..R.min(first + TOGETHER) {
                 if N == 2 {
                     V::in_order();
                 }
-                let a = V::splat(read(row.add(r)));
+                let a = V::splat(read(row.add((r - first) * pitch)));
                 for v in 0..N {
-                    sums[first + r][v] = a.mul_add(vectors[v], sums[first + r][v]);
+                    sums[r][v] = a.mul_add(vectors[v], sums[r][v]);
                     if N == 1 {
-                        sums[first + r][v].in_turn();
+                        sums[r][v].in_turn();
                     }
                 }
             }

@@ -32,7 +32,7 @@ use core::fmt;
 use core::ops::Range;
 
 pub(crate) use epilogue::{Epilogue, Residual, Side};
-pub(crate) use reach::{are_consecutive, reach, total};
+pub(crate) use reach::{are_consecutive, even_pitch, reach, total};
 pub(crate) use vector::MAX_LANES;
 
 /// A family of kernels, named after the instruction set it needs.

@@ -22,3 +22,18 @@ pub(crate) fn are_consecutive(places: &[u32]) -> bool {
     let differs = |(i, place): (u32, &u32)| place.wrapping_sub(first) ^ i;
     spans && (0..).zip(places).map(differs).fold(0, |all, one| all | one) == 0
 }
+
+/// Elements from each of these to the next, if they are the same between all: 0 of a single one.
+#[inline(always)]
+pub(crate) fn even_pitch(places: &[u32]) -> Option<usize> {
+    let (&first, &last) = (places.first()?, places.last()?);
+    let pitch = match places.get(1) {
+        Some(second) => second.checked_sub(first)?,
+        None => 0,
+    };
+    // No sum wraps below, as in `are_consecutive`.
+    let spans = u64::from(last.checked_sub(first)?) == u64::from(pitch) * (places.len() as u64 - 1);
+    let differs = |(i, place): (u32, &u32)| place.wrapping_sub(first) ^ i.wrapping_mul(pitch);
+    let even = spans && (0..).zip(places).map(differs).fold(0, |all, one| all | one) == 0;
+    even.then_some(pitch as usize)
+}

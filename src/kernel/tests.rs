@@ -135,8 +135,8 @@ fn a_times_identity_is_a() {
     check_identity::<f64>();
 }
 
-/// Rows that lie side by side, all of them or in neighbours, are summed as others are, and so are those that nearly
-/// do: two of them are one.
+/// Rows that lie side by side, all of them or in neighbours, or evenly apart, are summed as others are, and so are those
+/// that nearly do: two of them are one.
 fn check_beside<T: Element>() {
     let mut rng = SmallRng::seed_from_u64(8);
     for (isa, kernel, _) in kernels::<T>() {
@@ -148,13 +148,16 @@ fn check_beside<T: Element>() {
         let neighbours = kernel.neighbours.iter().flat_map(|&[neighbours, most]| {
             (neighbours..=most).step_by(neighbours).map(move |count| (count, neighbours))
         });
-        for (count, neighbours) in apart.map(|count| (count, 1)).chain(neighbours) {
-            let most = a.len() - count;
+        let apart = apart.flat_map(|count| [(count, 1, 1), (count, 1, 2)]);
+        let neighbours = neighbours.map(|(count, neighbours)| (count, neighbours, 1));
+        for (count, neighbours, pitch) in apart.chain(neighbours) {
+            let most = a.len() - count * pitch;
             let steps_a: Vec<u32> =
                 (0..k).map(|t| if t == 0 { most } else { 7 * t % most } as u32).collect();
             let steps_b: Vec<u32> = (0..k).map(|t| (t * kernel.lanes) as u32).collect();
-            let rows: Vec<u32> = (0..count as u32).collect();
-            let twice = |at: usize| rows.iter().map(|&r| r - u32::from(r as usize >= at)).collect();
+            let row = |r: usize| (r * pitch) as u32;
+            let rows: Vec<u32> = (0..count).map(row).collect();
+            let twice = |at: usize| (0..count).map(|r| row(r - usize::from(r >= at))).collect();
             // The last of a neighbours, and the first of the next.
             let near = (1..count).filter(|at| at % neighbours == 0).map(twice);
             for rows in core::iter::once(rows.clone()).chain(near) {

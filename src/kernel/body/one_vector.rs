@@ -1,10 +1,43 @@
 //! Tiles of one vector. They load an element of a for each multiplication, so that a pointer for each would be half of what
 //! they load: where rows or terms lie side by side, several share one.
 
-use super::{add_term, fetch, multiply_exact, multiply_of, multiply_rows, put, starts, step};
+use super::{
+    add_term, fetch, multiply_anywhere, multiply_exact, multiply_of, multiply_rows, put, starts,
+    step,
+};
 use crate::element::Element;
-use crate::kernel::Multiply;
 use crate::kernel::vector::{Vector, read};
+use crate::kernel::{Multiply, are_consecutive};
+
+/// Whether there are `R` rows, each of which begins one element after the one before it.
+///
+/// # Safety
+/// As [`Multiply`].
+#[inline(always)]
+unsafe fn are_beside<T, const R: usize>(job: &Multiply<T>) -> bool {
+    if job.count != R {
+        return false;
+    }
+    // SAFETY: there are `R` rows.
+    are_consecutive(unsafe { &*job.rows.cast::<[u32; R]>() })
+}
+
+/// Up to `R` rows of one vector, which may lie side by side, and then need one pointer.
+///
+/// # Safety
+/// As [`Multiply`]; the tile has `R` rows.
+#[inline(always)]
+pub(in crate::kernel) unsafe fn multiply_beside<V: Vector<Element: Element>, const R: usize>(
+    job: &Multiply<V::Element>,
+) {
+    // SAFETY: the caller vouches for the job.
+    unsafe {
+        if are_beside::<_, R>(job) {
+            return multiply_of::<V, R, 1, R, false>(job, &starts(job.a, job.rows), 1);
+        }
+        multiply_anywhere::<V, R, 1>(job);
+    }
+}
 
 /// Up to 10 rows of one vector, as many as the job wants.
 ///
@@ -42,7 +75,7 @@ pub(in crate::kernel) unsafe fn multiply_neighbours<
     const { assert!(R.is_multiple_of(S)) };
     // SAFETY: the caller vouches for the job.
     unsafe {
-        multiply_of::<V, R, 1, S, false>(job, core::hint::black_box(&starts(job.a, job.rows)));
+        multiply_of::<V, R, 1, S, false>(job, core::hint::black_box(&starts(job.a, job.rows)), 1);
     }
 }
 
@@ -63,7 +96,7 @@ pub(in crate::kernel) unsafe fn multiply_fours<V: Vector<Element: Element>, cons
         let ahead = if job.ahead_step == 0 { job.b } else { job.ahead };
         let row = |r: usize| job.a.add(step(job.rows, r.min(job.count - 1)));
         let rows: [_; R] = core::array::from_fn(row);
-        // They stay in memory, as in `multiply_beside`.
+        // They stay in memory, as in `multiply_anywhere`.
         let rows = core::hint::black_box(&rows);
         let mut sums = [[V::splat(V::Element::ZERO); 1]; R];
         let fours = job.k - job.k % FOUR;
@@ -82,7 +115,7 @@ pub(in crate::kernel) unsafe fn multiply_fours<V: Vector<Element: Element>, cons
             }
         }
         for term in fours..job.k {
-            add_term::<V, R, 1, 1, false>(job, rows, ahead, &mut sums, term);
+            add_term::<V, R, 1, 1, false>(job, (rows, 1), ahead, &mut sums, term);
         }
         put(job, &sums);
     }

@@ -220,7 +220,7 @@ impl OverTaps {
         (weights, weights_base): ([usize; 4], usize),
         k: usize,
     ) -> Result<(), Error> {
-        let limits = self.limits();
+        let limits = self.limits(channel == 1);
         let mut cols = Cols::new(source, limits, &[places], &[weights]);
         let (pixel_block, tap_block) = (cols.pixels.block_sizes(), cols.taps.block_sizes());
         let mut weights = Grid::untabled(source.tap_sizes(), weights, tap_block);
@@ -283,9 +283,10 @@ impl OverTaps {
         Ok(())
     }
 
-    /// What the blocks of a product's view may be.
-    fn limits(&self) -> Limits {
-        let Schedule { lanes, cols, pixels, kept, taps, touched, .. } = self.schedule;
+    /// What the blocks of a product's view may be, whose channels lie side by side or don't.
+    fn limits(&self, beside_channels: bool) -> Limits {
+        let Schedule { lanes, cols, kept, taps, touched, .. } = self.schedule;
+        let pixels = self.pixels_of_block(beside_channels);
         let touched = if touched == 0 { usize::MAX } else { touched };
         let beside = if lanes == Corner::Pixels { Beside::Planes } else { Beside::None };
         Limits { pixels, taps, touched, kept, beside, in_place: cols == Staging::InPlace }

@@ -1,9 +1,10 @@
 //! How large the blocks of a product are: work for all threads.
 
 use super::{OverTaps, Packing};
-use crate::choose::schedule::Corner;
+use crate::choose::schedule::{Corner, Padding, Schedule, Staging};
 use crate::gemm::packed_b::ROWS_OF_BLOCK;
 use crate::kernel::Kernels;
+use crate::numerics::KC;
 
 /// Multiplications that a block should have, so that there are more blocks than threads but each is
 /// worth handing out.
@@ -12,7 +13,23 @@ const BLOCK_WORK: usize = 3 << 20;
 /// Cells that a layer should have, where its rows are enough.
 const BLOCKS: usize = 8;
 
+/// Pixels of a block that has all channels, at least.
+const PIXELS_ACROSS: usize = 112;
+
 impl OverTaps {
+    /// The most pixels of a block: those of the schedule. Or where a sum is of one part and the image is read as it lies, so
+    /// few that a block has all channels, if these lie side by side: then what is written of a pixel is written at once.
+    pub(super) fn pixels_of_block(&self, beside_channels: bool) -> usize {
+        let Schedule { lanes, cols, padding, pixels, .. } = self.schedule;
+        let in_place = cols == Staging::InPlace && padding == Padding::Zeros;
+        let shared = lanes == Corner::Channels && self.packing == Packing::Shared;
+        if !(beside_channels && in_place && shared && self.k <= KC) {
+            return pixels;
+        }
+        let of_pixel = self.k.saturating_mul(self.channels).max(1);
+        pixels.min(PIXELS_ACROSS.max(BLOCK_WORK / 2 / of_pixel))
+    }
+
     /// Whether pixels are lanes, and one block has all channels: more blocks of taps cost it no more copies.
     fn is_shallow<T>(&self, kernels: &Kernels<T>) -> bool {
         self.schedule.lanes == Corner::Pixels && self.channels <= 2 * kernels.wide.rows
