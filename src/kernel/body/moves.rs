@@ -370,10 +370,16 @@ unsafe fn store_across<V: Vector<Element: Element>>(job: &Store<'_, V::Element>,
         if job.rows - r == 1 || next(r) as usize > job.lane_stride {
             // Lanes lie closer together than rows: nothing to transpose.
             for r in r..job.rows {
-                let c = job.c.add(*job.row_offsets.add(r) as usize);
-                for lane in 0..job.lanes {
-                    epilogue
-                        .store_one(*job.tile.add(r * width + lane), c.add(lane * job.lane_stride));
+                let (tile, c) =
+                    (job.tile.add(r * width), job.c.add(*job.row_offsets.add(r) as usize));
+                if plain {
+                    for lane in 0..job.lanes {
+                        *c.add(lane * job.lane_stride) = *tile.add(lane);
+                    }
+                } else {
+                    for lane in 0..job.lanes {
+                        epilogue.store_one(*tile.add(lane), c.add(lane * job.lane_stride));
+                    }
                 }
             }
             return;
