@@ -53,22 +53,11 @@ impl<T: Element> Costs<'_, T> {
         if cuts { beside + self.groups * products } else { f64::INFINITY }
     }
 
-    /// Vectors of products of all channels, for each row and tap: rows lie side by side where they are pixels of a row, terms
-    /// where they are channels of a pixel.
+    /// Vectors of products of all channels, for each row and tap.
     fn lanes_of_rows(&self, kernel: &Kernel<T>) -> f64 {
-        let kernels = self.q.kernels;
-        let beside = self.q.views.first().is_some_and(|View { source, .. }| {
-            let row = source.walks[2].outputs;
-            let mut stretches = kernel.neighbours.iter().map(|[len, _]| *len);
-            match self.first {
-                true => stretches.any(|len| row.is_multiple_of(len)),
-                false => {
-                    let narrow = kernels.narrow.as_ref().unwrap_or(&kernels.tall);
-                    narrow.fours && source.channels.is_multiple_of(4)
-                }
-            }
-        });
-        self.lanes(kernel, self.q.channels, beside)
+        let row = self.q.views.first().map_or(1, |view| view.source.walks[2].outputs);
+        let stretches = kernel.neighbours.iter().any(|[len, _]| row.is_multiple_of(*len));
+        self.lanes(kernel, self.q.channels, self.first && stretches)
     }
 
     /// Rows of all tiles for all taps, where nothing is cut.
