@@ -117,7 +117,12 @@ pub(super) unsafe fn multiply_even<V: Vector<Element: Element>, const R: usize, 
             && let Some(pitch) = even_pitch(&*job.rows.cast::<[u32; R]>())
         {
             let starts = starts(job.a, job.rows);
-            return multiply_of::<V, R, N, TOGETHER, false>(job, &starts, pitch);
+            if const { V::SHARES_POINTERS } {
+                return multiply_of::<V, R, N, TOGETHER, false>(job, &starts, pitch);
+            }
+            if pitch == 1 {
+                return multiply_of::<V, R, N, R, false>(job, &starts, 1);
+            }
         }
         multiply_anywhere::<V, R, N>(job);
     }

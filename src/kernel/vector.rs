@@ -171,6 +171,9 @@ pub(crate) unsafe trait Vector: Copy {
     /// Registers of the machine.
     const REGISTERS: usize = 16;
 
+    /// Whether the rows of a tile of two vectors share pointers where they lie evenly apart, not only where they lie side by
+    /// side: the compiler may load an element of every row first, and spill.
+    const SHARES_POINTERS: bool = true;
     /// Whether a round of a product's loop has two terms.
     const PAIRED: bool = false;
 

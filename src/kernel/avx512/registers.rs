@@ -283,6 +283,7 @@ unsafe impl Vector for __m512d {
     type Element = f64;
     const LANES: usize = 8;
     const REGISTERS: usize = 32;
+    const SHARES_POINTERS: bool = false;
     #[inline(always)]
     fn in_order() {
         // SAFETY: no instruction at all.
